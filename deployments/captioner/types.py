@@ -1,0 +1,37 @@
+"""What the captioner is asked and what it answers; these values cross process borders."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""An image, shape (height, width, 3), uint8 RGB."""
+
+CaptionLength = Literal["short", "normal", "long"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class CaptionTask:
+    """What to say about a picture: a caption of `length`, or the answer to `question` where there is one."""
+
+    max_new_tokens: int
+    length: CaptionLength = "normal"
+    question: str | None = None
+
+
+@dataclass(frozen=True)
+class Caption:
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class ImageCaption:
+    """A caption and the size of its picture as a person sees it, in pixels."""
+
+    caption: Caption
+    width: int
+    height: int

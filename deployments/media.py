@@ -1,0 +1,48 @@
+"""Uploaded media as it travels through the graph: a 1-D uint8 array.
+
+Ray hands numpy arrays to the next process without a copy (they are mapped read-only from the object store), bytes it
+copies; a 100 MB video is therefore carried as an array from the ingress to the decoder.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Media = NDArray[np.uint8]
+
+
+def as_media(content: bytes | bytearray | memoryview) -> Media:
+    """Return a view of `content`, shape (num_bytes,), uint8; nothing is copied."""
+    return np.frombuffer(content, dtype=np.uint8)
+
+
+class MediaReader(io.RawIOBase):
+    """A seekable, read-only file over media, for decoders that want one; nothing is copied but what they read."""
+
+    def __init__(self, media: Media) -> None:
+        self._view = media.data
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence]
+        if start + offset < 0:
+            raise ValueError(f"Cannot seek to {start + offset}, before the start.")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        chunk = self._view[self._position : self._position + len(buffer)]
+        buffer[: len(chunk)] = chunk
+        self._position += len(chunk)
+        return len(chunk)

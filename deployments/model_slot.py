@@ -1,0 +1,120 @@
+"""The model of a replica: loaded in the background, once, with a state that health can show."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+from deployments.errors import ModelNotLoaded
+
+M = TypeVar("M")
+State = Literal["not_loaded", "loading", "loaded", "failed"]
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """What health tells about one model."""
+
+    name: str
+    state: State
+    revision: str | None = None
+    detail: str = ""
+    """Progress while loading, the reason and the command that mends it when failed, else empty."""
+    load_seconds: float | None = None
+    threads: int | None = None
+    weight_bytes: int | None = None
+    is_miniature: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel(Generic[M]):
+    """A model and what is to be told about it."""
+
+    model: M
+    revision: str | None
+    weight_bytes: int
+    threads: int
+
+
+Report = Callable[[str], None]
+"""Takes one line of progress, such as "fetching model.safetensors, 1.2 of 3.9 GB"."""
+
+
+class ModelSlot(Generic[M]):
+    """Holds at most one model.
+
+    `load` runs in a thread of its own and reports progress as it goes. Eager (`lazy=False`), `get` raises
+    ModelNotLoaded until the model is there; lazy, the first `get` starts to load and every `get` waits for it. A failed
+    load leaves the replica alive: the next `get` tells the reason and starts another attempt.
+    """
+
+    def __init__(self, name: str, load: Callable[[Report], LoadedModel[M]], *, lazy: bool, is_miniature: bool) -> None:
+        self._load = load
+        self._lazy = lazy
+        self._lock = threading.Lock()
+        self._model: M | None = None
+        self._status = ModelStatus(name, "not_loaded", is_miniature=is_miniature)
+        if not lazy:
+            self._start_loading()
+
+    def status(self) -> ModelStatus:
+        return self._status
+
+    async def get(self) -> M:
+        """Return the model; raises ModelNotLoaded as the class says."""
+        status = self._status
+        if self._model is None:
+            if status.state in ("not_loaded", "failed"):
+                self._start_loading()
+            if status.state == "failed":
+                raise ModelNotLoaded(f"{status.name} could not be loaded: {status.detail} Another attempt has begun.")
+            if not self._lazy:
+                raise ModelNotLoaded(f"{status.name} is loading{_in_brackets(status.detail)}; try again in a moment.")
+            while self._status.state == "loading":
+                await asyncio.sleep(0.05)
+        if self._model is None:
+            raise ModelNotLoaded(f"{status.name} could not be loaded: {self._status.detail}")
+        return self._model
+
+    def _start_loading(self) -> None:
+        with self._lock:
+            if self._status.state in ("loading", "loaded"):
+                return
+            self._status = replace(self._status, state="loading", detail="")
+        threading.Thread(target=self._run_load, name=f"load {self._status.name}", daemon=True).start()
+
+    def _run_load(self) -> None:
+        start = time.monotonic()
+        try:
+            loaded = self._load(self._report)
+        except ModelNotLoaded as error:
+            logger.error("%s could not be loaded: %s", self._status.name, error)
+            self._status = replace(self._status, state="failed", detail=str(error))
+        except Exception as error:
+            logger.exception("%s could not be loaded", self._status.name)
+            detail = f"{type(error).__name__} while loading; the server's log has the traceback."
+            self._status = replace(self._status, state="failed", detail=detail)
+        else:
+            self._model = loaded.model
+            self._status = replace(
+                self._status,
+                state="loaded",
+                detail="",
+                revision=loaded.revision,
+                load_seconds=round(time.monotonic() - start, 2),
+                threads=loaded.threads,
+                weight_bytes=loaded.weight_bytes,
+            )
+            logger.info("%s loaded in %.1f s", self._status.name, time.monotonic() - start)
+
+    def _report(self, progress: str) -> None:
+        self._status = replace(self._status, detail=progress)
+
+
+def _in_brackets(detail: str) -> str:
+    return f" ({detail})" if detail else ""

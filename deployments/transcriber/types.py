@@ -1,0 +1,39 @@
+"""What the transcriber is asked and what it answers; these values cross process borders."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TranscribeTask:
+    language: str | None = None
+    """A Whisper language code, or None to detect it."""
+    word_timestamps: bool = False
+
+
+@dataclass(frozen=True)
+class Word:
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float
+    """exp(avg_logprob), the geometric mean of its tokens' probabilities."""
+    words: list[Word] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    text: str
+    language: str
+    """The code spoken or asked for; "und" where nobody speaks and none was asked for."""
+    confidence: float
+    """The duration-weighted mean of the segments' confidence; 0.0 without segments."""
+    segments: list[Segment]
+    duration_s: float
