@@ -1,6 +1,6 @@
 """The one typed tree of settings.
 
-Precedence: `args:` of the Serve YAML, then the environment, then `.env` in the project's folder, then the defaults here.
+Precedence: `args:` of the Serve YAML, then the environment, then `.env` in the project folder, then the defaults here.
 A key that is not here stops the start with its name. Replicas, queues and CPUs are not here: they live in the YAML's
 `deployments:` block.
 """
