@@ -29,6 +29,14 @@ class Caption:
 
 
 @dataclass(frozen=True)
+class FrameFailure:
+    """One frame could not be captioned; those that travelled with it are not harmed."""
+
+    message: str
+    """Safe to show."""
+
+
+@dataclass(frozen=True)
 class ImageCaption:
     """A caption and the size of its picture as a person sees it, in pixels."""
 
