@@ -27,6 +27,9 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
 """The environment variables of the PRD, and the setting that each one is."""
 
 
+WHISPER_SIZES = ("tiny", "base", "small", "medium")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +58,11 @@ class CaptionerConfig(_Section):
     max_crops_per_frame: int = Field(1, ge=1, le=12)
     """The same for a video's frames."""
 
+    @property
+    def name(self) -> str:
+        """The model's name in every answer: `moondream2`, or the miniature's folder."""
+        return Path(self.model).name
+
 
 class TranscriberConfig(_Section):
     model: str = "base"
@@ -64,15 +72,17 @@ class TranscriberConfig(_Section):
     max_duration_s: float = Field(7200, gt=0)
     """Longer sound is refused: a small file can hold days of silence, and all of it would be decoded into memory."""
 
+    @property
+    def name(self) -> str:
+        """The model's name in every answer: `whisper-<size>`, or the miniature's file without its ending."""
+        return f"whisper-{self.model}" if self.model in WHISPER_SIZES else Path(self.model).stem
+
     @field_validator("model")
     @classmethod
     def _is_size_or_path(cls, model: str) -> str:
         if model not in WHISPER_SIZES and not model.endswith(".pt"):
             raise ValueError(f"must be one of {', '.join(WHISPER_SIZES)}, or the path of a .pt file, not {model!r}")
         return model
-
-
-WHISPER_SIZES = ("tiny", "base", "small", "medium")
 
 
 class FrameSamplerConfig(_Section):

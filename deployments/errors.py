@@ -3,7 +3,8 @@
     ServiceError                 safe to show: one message, a class-level `code`, nothing of HTTP
     ├─ InvalidRequest · NotFound · MethodNotAllowed                the request is wrong
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
-    ├─ RateLimited · ModelNotLoaded · ServerBusy · DeadlineExceeded   come back later
+    ├─ RateLimited · ServerBusy · DeadlineExceeded                 come back later
+    ├─ ModelNotLoaded ─ ModelLoading                               mend it, or wait
     └─ ProcessingFailed                                            ours
 
 The modules that do the work raise them, the deployments let them pass, and `serve_app/error_handlers.py` alone knows
@@ -61,6 +62,10 @@ class ModelNotLoaded(ServiceError):
 
     code = "MODEL_NOT_LOADED"
     retry_after_s = 5
+
+
+class ModelLoading(ModelNotLoaded):
+    """It will be there without anybody's help; a failed load is a plain ModelNotLoaded."""
 
 
 class ServerBusy(ServiceError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from deployments.errors import ModelNotLoaded
+from deployments.errors import ModelLoading, ModelNotLoaded
 
 M = TypeVar("M")
 State = Literal["not_loaded", "loading", "loaded", "failed"]
@@ -74,7 +74,7 @@ class ModelSlot(Generic[M]):
             if status.state == "failed":
                 raise ModelNotLoaded(f"{status.name} could not be loaded: {status.detail} Another attempt has begun.")
             if not self._lazy:
-                raise ModelNotLoaded(f"{status.name} is loading{_in_brackets(status.detail)}; try again in a moment.")
+                raise ModelLoading(f"{status.name} is loading{_in_brackets(status.detail)}; try again in a moment.")
             while self._status.state == "loading":
                 await asyncio.sleep(0.05)
         if self._model is None:

@@ -1,0 +1,117 @@
+"""Checks a Serve YAML before it is run: `python -m serve_app.check serve_config.yaml`.
+
+Serve itself ignores keys it does not know nearly everywhere, so a misspelt limit would silently not hold. This names
+every unknown key, every bad value, a queue too short for the fan-out, and a port that is taken. Exit status 1 if any.
+"""
+
+import argparse
+import difflib
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from config.settings import AppConfig
+
+DEPLOYMENTS = ("Ingress", "Captioner", "Transcriber", "FrameSampler")
+CALLS_PER_ANALYSIS = 2
+"""A video asks the captioner twice at a time (serve_app/routes/video.py)."""
+DEFAULT_QUEUE = 64
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a parsed Serve YAML, one line each, empty when nothing is."""
+    found = list(_unknown_keys(config, ServeDeploySchema, ""))
+    try:
+        ServeDeploySchema.model_validate(config)
+    except ValidationError as error:
+        found += _lines(error, "")
+        return found
+    for index, application in enumerate(config["applications"]):
+        found += _application_problems(application, f"applications[{index}].")
+    return found
+
+
+def _application_problems(application: dict[str, Any], path: str) -> Iterator[str]:
+    try:
+        settings = AppConfig.model_validate(application.get("args", {}))
+    except ValidationError as error:
+        yield from _lines(error, f"{path}args.")
+        return
+    needed = CALLS_PER_ANALYSIS * settings.serving.max_concurrent_requests
+    for index, deployment in enumerate(application.get("deployments", [])):
+        name = deployment["name"]
+        queue = deployment.get("max_queued_requests", DEFAULT_QUEUE)
+        if name not in DEPLOYMENTS:
+            yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_guess(name, DEPLOYMENTS)}"
+        elif name != "Ingress" and 0 <= queue < needed:
+            yield (
+                f"{path}deployments[{index}].max_queued_requests: {queue} is too few for {name}: "
+                f"{settings.serving.max_concurrent_requests} analyses at once need {needed}"
+            )
+
+
+def _unknown_keys(value: Any, model: type[BaseModel], path: str) -> Iterator[str]:
+    """Yield the keys of `value` that `model` does not have, and so on below, where a key's type is a model."""
+    if not isinstance(value, dict):
+        return
+    for key, below in value.items():
+        if key not in model.model_fields:
+            yield f"{path}{key}: unknown key{_guess(str(key), model.model_fields)}"
+            continue
+        annotation = model.model_fields[key].annotation
+        for inner in (annotation, *get_args(annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                items = below if isinstance(below, list) else [below]
+                for index, item in enumerate(items):
+                    at = f"{path}{key}[{index}]." if isinstance(below, list) else f"{path}{key}."
+                    yield from _unknown_keys(item, inner, at)
+
+
+def _guess(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _lines(error: ValidationError, path: str) -> list[str]:
+    return [f"{path}{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+
+
+def _port_problem(config: dict[str, Any]) -> list[str]:
+    http = ServeDeploySchema.model_validate(config).http_options
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((http.host, http.port))
+        except OSError as error:
+            return [f"http_options.port: {http.host}:{http.port} cannot be used ({error.strerror}); choose another"]
+    return []
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m serve_app.check", description=__doc__.split("\n")[0])
+    parser.add_argument("file", type=Path, help="the YAML to check")
+    path = parser.parse_args().file
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        sys.stderr.write(f"{path}: {error}\n")
+        return 1
+    if not isinstance(config, dict):
+        sys.stderr.write(f"{path}: not a Serve configuration\n")
+        return 1
+    found = problems(config) or _port_problem(config)
+    for problem in found:
+        sys.stderr.write(f"{path}: {problem}\n")
+    if not found:
+        sys.stdout.write(f"{path}: all keys and values are good.\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
