@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+import config.settings as settings
+from config.settings import ENVIRONMENT, PROJECT_ROOT, AppConfig
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `.env` file of the test's own, where the settings look for one."""
+    monkeypatch.setattr(settings, "PROJECT_ROOT", tmp_path)
+    return tmp_path / ".env"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("MODEL_CACHE_DIR", "/models", Path("/models")),
+        ("MAX_UPLOAD_SIZE_MB", "7", 7),
+        ("MAX_CONCURRENT_REQUESTS", "3", 3),
+        ("REQUEST_TIMEOUT_SECONDS", "90.5", 90.5),
+        ("WHISPER_MODEL_SIZE", "tiny", "tiny"),
+        ("CORS_ORIGINS", "http://a:1, http://b:2/", ("http://a:1", "http://b:2")),
+        ("LOG_LEVEL", "debug", "DEBUG"),
+    ],
+)
+def test_every_variable_of_the_prd_sets_its_setting(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: object
+) -> None:
+    section, field = ENVIRONMENT[variable]
+    default = getattr(getattr(AppConfig(), section), field)
+    assert default != expected
+    monkeypatch.setenv(variable, value)
+    assert getattr(getattr(AppConfig(), section), field) == expected
+
+
+def test_args_win_over_environment_over_env_file_over_default(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert AppConfig().serving.request_timeout_s == 60
+    env_file.write_text("REQUEST_TIMEOUT_SECONDS=10\n")
+    assert AppConfig().serving.request_timeout_s == 10
+    monkeypatch.setenv("REQUEST_TIMEOUT_SECONDS", "20")
+    assert AppConfig().serving.request_timeout_s == 20
+    assert AppConfig.model_validate({"serving": {"request_timeout_s": 30}}).serving.request_timeout_s == 30
+
+
+def test_an_unknown_key_is_refused_by_name(env_file: Path) -> None:
+    with pytest.raises(ValidationError, match=r"serving\.lazy_laoding"):
+        AppConfig.model_validate({"serving": {"lazy_laoding": True}})
+
+
+def test_an_unknown_whisper_size_is_refused_with_the_known_ones(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPER_MODEL_SIZE", "huge")
+    with pytest.raises(ValidationError, match="tiny, base, small, medium"):
+        AppConfig()
+
+
+def test_the_home_folder_is_expanded_in_the_default_cache(env_file: Path) -> None:
+    assert AppConfig().weights.cache_dir == Path.home() / ".cache" / "multimodal_models"
+
+
+def test_the_shipped_example_names_every_variable_with_its_default(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = (PROJECT_ROOT / ".env.example").read_text()
+    defaults = AppConfig()
+    env_file.write_text(example)
+    assert all(f"\n{variable}=" in example for variable in ENVIRONMENT)
+    assert AppConfig() == defaults
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
+def test_the_args_of_the_shipped_yaml_files_are_valid(env_file: Path, name: str) -> None:
+    application = yaml.safe_load((PROJECT_ROOT / name).read_text())["applications"][0]
+    AppConfig.model_validate(application.get("args", {}))
+
+
+def test_the_main_yaml_shadows_no_environment_variable() -> None:
+    application = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())["applications"][0]
+    assert "args" not in application

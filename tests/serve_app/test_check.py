@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+import yaml
+
+from config.settings import PROJECT_ROOT
+from serve_app.check import problems
+
+
+def _parsed(name: str = "serve_config.yaml") -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / name).read_text())
+    return config
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
+def test_the_shipped_files_have_no_problem(name: str) -> None:
+    assert problems(_parsed(name)) == []
+
+
+def test_misspelt_keys_are_named_at_every_depth() -> None:
+    config = _parsed()
+    config["http_option"] = config.pop("http_options")
+    deployment = config["applications"][0]["deployments"][1]
+    deployment["max_queued_request"] = deployment.pop("max_queued_requests")
+    deployment["ray_actor_options"] = {"num_cpu": 0}
+    assert set(problems(config)) == {
+        "http_option: unknown key; did you mean 'http_options'?",
+        "applications[0].deployments[1].ray_actor_options.num_cpu: unknown key; did you mean 'num_cpus'?",
+        "applications[0].deployments[1].max_queued_request: unknown key; did you mean 'max_queued_requests'?",
+    }
+
+
+def test_a_misspelt_setting_is_named() -> None:
+    config = _parsed()
+    config["applications"][0]["args"] = {"captioner": {"modle": "moondream2"}}
+    assert problems(config) == ["applications[0].args.captioner.modle: Extra inputs are not permitted"]
+
+
+def test_a_wrong_value_is_named() -> None:
+    config = _parsed()
+    config["http_options"]["port"] = "eight thousand"
+    assert [problem.split(":")[0] for problem in problems(config)] == ["http_options.port"]
+
+
+def test_a_deployment_that_is_not_in_the_graph_is_named() -> None:
+    config = _parsed()
+    config["applications"][0]["deployments"][3]["name"] = "FrameSample"
+    assert problems(config) == [
+        "applications[0].deployments[3].name: 'FrameSample' is not in the graph; did you mean 'FrameSampler'?"
+    ]
+
+
+def test_a_queue_shorter_than_the_fan_out_is_refused() -> None:
+    config = _parsed()
+    config["applications"][0]["args"] = {"serving": {"max_concurrent_requests": 40}}
+    assert [problem.split(" is ")[0] for problem in problems(config)] == [
+        f"applications[0].deployments[{index}].max_queued_requests: 64" for index in (1, 2, 3)
+    ]
