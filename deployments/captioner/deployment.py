@@ -1,0 +1,91 @@
+"""The captioner as a Ray Serve deployment: places the work, does none of it."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.media import Media
+from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
+from deployments.work import WorkerThreads
+
+if TYPE_CHECKING:
+    from deployments.captioner.captioner import Captioner
+
+MAX_CONCURRENT_CALLS = 2
+"""A third call would only wait for cores, and hold hundreds of megabytes of keys and values meanwhile."""
+
+
+@serve.deployment(name="Captioner", num_replicas=1, max_ongoing_requests=MAX_CONCURRENT_CALLS)
+class CaptionerDeployment:
+    """One Moondream model on the CPU.
+
+    Loads in the background after `__init__` (or at the first call, when lazy); until then calls raise ModelNotLoaded
+    with the progress. `deadline` is in epoch seconds; a call that is cancelled or late stops within one layer or token,
+    and its thread is free only then.
+    """
+
+    def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
+        self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "captioner")
+        self._slot: ModelSlot[Captioner] = ModelSlot(
+            Path(config.model).name,
+            partial(_load, config, weights, limits),
+            lazy=lazy,
+            is_miniature=config.model != "moondream2",
+        )
+
+    async def caption_image(self, media: Media, task: CaptionTask, deadline: float) -> ImageCaption:
+        captioner = await self._slot.get()
+        return await self._threads.run(lambda stop: captioner.caption_image(media, task, stop), deadline)
+
+    async def caption_frames(
+        self, frames: list[Pixels], task: CaptionTask, deadline: float
+    ) -> list[Caption | FrameFailure]:
+        """Return one outcome for each frame, in order; a frame that fails harms no other."""
+        captioner = await self._slot.get()
+        return await self._threads.run(lambda stop: captioner.caption_frames(frames, task, stop), deadline)
+
+    async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
+        captioner = await self._slot.get()
+        return await self._threads.run(lambda stop: captioner.summarize(descriptions, max_new_tokens, stop), deadline)
+
+    async def status(self) -> ModelStatus:
+        return self._slot.status()
+
+
+def _load(
+    config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: Report
+) -> "LoadedModel[Captioner]":
+    # Imported here: torch and transformers take seconds and hundreds of megabytes, and Ray also imports this module
+    # where only the class is named.
+    import psutil
+    import torch
+
+    from deployments.captioner.captioner import Captioner
+    from deployments.captioner.checkpoint import load_moondream
+    from deployments.captioner.prompts import read_tokenizer
+    from deployments.weights import ensure_moondream
+
+    files = ensure_moondream(config.model, weights.cache_dir, report)
+    # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs, which would leave all cores but one idle.
+    # Hyper-threads share their core's arithmetic units, so physical cores count.
+    torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
+    model = load_moondream(files.config, files.weights, config.precision, report)
+    captioner = Captioner(
+        model,
+        read_tokenizer(files.tokenizer, model.config),
+        max_crops_per_image=config.max_crops_per_image,
+        max_crops_per_frame=config.max_crops_per_frame,
+        max_image_pixels=limits.max_image_pixels,
+    )
+    report("warming up")
+    captioner.warm_up()
+    return LoadedModel(
+        captioner,
+        revision=files.revision,
+        weight_bytes=sum(parameter.nbytes for parameter in model.parameters()),
+        threads=torch.get_num_threads(),
+    )
