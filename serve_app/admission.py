@@ -1,0 +1,118 @@
+"""Who may come in, who waits, and who is sent away: the policy that keeps a small machine alive."""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from config.settings import ServingConfig
+from deployments.errors import DeadlineExceeded, RateLimited, ServerBusy
+
+HOUR_S = 3600
+MAX_ADDRESSES = 1000
+"""Client addresses that the rate limit remembers, the latest ones."""
+
+
+class Admission:
+    """Counts requests from before their body is read until they are answered.
+
+    `max_concurrent_requests` are worked on, `max_queued_requests` more may upload or wait; at most `max_large_uploads`
+    of them hold a body of more than `large_body_bytes`. To be used on one event loop.
+    """
+
+    def __init__(
+        self, config: ServingConfig, *, large_body_bytes: int, available_memory_mb: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._large_body_bytes = large_body_bytes
+        self._available_memory_mb = available_memory_mb
+        self._rate_limit = RateLimit(config.requests_per_hour) if config.requests_per_hour else None
+        self._work_slots = asyncio.Semaphore(config.max_concurrent_requests)
+        self._num_present = 0
+        self._num_large = 0
+
+    @contextmanager
+    def admit(self, address: str) -> Iterator["Admitted"]:
+        """Hold a place for one request; raises RateLimited or ServerBusy."""
+        if self._rate_limit:
+            self._rate_limit.count(address)
+        if self._num_present >= self._config.max_concurrent_requests + self._config.max_queued_requests:
+            raise ServerBusy("The server's queue is full; try again in a moment.")
+        available_mb = self._available_memory_mb()
+        if available_mb < self._config.min_free_memory_mb:
+            raise ServerBusy(
+                f"Only {available_mb:.0f} MB of memory are free, and {self._config.min_free_memory_mb:.0f} MB are kept "
+                "free; close other programs or try again later."
+            )
+        admitted = Admitted(self)
+        self._num_present += 1
+        try:
+            yield admitted
+        finally:
+            self._num_present -= 1
+            self._num_large -= admitted.is_large
+
+    @asynccontextmanager
+    async def work_slot(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for one of the work slots, first come first served, and hold it; raises DeadlineExceeded."""
+        waiting = "it was still waiting for its turn"
+        if time.time() >= deadline:
+            raise DeadlineExceeded(waiting)
+        try:
+            async with asyncio.timeout(deadline - time.time()):
+                await self._work_slots.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded(waiting) from None
+        try:
+            yield
+        finally:
+            self._work_slots.release()
+
+    def _take_large_place(self) -> None:
+        if self._num_large >= self._config.max_large_uploads:
+            raise ServerBusy(
+                f"{self._num_large} large uploads are in work, and no more are held in memory at once; try again in a "
+                "moment."
+            )
+        self._num_large += 1
+
+
+class Admitted:
+    """The place of one request."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.is_large = False
+
+    def will_hold(self, num_bytes: int) -> None:
+        """Say how many bytes of its body the request is going to hold; raises ServerBusy where that is too much."""
+        if not self.is_large and num_bytes > self._admission._large_body_bytes:
+            self._admission._take_large_place()
+            self.is_large = True
+
+
+class RateLimit:
+    """At most `per_hour` requests of one address in any hour."""
+
+    def __init__(self, per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_hour = per_hour
+        self._clock = clock
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def count(self, address: str) -> None:
+        """Count a request; raises RateLimited, with the seconds until the next one is taken, and counts it not."""
+        now = self._clock()
+        times = self._times.setdefault(address, deque())
+        self._times.move_to_end(address)
+        if len(self._times) > MAX_ADDRESSES:
+            self._times.popitem(last=False)
+        while times and times[0] <= now - HOUR_S:
+            times.popleft()
+        if len(times) >= self._per_hour:
+            wait_s = max(1, math.ceil(times[0] + HOUR_S - now))
+            error = RateLimited(f"More than {self._per_hour} requests in an hour; the next is taken in {wait_s} s.")
+            error.retry_after_s = wait_s
+            raise error
+        times.append(now)

@@ -1,0 +1,206 @@
+"""JSON bodies that carry files as base64.
+
+A body may be 200 MB, and one call of `json.loads` or `base64.b64decode` on that keeps every other thread waiting:
+health would not answer. So long strings are cut out first, in small steps, and the little that is left is parsed.
+"""
+
+import binascii
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from deployments.errors import FileTooLarge, InvalidRequest
+from deployments.media import Media, as_media
+
+MEGABYTE = 1024 * 1024
+
+MAX_TEXT_BYTES = 32 * 1024
+"""Longer text is taken for a file: it is only cut out, never parsed."""
+
+MAX_SKELETON_BYTES = MEGABYTE
+"""What a body may hold beside its files: parsed in one go, a megabyte takes some 10 ms."""
+
+_STEP_BYTES = MEGABYTE
+"""Bytes handled between two chances for other threads to run: 1 to 2 ms."""
+
+_MAX_ESCAPE_BYTES = len(r"\u002b")
+_BACKSLASH = ord("\\")
+
+
+@dataclass(frozen=True)
+class LongText:
+    """A long string of a JSON body: its place in the body, still escaped."""
+
+    body: bytearray
+    start: int
+    end: int
+
+
+def parse_json(body: bytearray) -> dict[str, Any]:
+    """Return the JSON object in `body`; a string of more than MAX_TEXT_BYTES that is an object's value is a LongText.
+
+    Raises InvalidRequest for whatever is not one JSON object in UTF-8, and for a name given twice.
+    """
+    long_texts: dict[str, LongText] = {}
+    skeleton = _cut_out_long_texts(body, long_texts)
+
+    def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        parsed: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in parsed:
+                raise InvalidRequest(f"The JSON body gives {name[:60]!r} twice.")
+            _require_text(name)
+            if isinstance(value, str):
+                _require_text(value)
+                value = long_texts.get(value, value)
+            parsed[name] = value
+        return parsed
+
+    try:
+        document = json.loads(skeleton.decode(), object_pairs_hook=as_dict, parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The JSON body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg}.") from None
+    except (RecursionError, ValueError):
+        raise InvalidRequest("The JSON body is nested too deeply, or holds a number of thousands of digits.") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest("The JSON body must be an object, such as {...}.")
+    return document
+
+
+def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
+    """Return the file in `text`, a str or LongText of base64 or a base64 data URL; white space in it is allowed.
+
+    Raises InvalidRequest naming `field` for anything else and for an empty file, FileTooLarge over `limit_bytes`.
+    """
+    if not isinstance(text, str | LongText):
+        raise InvalidRequest(f"Field '{field}' must be a file as base64 text or a data URL.")
+    bad = InvalidRequest(f"Field '{field}' is not valid base64.")
+    decoded = bytearray()
+    rest = b""
+    is_first, is_padded = True, False
+    for piece in _unescaped_pieces(text, bad):
+        if is_first and piece.lstrip().startswith(b"data:"):
+            header, _, piece = piece.partition(b",")
+            if not header.rstrip().lower().endswith(b";base64"):
+                raise InvalidRequest(f"Field '{field}' must be a data URL with base64: data:image/png;base64,...")
+        is_first = False
+        piece = rest + piece.translate(None, b" \t\r\n\f\v")
+        num_usable = len(piece) // 4 * 4
+        piece, rest = piece[:num_usable], piece[num_usable:]
+        if piece and is_padded:
+            raise bad
+        is_padded = is_padded or piece.endswith(b"=")
+        try:
+            decoded += binascii.a2b_base64(piece, strict_mode=True)
+        except binascii.Error:
+            raise bad from None
+        if len(decoded) > limit_bytes:
+            raise file_too_large(limit_bytes)
+    if rest:
+        raise bad
+    if not decoded:
+        raise InvalidRequest(f"Field '{field}' is empty; send a file as base64 text or a data URL.")
+    return as_media(decoded)
+
+
+def file_too_large(limit_bytes: int, size_bytes: int | None = None) -> FileTooLarge:
+    size = "" if size_bytes is None else f" {size_bytes / MEGABYTE:.1f} MB"
+    return FileTooLarge(f"File size{size} exceeds maximum allowed size of {limit_bytes / MEGABYTE:g} MB.")
+
+
+def _unescaped_pieces(text: str | LongText, bad: InvalidRequest) -> Iterator[bytes]:
+    if isinstance(text, str):
+        if not text.isascii():
+            raise bad
+        yield text.encode()
+        return
+    position = text.start
+    while position < text.end:
+        end = min(position + _STEP_BYTES, text.end)
+        if end < text.end:
+            escape = text.body.rfind(b"\\", end - _MAX_ESCAPE_BYTES + 1, end)
+            end = escape if escape > position else end
+        piece = bytes(text.body[position:end])
+        if b"\\" in piece:
+            try:
+                piece = json.loads(b'"' + piece + b'"').encode("ascii")
+            except ValueError:
+                raise bad from None
+        yield piece
+        position = end
+
+
+def _cut_out_long_texts(body: bytearray, long_texts: dict[str, LongText]) -> bytes:
+    """Return `body` with a short key in the place of each long string, and put those strings into `long_texts`."""
+    nonce = secrets.token_hex(8)
+    skeleton = bytearray()
+    position = 0
+    while True:
+        opening = _find_quote(body, position)
+        _append(skeleton, body, position, opening)
+        if opening == len(body):
+            return bytes(skeleton)
+        closing = _find_closing_quote(body, opening)
+        if closing - opening > MAX_TEXT_BYTES:
+            key = f"{nonce}:{len(long_texts)}"
+            long_texts[key] = LongText(body, opening + 1, closing)
+            skeleton += f'"{key}"'.encode()
+        else:
+            _append(skeleton, body, opening, closing + 1)
+        position = closing + 1
+
+
+def _append(skeleton: bytearray, body: bytearray, start: int, end: int) -> None:
+    if len(skeleton) + end - start > MAX_SKELETON_BYTES:
+        raise InvalidRequest("The JSON body holds more than 1 MB beside its files.")
+    skeleton += body[start:end]
+
+
+def _find_closing_quote(body: bytearray, opening: int) -> int:
+    """Return where the string that begins at `opening` ends.
+
+    In a string too long for text no quote is escaped: base64 has none, and counting them would take minutes in a body
+    made of nothing else.
+    """
+    has_escaped_quote = False
+    quote = opening
+    while True:
+        quote = _find_quote(body, quote + 1)
+        if quote == len(body):
+            raise InvalidRequest("The body is not valid JSON: a string has no end.")
+        is_after_backslash = body[quote - 1] == _BACKSLASH
+        if quote - opening > MAX_TEXT_BYTES and (is_after_backslash or has_escaped_quote):
+            raise InvalidRequest(f"The JSON body holds a text of more than {MAX_TEXT_BYTES} bytes that is not base64.")
+        if not is_after_backslash:
+            return quote
+        before = quote - 1
+        while body[before] == _BACKSLASH:
+            before -= 1
+        if (quote - 1 - before) % 2 == 0:
+            return quote
+        has_escaped_quote = True
+
+
+def _find_quote(body: bytearray, position: int) -> int:
+    """Return where the next quotation mark is, the length of `body` if there is none."""
+    while position < len(body):
+        found = body.find(b'"', position, position + _STEP_BYTES)
+        if found >= 0:
+            return found
+        position += _STEP_BYTES
+    return len(body)
+
+
+def _require_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("The JSON body holds half of a surrogate pair, which is no character.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"The JSON body holds {name}, which is not JSON.")

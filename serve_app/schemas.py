@@ -1,0 +1,161 @@
+"""The bodies of all answers: the public contract, as `/openapi.json` tells it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from deployments.model_slot import State
+
+# A field that an answer may leave out is None here and never null on the wire (`body_of`), so its schema says only what
+# it is when it is there.
+OptionalFloat = float | SkipJsonSchema[None]
+
+Milliseconds = Annotated[int, Field(description="Milliseconds of work, upload and queue not counted.", examples=[1250])]
+Confidence = Annotated[float, Field(ge=0, le=1, examples=[0.92])]
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Timestamp = Annotated[
+    str,
+    Field(
+        description="When the answer was made, UTC.",
+        examples=["2025-10-17T12:34:56Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+
+
+class _Answer(_Body):
+    success: Literal[True] = True
+    timestamp: Timestamp = Field(default_factory=utc_now)
+
+
+class ImageMetadata(_Body):
+    processing_time_ms: Milliseconds
+    model: str = Field(examples=["moondream2"])
+    image_size: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
+    finish_reason: Literal["stop", "length"] = Field(description="`length`: the text was cut off at `max_length`.")
+
+
+class ImageAnalysis(_Answer):
+    type: Literal["image"] = "image"
+    description: str = Field(examples=["A brown dog sleeps on a blue sofa."])
+    metadata: ImageMetadata
+
+
+class Word(_Body):
+    word: str
+    start: float = Field(description="Seconds.")
+    end: float = Field(description="Seconds.")
+    confidence: Confidence
+
+
+class Segment(_Body):
+    start: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
+    end: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
+    text: str
+    confidence: Confidence
+    words: list[Word] | SkipJsonSchema[None] = Field(None, description="With `word_level_timestamps` only.")
+
+
+class AudioMetadata(_Body):
+    duration_seconds: float = Field(examples=[45.2])
+    processing_time_ms: Milliseconds
+    model: str = Field(examples=["whisper-base"])
+
+
+class AudioAnalysis(_Answer):
+    type: Literal["audio"] = "audio"
+    transcription: str = Field(description="Empty where nobody speaks.", examples=["Hello, this is a test."])
+    language: str = Field(description="A Whisper language code; `und` where nobody speaks.", examples=["en"])
+    confidence: Confidence = Field(description="The duration-weighted mean of the segments'; 0.0 without segments.")
+    segments: list[Segment]
+    metadata: AudioMetadata
+
+
+class VideoMetadata(_Body):
+    duration_seconds: float = Field(examples=[30.5])
+    fps: float = Field(examples=[30.0])
+    resolution: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
+    total_frames: int = Field(examples=[915])
+    model: str = Field(examples=["moondream2"])
+
+
+class Frame(_Body):
+    timestamp: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
+    frame_number: int = Field(description="In presentation order, from 0.")
+    description: str = Field(description="Empty where the frame failed.")
+    error: str | SkipJsonSchema[None] = Field(None, description="Why the frame failed; there only if it did.")
+
+
+class VideoAnalysis(_Answer):
+    type: Literal["video"] = "video"
+    metadata: VideoMetadata
+    frames: list[Frame] = Field(description="In time order.")
+    summary: str
+    transcript: AudioAnalysis | SkipJsonSchema[None] = Field(None, description="With `include_audio` only.")
+    processing_time_ms: Milliseconds
+
+
+class ErrorDetail(_Body):
+    code: str = Field(examples=["INVALID_FILE_TYPE"])
+    message: str = Field(description="What is wrong and what to do, for a person to read.")
+
+
+class ErrorBody(_Body):
+    success: Literal[False] = False
+    error: ErrorDetail
+    timestamp: Timestamp = Field(default_factory=utc_now)
+
+
+class BatchResult(_Body):
+    file_index: int
+    result: ImageAnalysis | VideoAnalysis | AudioAnalysis | ErrorBody = Field(
+        description="What the file's own route would have answered, a success or an error."
+    )
+
+
+class BatchAnalysis(_Answer):
+    results: list[BatchResult] = Field(description="One for each file, in their order.")
+    total_processing_time_ms: Milliseconds
+
+
+class ModelReport(_Body):
+    name: str = Field(examples=["moondream2"])
+    state: State
+    detail: str = Field(description="Progress while loading, the reason and the remedy when failed, else empty.")
+    revision: str | None
+    load_seconds: float | None
+    threads: int | None
+    weight_bytes: int | None
+    is_miniature: bool = Field(description="A small model for trying things out; its words mean little.")
+
+
+class SystemInfo(_Body):
+    memory_usage_mb: float = Field(description="Of all processes of the app.", examples=[3200.0])
+    available_memory_mb: float = Field(examples=[12800.0])
+    cpu_usage_percent: float = Field(examples=[45.0])
+
+
+class Health(_Answer):
+    status: Literal["healthy", "loading", "degraded"] = Field(
+        description="`degraded`: a model failed to load, or a miniature is serving."
+    )
+    models_loaded: bool
+    models: list[ModelReport]
+    available_endpoints: list[str]
+    system_info: SystemInfo
+    usage_stats_enabled: bool = Field(description="Whether Ray's usage statistics are on; we turn them off.")
+
+
+class Probe(_Answer):
+    status: Literal["alive", "ready"]

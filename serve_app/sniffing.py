@@ -1,0 +1,281 @@
+"""What a file is, by its content.
+
+MP4, MOV and M4A are one container and Matroska is another: there the tracks decide, not the brand. The look is shallow:
+a file of the right type that is broken inside passes, and its decoder says so.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.errors import InvalidFileType
+
+Kind = Literal["image", "video", "audio"]
+Content = bytes | bytearray | memoryview
+
+SUPPORTED: dict[Kind, tuple[str, ...]] = {
+    "image": ("JPG", "PNG", "WEBP", "BMP", "GIF"),
+    "video": ("MP4", "MOV", "AVI", "MKV"),
+    "audio": ("MP3", "WAV", "M4A", "FLAC", "OGG"),
+}
+
+
+@dataclass(frozen=True)
+class FileType:
+    """A type of file, and the kinds of media it may be taken for: none if we do not support it, both video and audio
+    if its tracks cannot be read.
+    """
+
+    description: str
+    kinds: frozenset[Kind] = frozenset()
+
+
+def require_kind(content: Content, kind: Kind) -> None:
+    """Return if `content` is of a supported type of `kind`.
+
+    Raises InvalidFileType, which says what the content looks like, what is supported, and where to send it instead.
+    """
+    found = sniff(content)
+    if found is not None and kind in found.kinds:
+        return
+    looks = f"looks like {found.description}, which is not supported here" if found else "is of no known type"
+    message = f"The content {looks}. Supported {kind} types: {', '.join(SUPPORTED[kind])}."
+    if found is not None and kind == "audio" and "video" in found.kinds:
+        message += " For a video's sound post it to /api/analyze/video with include_audio=true."
+    elif found is not None and found.kinds:
+        message += f" Post it to /api/analyze/{min(found.kinds)}."
+    raise InvalidFileType(message)
+
+
+def sniff(content: Content) -> FileType | None:
+    """Return the type of `content`, or None if it is of no type known here."""
+    view = memoryview(content)
+    head = bytes(view[:64])
+    for signature, found in _SIGNATURES.items():
+        if head.startswith(signature):
+            return found
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
+        return _RIFF_FORMS.get(head[8:12])
+    if head[:2] == b"BM" and head[14:18] in _BMP_HEADER_SIZES:
+        return FileType("a BMP image", _IMAGE)
+    if head[4:8] in _ISO_FIRST_BOXES:
+        return _sniff_iso_media(view)
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _sniff_matroska(view)
+    if head[:4] == b"OggS":
+        return _sniff_ogg(view)
+    return _sniff_mp3(view) or _sniff_text(view)
+
+
+_IMAGE, _VIDEO, _AUDIO = frozenset[Kind]({"image"}), frozenset[Kind]({"video"}), frozenset[Kind]({"audio"})
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": FileType("a JPG image", _IMAGE),
+    b"\x89PNG\r\n\x1a\n": FileType("a PNG image", _IMAGE),
+    b"GIF87a": FileType("a GIF image", _IMAGE),
+    b"GIF89a": FileType("a GIF image", _IMAGE),
+    b"fLaC": FileType("a FLAC sound file", _AUDIO),
+    b"II*\x00": FileType("a TIFF image"),
+    b"MM\x00*": FileType("a TIFF image"),
+    b"%PDF-": FileType("a PDF document"),
+    b"PK\x03\x04": FileType("a ZIP archive or an office document"),
+    b"\x1f\x8b": FileType("a gzip archive"),
+    b"7z\xbc\xaf\x27\x1c": FileType("a 7-Zip archive"),
+    b"Rar!": FileType("a RAR archive"),
+    b"FLV\x01": FileType("an FLV video"),
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
+    b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
+    b"#!AMR": FileType("an AMR sound file"),
+    b"caff": FileType("a CAF sound file"),
+    b"\x7fELF": FileType("a program"),
+    b"MZ": FileType("a Windows program"),
+}
+
+_RIFF_FORMS = {
+    b"WEBP": FileType("a WEBP image", _IMAGE),
+    b"AVI ": FileType("an AVI video", _VIDEO),
+    b"WAVE": FileType("a WAV sound file", _AUDIO),
+}
+
+_BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
+
+
+_MAX_HEADERS = 10_000
+"""Boxes, elements or pages looked at in one file: real files need a few hundred, a hostile one could hold millions."""
+
+Header = tuple[int, int, int]
+"""The name of a part of a container (its four characters or its id, as a number), and where its content lies."""
+
+
+def _parts(
+    view: memoryview,
+    path: Sequence[int],
+    read_header: Callable[[memoryview, int], Header | None],
+    budget: Iterator[int],
+) -> Iterator[memoryview]:
+    """Yield the content of every part that `path` leads to; a part that is cut off ends early."""
+    position = 0
+    while position < len(view) and next(budget, None) is not None:
+        header = read_header(view, position)
+        if header is None:
+            return
+        name, start, end = header
+        if name == path[0] and len(path) == 1:
+            yield view[start:end]
+        elif name == path[0]:
+            yield from _parts(view[start:end], path[1:], read_header, budget)
+        position = end
+
+
+# ISO base media (MP4, MOV, M4A): ISO/IEC 14496-12. A box is a 4-byte size, a 4-byte type and its content; size 1 means
+# that 8 bytes of size follow the type, size 0 that the box lasts to the end.
+
+_ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+_ISO_STILL_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"}
+_ISO_HANDLERS = [int.from_bytes(name, "big") for name in (b"moov", b"trak", b"mdia", b"hdlr")]
+
+
+def _sniff_iso_media(view: memoryview) -> FileType:
+    brand = bytes(view[8:12]) if bytes(view[4:8]) == b"ftyp" else b"qt  "
+    if brand in _ISO_STILL_BRANDS:
+        return FileType("a HEIC or AVIF image")
+    name = "a MOV" if brand == b"qt  " else "an MP4"
+    budget = iter(range(_MAX_HEADERS))
+    handlers = {bytes(handler[8:12]) for handler in _parts(view, _ISO_HANDLERS, _read_box_header, budget)}
+    if b"vide" in handlers:
+        return FileType(f"{name} video", _VIDEO)
+    if b"soun" in handlers:
+        return FileType("an M4A sound file", _AUDIO)
+    return FileType(f"{name} file without readable tracks", _VIDEO | _AUDIO)
+
+
+def _read_box_header(view: memoryview, position: int) -> Header | None:
+    size, start = int.from_bytes(view[position : position + 4], "big"), position + 8
+    if size == 1:
+        size, start = int.from_bytes(view[position + 8 : position + 16], "big"), position + 16
+    elif size == 0:
+        size = len(view) - position
+    if position + size < start:
+        return None
+    return int.from_bytes(view[position + 4 : position + 8], "big"), start, position + size
+
+
+# Matroska and WebM: RFC 8794 and RFC 9559. An element is an id, a size (all ones: unknown) and its content.
+
+_EBML_DOC_TYPE = (0x1A45DFA3, 0x4282)
+_TRACK_TYPES = (0x18538067, 0x1654AE6B, 0xAE, 0x83)
+_VIDEO_TRACK, _AUDIO_TRACK = 1, 2
+
+
+def _sniff_matroska(view: memoryview) -> FileType | None:
+    budget = iter(range(_MAX_HEADERS))
+    doc_type = next(_parts(view, _EBML_DOC_TYPE, _read_element_header, budget), b"")
+    if bytes(doc_type).rstrip(b"\x00") not in (b"matroska", b"webm", b""):
+        return None
+    types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, _read_element_header, budget)}
+    if _AUDIO_TRACK in types and _VIDEO_TRACK not in types:
+        return FileType("a Matroska or WebM file with sound only")
+    return FileType("an MKV or WebM video", _VIDEO)
+
+
+def _read_element_header(view: memoryview, position: int) -> Header | None:
+    id_bytes = _variable_length(view, position)
+    size_bytes = _variable_length(view, position + id_bytes)
+    if not id_bytes or not size_bytes:
+        return None
+    start = position + id_bytes + size_bytes
+    size_mask = (1 << 7 * size_bytes) - 1
+    size = int.from_bytes(view[position + id_bytes : start], "big") & size_mask
+    end = len(view) if size == size_mask else start + size
+    return int.from_bytes(view[position : position + id_bytes], "big"), start, end
+
+
+def _variable_length(view: memoryview, position: int) -> int:
+    """Return how many bytes the number at `position` has (its leading zero bits say so), 0 if there is none."""
+    if position >= len(view) or not view[position]:
+        return 0
+    return 9 - view[position].bit_length()
+
+
+def _sniff_ogg(view: memoryview) -> FileType:
+    """Look at the first page of each stream: those pages come before all others, and flag 2 marks them."""
+    position = 0
+    for _ in range(_MAX_HEADERS):
+        header = bytes(view[position : position + 27])
+        if len(header) < 27 or not header.startswith(b"OggS") or header[5] != 2:
+            break
+        start = position + 27 + header[26]
+        if bytes(view[start : start + 7]) == b"\x80theora":
+            return FileType("an Ogg video")
+        position = start + sum(view[position + 27 : start])
+    return FileType("an OGG sound file", _AUDIO)
+
+
+# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower rates, ISO/IEC 13818-3.
+
+_MP3_BITRATES_KBPS = {
+    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MP3_SEARCH_BYTES = 4096
+"""How far into the file the first frame may be: a recording cut out of a stream starts inside a frame."""
+_MAX_ID3_TAGS = 4
+_MP3_FRAMES = 3
+"""Frames that must follow one another: two bytes of sync alone occur in any file."""
+
+
+def _sniff_mp3(view: memoryview) -> FileType | None:
+    mp3 = FileType("an MP3 sound file", _AUDIO)
+    start = 0
+    for _ in range(_MAX_ID3_TAGS):
+        if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
+            break
+        size = view[start + 6 : start + 10]
+        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+    if start and start >= len(view):
+        return mp3
+    if bytes(view[start : start + 4]) == b"fLaC":
+        return FileType("a FLAC sound file", _AUDIO)
+    window = bytes(view[start : start + _MP3_SEARCH_BYTES])
+    position = window.find(b"\xff")
+    while position >= 0:
+        if _has_mp3_frames(view, start + position):
+            return mp3
+        position = window.find(b"\xff", position + 1)
+    if _is_adts(window):
+        return FileType("a raw AAC sound file")
+    return mp3 if start else None
+
+
+def _has_mp3_frames(view: memoryview, position: int) -> bool:
+    """Tell whether `_MP3_FRAMES` frames follow one another, or fewer that fill the file to its end."""
+    for count in range(_MP3_FRAMES):
+        length = _mp3_frame_bytes(bytes(view[position : position + 4]))
+        if length is None:
+            return count > 0 and position >= len(view)
+        position += length
+    return True
+
+
+def _mp3_frame_bytes(header: bytes) -> int | None:
+    """Return the length of the frame with this header, or None if it is no header of a layer III frame."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bitrate_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    bitrate = _MP3_BITRATES_KBPS[1 if version == 3 else 2][bitrate_index - 1] * 1000
+    return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
+
+
+def _is_adts(head: bytes) -> bool:
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+
+
+def _sniff_text(view: memoryview) -> FileType | None:
+    """Recognize text, the commonest wrong file: an error page saved as a picture, base64 sent as a file."""
+    text = bytes(view[:512])
+    is_printable = all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in text)
+    return FileType("text") if text and is_printable else None

@@ -1,0 +1,223 @@
+"""Reading a request's body: bounded while it arrives, in memory only, with the file apart from the fields.
+
+The name of a file is never used.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from deployments.errors import DeadlineExceeded, InvalidRequest
+from deployments.media import Media, as_media
+from serve_app.admission import Admitted
+from serve_app.json_body import MAX_TEXT_BYTES, MEGABYTE, decode_base64, file_too_large, parse_json
+
+FORM_HEADROOM_BYTES = MEGABYTE
+"""What a form may hold beside its file."""
+MAX_FORM_PARTS = 20
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file and what is asked about it, as sent."""
+
+    media: Media
+    fields: dict[str, Any]
+    """Flat fields; text if they came in a form, JSON values else."""
+    options: Any
+    """The `options` object, None if there is none."""
+    is_form: bool
+
+
+def json_body_limit(file_bytes: int) -> int:
+    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
+    return file_bytes * 4 // 3 + MEGABYTE
+
+
+async def read_upload(
+    request: Request, file_field: str, limit_bytes: int, admitted: Admitted, deadline: float
+) -> Upload:
+    """Return the one file of a multipart or JSON body, with its fields.
+
+    Raises InvalidRequest, which says what to send; FileTooLarge, from Content-Length before anything is read where that
+    is enough; ServerBusy where the body turns out large and no more large ones are taken; DeadlineExceeded.
+    """
+    content_type, parameters = parse_options_header(request.headers.get("content-type"))
+    if content_type == b"multipart/form-data":
+        if not parameters.get(b"boundary"):
+            raise InvalidRequest("The Content-Type has no boundary; let your HTTP library set it.")
+        chunks = _chunks(request, limit_bytes, limit_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
+        return await _read_form(chunks, parameters[b"boundary"], file_field, limit_bytes)
+    if content_type == b"application/json":
+        chunks = _chunks(request, limit_bytes, json_body_limit(limit_bytes), admitted, deadline)
+        document = await asyncio.to_thread(parse_json, await _joined(chunks))
+        return await take_upload(document, file_field, limit_bytes)
+    raise InvalidRequest(
+        f"Send multipart/form-data with the file in field '{file_field}', or application/json with the file as base64 "
+        f"in '{file_field}'; the Content-Type was {content_type.decode('latin-1')[:60]!r}."
+    )
+
+
+async def read_json(request: Request, limit_bytes: int, admitted: Admitted, deadline: float) -> dict[str, Any]:
+    """Return the JSON object of the body; raises as `read_upload` does."""
+    content_type, _ = parse_options_header(request.headers.get("content-type"))
+    if content_type != b"application/json":
+        raise InvalidRequest("Send application/json; a batch carries its files as base64.")
+    chunks = _chunks(request, limit_bytes, limit_bytes, admitted, deadline)
+    return await asyncio.to_thread(parse_json, await _joined(chunks))
+
+
+async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: int) -> Upload:
+    """Return the upload that a JSON object holds; raises InvalidRequest or FileTooLarge."""
+    fields = dict(document)
+    text, options = fields.pop(file_field, None), fields.pop("options", None)
+    if text is None:
+        raise InvalidRequest(f"Field '{file_field}' is missing; send the file there as base64 text or a data URL.")
+    media = await asyncio.to_thread(decode_base64, text, file_field, limit_bytes)
+    return Upload(media, fields, options, is_form=False)
+
+
+async def _chunks(
+    request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
+) -> AsyncIterator[bytes]:
+    """Yield the body; `limit_bytes` bounds it, `file_bytes` is what the client is told."""
+    declared = request.headers.get("content-length", "")
+    total = int(declared) if declared.isdecimal() else None
+    if total is not None and total > limit_bytes:
+        raise file_too_large(file_bytes, total)
+    admitted.will_hold(total or 0)
+    num_bytes = 0
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(deadline - time.time()):
+                chunk = await anext(stream)
+                # A body that has already arrived is handed out without a pause, and nobody else would get a turn.
+                await asyncio.sleep(0)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DeadlineExceeded(f"{num_bytes / MEGABYTE:.1f} MB of the upload had arrived") from None
+        num_bytes += len(chunk)
+        if num_bytes > limit_bytes:
+            raise file_too_large(file_bytes)
+        admitted.will_hold(num_bytes)
+        yield chunk
+
+
+async def _joined(chunks: AsyncIterator[bytes]) -> bytearray:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+    return body
+
+
+async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: str, limit_bytes: int) -> Upload:
+    form = _Form(file_field, limit_bytes)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.on_part_begin,
+                "on_header_field": form.on_header_field,
+                "on_header_value": form.on_header_value,
+                "on_header_end": form.on_header_end,
+                "on_headers_finished": form.on_headers_finished,
+                "on_part_data": form.on_part_data,
+                "on_part_end": form.on_part_end,
+                "on_end": form.on_end,
+            },
+        )
+        async for chunk in chunks:
+            parser.write(chunk)
+    except FormParserError:
+        raise InvalidRequest("The body is not valid multipart/form-data.") from None
+    if not form.is_complete:
+        raise InvalidRequest("The multipart/form-data body ends before its closing boundary.")
+    if form.file is None:
+        raise InvalidRequest(
+            f"Field '{file_field}' is missing; send the file there, as curl -F {file_field}=@FILE does."
+        )
+    if not form.file:
+        raise InvalidRequest(f"The file in field '{file_field}' is empty.")
+    options = form.texts.pop("options", "").strip()
+    nested = parse_json(bytearray(options.encode())) if options else None
+    return Upload(as_media(form.file), dict(form.texts), nested, is_form=True)
+
+
+class _Form:
+    """What the multipart parser calls: collects the file and the text fields in memory.
+
+    Starlette's own form reader would spool the file to disk, and read invalid UTF-8 as Latin-1.
+    """
+
+    def __init__(self, file_field: str, limit_bytes: int) -> None:
+        self.file: bytearray | None = None
+        self.texts: dict[str, str] = {}
+        self.is_complete = False
+        self._file_field = file_field
+        self._limit_bytes = limit_bytes
+        self._num_parts = 0
+
+    def on_part_begin(self) -> None:
+        self._num_parts += 1
+        if self._num_parts > MAX_FORM_PARTS:
+            raise InvalidRequest(f"The form has more than {MAX_FORM_PARTS} fields.")
+        self._header_name, self._header_value, self._disposition = b"", b"", b""
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name, self._header_value = b"", b""
+
+    def on_headers_finished(self) -> None:
+        _, parameters = parse_options_header(self._disposition)
+        self._name = _utf8(parameters.get(b"name", b""), "The name of a form field")
+        # A name that is not ASCII may come as `filename*=` only, which the parser drops.
+        is_file = b"filename" in parameters or b"filename*" in self._disposition.lower()
+        if self._name in self.texts or (self._name == self._file_field and self.file is not None):
+            raise InvalidRequest(f"Field '{self._name[:60]}' is given twice.")
+        if is_file and self._name != self._file_field:
+            raise InvalidRequest(f"The file must be in field '{self._file_field}', not '{self._name[:60]}'.")
+        if not is_file and self._name == self._file_field:
+            raise InvalidRequest(
+                f"Field '{self._name}' must be a file, as curl -F {self._name}=@FILE sends it, not text; base64 goes "
+                "into a JSON body."
+            )
+        self._data = bytearray()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._data += data[start:end]
+        if self._name == self._file_field:
+            if len(self._data) > self._limit_bytes:
+                raise file_too_large(self._limit_bytes)
+        elif len(self._data) > MAX_TEXT_BYTES:
+            raise InvalidRequest(f"Field '{self._name[:60]}' is longer than {MAX_TEXT_BYTES} bytes.")
+
+    def on_part_end(self) -> None:
+        if self._name == self._file_field:
+            self.file = self._data
+        else:
+            self.texts[self._name] = _utf8(self._data, f"Field '{self._name[:60]}'")
+
+    def on_end(self) -> None:
+        self.is_complete = True
+
+
+def _utf8(text: bytes | bytearray, what: str) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{what} is not UTF-8.") from None
