@@ -1,0 +1,228 @@
+"""Files over HTTP: continued where they broke off, and checked before they take their names.
+
+Its own code and not huggingface_hub's, because that does not compare a file's checksum with its content, and because
+openai-whisper's files come from elsewhere. No token, cookie or `.netrc` entry is ever sent.
+"""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+
+from deployments.model_slot import Report
+
+T = TypeVar("T")
+
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
+"""Waits between attempts; one that brought bytes starts the count again."""
+TIMEOUT_S = 30.0
+"""Longest silence of a server before the attempt counts as broken."""
+CHUNK_BYTES = 128 * 1024
+"""What a broken connection can lose."""
+
+Progress = Callable[[str, int, int], None]
+"""Takes a file's name, the bytes of it that are here, and its size in bytes."""
+
+
+class DownloadFailed(Exception):
+    """Fetching ended without the files; the message is the plain reason, as whole sentences."""
+
+
+class _Broken(Exception):
+    """An attempt failed in a way that may pass."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    name: str
+    """Its name in the folder."""
+    url: str
+    origin: str
+    """Whose file it is, for people: `vikhyatk/moondream2@<commit>`."""
+    size: int
+    checksum: str
+    """`sha256:<hex>`, or `git:<hex>`, git's object id of the file, where the hub knows no other."""
+
+
+def fetch_files(files: Sequence[RemoteFile], folder: Path, report: Report, progress: Progress) -> None:
+    """Bring every file into `folder`, which exists; those that are there and whole are kept.
+
+    A file that fails its checksum is removed, a part that broke off stays as `<name>.part` for the next time.
+    Raises DownloadFailed, and before anything is fetched if the disk is too small.
+    """
+    missing = [file for file in files if not _is_whole(file, folder)]
+    if not missing:
+        return
+    to_fetch = sum(max(file.size - _size(_part(file, folder)), 0) for file in missing)
+    free = free_bytes(folder)
+    figures = f"{format_bytes(to_fetch)} into {folder}, where {format_bytes(free)} are free"
+    if to_fetch > free:
+        raise DownloadFailed(
+            f"The disk is too small: {figures}. Make room, or set MODEL_CACHE_DIR to a folder on a larger disk."
+        )
+    names = ", ".join(f"{file.name} ({format_bytes(file.size)})" for file in missing)
+    report(f"fetching {names}: {figures}")
+    for file in missing:
+        _download(file, folder, report, progress)
+
+
+def get_json(url: str) -> Any:
+    """Return the decoded answer; raises DownloadFailed."""
+
+    def attempt() -> Any:
+        with _response("GET", url, {}) as response:
+            return response.json()
+
+    return _persist(url, attempt)
+
+
+def content_length(url: str) -> int:
+    """Return the size of a remote file in bytes without fetching it; raises DownloadFailed."""
+
+    def attempt() -> int:
+        with _response("HEAD", url, {}) as response:
+            if "Content-Length" not in response.headers:
+                raise DownloadFailed(f"{url} does not tell its size.")
+            return int(response.headers["Content-Length"])
+
+    return _persist(url, attempt)
+
+
+def checksum(path: Path, algorithm: str = "sha256") -> str:
+    """Return `<algorithm>:<hex>` of a file's content; the algorithm is `sha256` or `git`."""
+    with path.open("rb") as content:
+        if algorithm == "sha256":
+            digest = hashlib.file_digest(content, "sha256")
+        else:  # git's id of a file is the SHA-1 of its length and its content
+            blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            digest = hashlib.file_digest(content, lambda: blob)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def format_bytes(num_bytes: int) -> str:
+    """Return a size as people read it, such as "3.9 GB"; 1 GB is 10**9 bytes."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes} bytes"
+
+
+def _is_whole(file: RemoteFile, folder: Path) -> bool:
+    path = folder / file.name
+    if not path.exists():
+        return False
+    if path.stat().st_size == file.size and _has_checksum(path, file):
+        return True
+    path.unlink()
+    return False
+
+
+def _has_checksum(path: Path, file: RemoteFile) -> bool:
+    return checksum(path, file.checksum.partition(":")[0]) == file.checksum
+
+
+def _part(file: RemoteFile, folder: Path) -> Path:
+    return folder / f"{file.name}.part"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _download(file: RemoteFile, folder: Path, report: Report, progress: Progress) -> None:
+    part = _part(file, folder)
+    _persist(file.url, lambda: _continue(file, part, progress), lambda: _size(part))
+    report(f"checking {file.name}")
+    if not _has_checksum(part, file):
+        part.unlink()
+        raise DownloadFailed(f"{file.name} arrived damaged (its checksum is wrong) and was removed.")
+    os.replace(part, folder / file.name)
+
+
+def _continue(file: RemoteFile, part: Path, progress: Progress) -> None:
+    """Bring `part` to its full size in one attempt; raises _Broken with what has arrived kept."""
+    with part.open("ab") as out:
+        done = out.tell()
+        if done > file.size:
+            done = out.truncate(0)
+        progress(file.name, done, file.size)
+        if done < file.size:
+            with _response("GET", file.url, {"Range": f"bytes={done}-"} if done else {}) as response:
+                if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+                    done = out.truncate(0)
+                    if response.status_code != 200:
+                        raise _Broken("it could not continue the file")
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    done += len(chunk)
+                    if done > file.size:
+                        raise DownloadFailed(f"{file.url} is larger than the {file.size} bytes it should have.")
+                    out.write(chunk)
+                    progress(file.name, done, file.size)
+        if done < file.size:
+            raise _Broken("the connection broke off")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _persist(url: str, attempt: Callable[[], T], position: Callable[[], int] = lambda: 0) -> T:
+    """Return what `attempt` returns, trying again while it is _Broken; `position` tells whether it gets on."""
+    failures, reached = 0, position()
+    while True:
+        try:
+            return attempt()
+        except _Broken as broken:
+            if position() > reached:
+                failures, reached = 0, position()
+            if failures == len(BACKOFF_S):
+                raise DownloadFailed(f"{_host(url)} could not deliver {url}: {broken}.") from broken
+            time.sleep(BACKOFF_S[failures])
+            failures += 1
+
+
+@contextmanager
+def _response(method: str, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    """Give an answer with status 2xx or 416; raises _Broken for what may pass, else DownloadFailed."""
+    try:
+        with requests.Session() as session:
+            session.auth = _no_auth
+            # identity: a compressed answer has neither the size nor the ranges of the file
+            headers = {"Accept-Encoding": "identity", **headers}
+            with session.request(
+                method, url, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=True
+            ) as response:
+                if response.status_code in (408, 429) or response.status_code >= 500:
+                    raise _Broken(f"it answers {response.status_code}")
+                if response.status_code >= 400 and response.status_code != 416:
+                    raise DownloadFailed(f"{_host(url)} answers {response.status_code} to {url}.")
+                yield response
+    except requests.exceptions.SSLError as error:
+        raise _Broken(f"TLS failed ({error})") from error
+    except requests.exceptions.JSONDecodeError as error:
+        raise DownloadFailed(f"{url} does not answer in JSON: another server may be in its place.") from error
+    except requests.Timeout as error:
+        raise _Broken(f"no answer within {TIMEOUT_S:g} s") from error
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise _Broken("there is no connection, or it broke off") from error
+    except requests.RequestException as error:
+        raise DownloadFailed(f"{url} cannot be fetched: {error}.") from error
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stands where requests would else look for a password in `.netrc`."""
+    return request
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc
