@@ -1,0 +1,56 @@
+import hashlib
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from deployments.weights import download
+from deployments.weights.sources import (
+    MOONDREAM_REPOSITORY,
+    MOONDREAM_REVISION,
+    TOKENIZER_REPOSITORY,
+    TOKENIZER_REVISION,
+)
+from tests.deployments.weights.hub import Hub, HubServer
+
+COMMIT = "9a7d4024"
+WEIGHTS = random.Random(0).randbytes(1_000_000)
+WEIGHTS_PATH = f"/{MOONDREAM_REPOSITORY}/resolve/{COMMIT}/model.safetensors"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that holds moondream2 and its tokenizer, which HF_ENDPOINT points at; waits between attempts are short."""
+    hub = Hub()
+    hub.add_repository(
+        MOONDREAM_REPOSITORY,
+        MOONDREAM_REVISION,
+        COMMIT,
+        {
+            "config.json": b'{"model_type": "moondream1"}',
+            "model.safetensors": WEIGHTS,
+            "tokenizer.json": b"that of an older release",
+            "moondream.py": b"raise SystemExit",
+            "old/model.safetensors": b"not at the top",
+        },
+    )
+    hub.add_repository(
+        TOKENIZER_REPOSITORY, TOKENIZER_REVISION, TOKENIZER_REVISION, {"tokenizer.json": b"starmie " * 1000}
+    )
+    monkeypatch.setattr(download, "BACKOFF_S", (0.01, 0.02, 0.03))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HubServer(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+
+
+@pytest.fixture
+def whisper_content(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What openai-whisper's URL of `base` delivers; it is made to lie on the hub's machine."""
+    import whisper
+
+    content = random.Random(1).randbytes(400_000)
+    path = f"/main/whisper/models/{hashlib.sha256(content).hexdigest()}/base.pt"
+    hub.files[path] = content
+    monkeypatch.setitem(whisper._MODELS, "base", hub.url + path)
+    return content

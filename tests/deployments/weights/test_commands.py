@@ -1,0 +1,136 @@
+"""`python -m deployments.weights` as a person runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from config.settings import PROJECT_ROOT
+from deployments.weights.__main__ import main
+from tests.deployments.weights.conftest import WEIGHTS, WEIGHTS_PATH
+from tests.deployments.weights.hub import Hub, sends_slowly
+
+COMMAND = (sys.executable, "-m", "deployments.weights")
+
+
+@pytest.fixture
+def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=PROJECT_ROOT,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_fetch_brings_both_models_and_says_so(
+    hub: Hub, whisper_content: bytes, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fetch"]) == 0
+    output = capsys.readouterr().out
+    assert "model.safetensors (1.0 MB)" in output
+    assert str(cache_dir) in output
+    assert "are free" in output
+    assert output.endswith("serving needs no network any more.\n")
+    assert (cache_dir / "whisper-base" / "base.pt").read_bytes() == whisper_content
+
+
+def test_fetch_of_a_whole_cache_makes_no_request(hub: Hub, cache_dir: Path) -> None:
+    assert main(["fetch", "--captioner"]) == 0
+    hub.requests.clear()
+    assert main(["fetch", "--captioner"]) == 0
+    assert hub.requests == []
+
+
+def test_a_failed_fetch_says_why(
+    hub: Hub, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert main(["fetch", "--captioner"]) == 1
+    assert "no connection" in capsys.readouterr().err
+
+
+def test_an_interrupted_fetch_goes_on_where_it_stopped(hub: Hub, cache_dir: Path) -> None:
+    hub.faults[WEIGHTS_PATH] = [sends_slowly]
+    part = cache_dir / "moondream2-2025-06-21" / "model.safetensors.part"
+    with start("fetch", "--captioner") as process:
+        deadline = time.monotonic() + 20
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted. What has arrived is kept" in errors
+    assert "Traceback" not in errors
+    kept = part.stat().st_size
+    assert 0 < kept < len(WEIGHTS)
+
+    assert main(["fetch", "--captioner"]) == 0
+    assert hub.ranges("model.safetensors")[-1] == f"bytes={kept}-"
+    assert part.with_suffix("").read_bytes() == WEIGHTS
+
+
+def test_two_processes_fetch_once(hub: Hub, cache_dir: Path) -> None:
+    hub.faults[WEIGHTS_PATH] = [sends_slowly]
+    with start("fetch", "--captioner") as first, start("fetch", "--captioner") as second:
+        outputs = [process.communicate(timeout=20) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert sum("waiting for another process" in output for output, _ in outputs) == 1
+    assert len(hub.ranges("model.safetensors")) == 1
+
+
+def test_verify_finds_a_flipped_byte_and_names_the_command(
+    hub: Hub, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["fetch", "--captioner"])
+    hub.requests.clear()
+    main(["verify", "--captioner"])
+    assert "ok     moondream2 is complete" in capsys.readouterr().out
+    weights = cache_dir / "moondream2-2025-06-21" / "model.safetensors"
+    weights.write_bytes(WEIGHTS[:-1] + bytes([WEIGHTS[-1] ^ 1]))
+    assert main(["verify", "--captioner"]) == 1
+    output = capsys.readouterr().out
+    assert f"WRONG  {weights} is damaged" in output
+    assert "`python -m deployments.weights fetch`" in output
+    assert hub.requests == []
+
+
+def test_verify_says_what_was_never_fetched(hub: Hub, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify"]) == 1
+    output = capsys.readouterr().out
+    assert "WRONG  moondream2 is not in" in output
+    assert "WRONG  whisper-base is not in" in output
+    assert "Instructions:" in output
+    assert "Memory:" in output
+    assert hub.requests == []
+
+
+def test_a_serve_yaml_decides_the_models(
+    hub: Hub, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mini.pt").touch()
+    config = tmp_path / "serve.yaml"
+    config.write_text(f"applications: [{{args: {{transcriber: {{model: {tmp_path}/mini.pt}}}}}}]")
+    assert main(["fetch", "--transcriber", "--config", str(config)]) == 0
+    assert "nothing to fetch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["applications: [{args: {captionner: {}}}]", "- 1", ": :", "applications: 3"])
+def test_a_wrong_yaml_is_said_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    config = tmp_path / "serve.yaml"
+    config.write_text(content)
+    assert main(["verify", "--config", str(config)]) == 1
+    assert capsys.readouterr().err
