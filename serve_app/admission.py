@@ -36,8 +36,6 @@ class Admission:
     @contextmanager
     def admit(self, address: str) -> Iterator["Admitted"]:
         """Hold a place for one request; raises RateLimited or ServerBusy."""
-        if self._rate_limit:
-            self._rate_limit.count(address)
         if self._num_present >= self._config.max_concurrent_requests + self._config.max_queued_requests:
             raise ServerBusy("The server's queue is full; try again in a moment.")
         available_mb = self._available_memory_mb()
@@ -46,6 +44,8 @@ class Admission:
                 f"Only {available_mb:.0f} MB of memory are free, and {self._config.min_free_memory_mb:.0f} MB are kept "
                 "free; close other programs or try again later."
             )
+        if self._rate_limit:
+            self._rate_limit.count(address)
         admitted = Admitted(self)
         self._num_present += 1
         try:

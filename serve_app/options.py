@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from deployments.errors import InvalidRequest
 from deployments.frame_sampler.types import FrameSampling
@@ -27,7 +28,7 @@ def _is_language(language: str) -> str:
 
 
 Prompt = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Field(
         description="A question or an instruction about the picture. Without one it is captioned.",
         examples=["What is in this image?"],

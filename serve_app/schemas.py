@@ -1,7 +1,7 @@
 """The bodies of all answers: the public contract, as `/openapi.json` tells it."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -30,8 +30,12 @@ Timestamp = Annotated[
 ]
 
 
+def _require_what_is_always_there(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    schema["required"] = [name for name, field in model.model_fields.items() if field.default is not None]
+
+
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_require_what_is_always_there)
 
 
 class _Answer(_Body):
@@ -159,3 +163,8 @@ class Health(_Answer):
 
 class Probe(_Answer):
     status: Literal["alive", "ready"]
+
+
+def body_of(answer: _Body) -> dict[str, Any]:
+    """Return the JSON of an analysis: what it leaves out is left out, not null."""
+    return answer.model_dump(mode="json", exclude_none=True)

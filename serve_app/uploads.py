@@ -5,7 +5,8 @@ The name of a file is never used.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +53,13 @@ async def read_upload(
     if content_type == b"multipart/form-data":
         if not parameters.get(b"boundary"):
             raise InvalidRequest("The Content-Type has no boundary; let your HTTP library set it.")
-        chunks = _chunks(request, limit_bytes, limit_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
-        return await _read_form(chunks, parameters[b"boundary"], file_field, limit_bytes)
+        async with aclosing(
+            _chunks(request, limit_bytes, limit_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
+        ) as chunks:
+            return await _read_form(chunks, parameters[b"boundary"], file_field, limit_bytes)
     if content_type == b"application/json":
-        chunks = _chunks(request, limit_bytes, json_body_limit(limit_bytes), admitted, deadline)
-        document = await asyncio.to_thread(parse_json, await _joined(chunks))
-        return await take_upload(document, file_field, limit_bytes)
+        body = await _read_body(request, limit_bytes, json_body_limit(limit_bytes), admitted, deadline)
+        return await take_upload(await asyncio.to_thread(parse_json, body), file_field, limit_bytes)
     raise InvalidRequest(
         f"Send multipart/form-data with the file in field '{file_field}', or application/json with the file as base64 "
         f"in '{file_field}'; the Content-Type was {content_type.decode('latin-1')[:60]!r}."
@@ -69,8 +71,8 @@ async def read_json(request: Request, limit_bytes: int, admitted: Admitted, dead
     content_type, _ = parse_options_header(request.headers.get("content-type"))
     if content_type != b"application/json":
         raise InvalidRequest("Send application/json; a batch carries its files as base64.")
-    chunks = _chunks(request, limit_bytes, limit_bytes, admitted, deadline)
-    return await asyncio.to_thread(parse_json, await _joined(chunks))
+    body = await _read_body(request, limit_bytes, limit_bytes, admitted, deadline)
+    return await asyncio.to_thread(parse_json, body)
 
 
 async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: int) -> Upload:
@@ -85,7 +87,7 @@ async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: in
 
 async def _chunks(
     request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the body; `limit_bytes` bounds it, `file_bytes` is what the client is told."""
     declared = request.headers.get("content-length", "")
     total = int(declared) if declared.isdecimal() else None
@@ -111,10 +113,13 @@ async def _chunks(
         yield chunk
 
 
-async def _joined(chunks: AsyncIterator[bytes]) -> bytearray:
+async def _read_body(
+    request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
+) -> bytearray:
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
+    async with aclosing(_chunks(request, file_bytes, limit_bytes, admitted, deadline)) as chunks:
+        async for chunk in chunks:
+            body += chunk
     return body
 
 

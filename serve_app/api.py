@@ -1,0 +1,69 @@
+"""The HTTP API as a plain FastAPI app: `/docs` describes it."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse
+
+from config.settings import AppConfig
+from serve_app.analysis import Edge
+from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
+from serve_app.routes import audio, batch, health, image, video
+from serve_app.services import Services
+
+TITLE = "Multimodal analysis"
+DESCRIPTION = "Describes pictures and videos and transcribes recordings, on this machine and offline."
+ASSETS = "/docs/assets"
+
+
+def create_api(services: Services, settings: AppConfig) -> FastAPI:
+    """Return the app; nothing of it starts before the first request."""
+    api = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        # A redirect has no JSON body; with a slash too many a path is another one.
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.serving.cors_origins,
+                allow_methods=["GET", "HEAD", "POST"],
+                allow_headers=["*"],
+                expose_headers=["Retry-After", "X-Request-ID"],
+            ),
+            Middleware(AnswerUnexpectedErrors),
+        ],
+    )
+    api.state.edge = Edge(services, settings)
+    add_error_handlers(api)
+    for routes in (image, video, audio, batch, health):
+        api.include_router(routes.router)
+    _add_docs(api)
+    return api
+
+
+def _add_docs(api: FastAPI) -> None:
+    """Serve `/docs` with the assets of an installed package: an offline machine reaches no CDN."""
+    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+    api.mount(ASSETS, assets)
+
+    @api.head("/docs", include_in_schema=False)
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{ASSETS}/favicon.png",
+            # Swagger UI would send the schema to its own validator on the internet.
+            swagger_ui_parameters={"validatorUrl": None},
+        )

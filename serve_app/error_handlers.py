@@ -1,0 +1,137 @@
+"""Errors as HTTP: the one place that knows which status each has."""
+
+import logging
+import re
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import (
+    DeadlineExceeded,
+    FileTooLarge,
+    InvalidFile,
+    InvalidFileType,
+    InvalidRequest,
+    MethodNotAllowed,
+    ModelNotLoaded,
+    NotFound,
+    ProcessingFailed,
+    RateLimited,
+    ServerBusy,
+    ServiceError,
+)
+from serve_app.schemas import ErrorBody, ErrorDetail
+
+STATUSES: Mapping[type[ServiceError], int] = {
+    InvalidRequest: 400,
+    InvalidFileType: 400,
+    InvalidFile: 400,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    FileTooLarge: 413,
+    RateLimited: 429,
+    ProcessingFailed: 500,
+    ModelNotLoaded: 503,
+    ServerBusy: 503,
+    DeadlineExceeded: 504,
+}
+
+CLIENT_CLOSED_REQUEST = 499
+"""What proxies log for a client that left; nobody receives it."""
+
+logger = logging.getLogger("ray.serve")
+
+
+def status_of(error: ServiceError) -> int:
+    return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
+
+
+def error_body(error: ServiceError) -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(code=error.code, message=str(error)))
+
+
+def error_response(error: ServiceError) -> JSONResponse:
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse(error_body(error).model_dump(mode="json"), status_of(error), headers)
+
+
+def as_service_error(error: Exception, request: Request) -> ServiceError:
+    """Return what the client may see of `error`; what is our fault goes to the log with its traceback."""
+    if isinstance(error, ServiceError) and not isinstance(error, ProcessingFailed):
+        return error
+    request_id = _request_id(request)
+    logger.error("%s %s failed (request %s)", request.method, request.url.path, request_id, exc_info=error)
+    reason = str(error) if isinstance(error, ProcessingFailed) else "Something went wrong on the server."
+    return ProcessingFailed(f"{reason} Its log has the details under request {request_id}.")
+
+
+def add_error_handlers(api: FastAPI) -> None:
+    api.add_exception_handler(ServiceError, _answer_service_error)
+    api.add_exception_handler(HTTPException, _answer_http_exception)
+    api.add_exception_handler(RequestValidationError, _answer_validation_error)
+    api.add_exception_handler(ClientDisconnect, _end_quietly)
+
+
+class AnswerUnexpectedErrors:
+    """Answers what no handler expects with PROCESSING_FAILED.
+
+    It is a middleware inside the CORS one: Starlette's own handler for Exception sits outside, and a browser could not
+    read its answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            await error_response(as_service_error(error, Request(scope)))(scope, receive, send)
+
+
+async def _answer_service_error(request: Request, error: Exception) -> Response:
+    return error_response(as_service_error(error, request))
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return error_response(NotFound(f"There is nothing at {path}; /docs lists what there is."))
+    if error.status_code == 405:
+        response = error_response(MethodNotAllowed(f"{path} does not take {request.method}; /docs says what it takes."))
+        response.headers.update(error.headers or {})
+        return response
+    if error.status_code < 500:
+        return error_response(InvalidRequest(error.detail))
+    return error_response(as_service_error(error, request))
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    return error_response(InvalidRequest(problems))
+
+
+async def _end_quietly(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _request_id(request: Request) -> str:
+    """Return the id that Serve gives each request and puts on its answer, if it is safe to log."""
+    request_id = request.headers.get("x-request-id", "")
+    return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else "without a valid id"

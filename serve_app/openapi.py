@@ -1,0 +1,128 @@
+"""What `/openapi.json` says of bodies that FastAPI does not read itself, and of errors."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from serve_app.options import BatchOptions
+from serve_app.schemas import ErrorBody
+
+Schema = dict[str, Any]
+
+EXAMPLE_TIMESTAMP = "2025-10-17T12:34:56Z"
+EXAMPLE_BASE64 = "iVBORw0KGgo="
+
+_ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
+    400: (
+        "The request or its file is wrong.",
+        {
+            "INVALID_REQUEST": "Option 'max_length' should be less than or equal to 1024, not 5000.",
+            "INVALID_FILE_TYPE": "The content looks like text, which is not supported here. Supported image types: "
+            "JPG, PNG, WEBP, BMP, GIF.",
+            "INVALID_FILE": "The picture is cut off or damaged; send a whole file.",
+        },
+    ),
+    413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
+    429: (
+        "Too many requests of this client; `Retry-After` says when the next is taken.",
+        {"RATE_LIMITED": "More than 100 requests in an hour; the next is taken in 36 s."},
+    ),
+    500: (
+        "Our fault; the server's log has the details under the request's id.",
+        {"PROCESSING_FAILED": "Something went wrong on the server. Its log has the details under request 3f2a."},
+    ),
+    503: (
+        "Come back later; `Retry-After` says when.",
+        {
+            "MODEL_NOT_LOADED": "moondream2 is loading (reading model.safetensors); try again in a moment.",
+            "SERVER_BUSY": "The server's queue is full; try again in a moment.",
+        },
+    ),
+    504: (
+        "The request's time ran out, and its work was stopped.",
+        {
+            "TIMEOUT": "The request ran out of its 60 s: captioned 3 of 5 frames. Lower num_frames or max_length, or "
+            "raise REQUEST_TIMEOUT_SECONDS."
+        },
+    ),
+}
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route: those errors, by default all that an analysis can end with."""
+    return {status: _error_response(*_ERRORS[status]) for status in statuses or _ERRORS}
+
+
+def _error_response(description: str, messages: Mapping[str, str]) -> dict[str, Any]:
+    examples = {
+        code: {
+            "value": {"success": False, "error": {"code": code, "message": text}, "timestamp": EXAMPLE_TIMESTAMP},
+        }
+        for code, text in messages.items()
+    }
+    return {"model": ErrorBody, "description": description, "content": {"application/json": {"examples": examples}}}
+
+
+def describe_upload(file_field: str, options: type[BaseModel], example: Mapping[str, Any]) -> Schema:
+    """Return the request body of a route that takes one file in field `file_field`, as a form or as JSON."""
+    in_json = _object({file_field: _base64(), **_fields(options)}, required=[file_field])
+    file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
+    nested = {"type": "string", "contentMediaType": "application/json", "description": "The same options as JSON."}
+    in_form = _object({file_field: file, **_option_schemas(options), "options": nested}, required=[file_field])
+    json_examples = {
+        "flat fields": {"value": {file_field: EXAMPLE_BASE64, **example}},
+        "in options": {"value": {file_field: EXAMPLE_BASE64, "options": example}},
+    }
+    form_examples = {
+        "flat fields": {"value": {file_field: "(the file)", **example}},
+        "in options": {"value": {file_field: "(the file)", "options": json.dumps(example)}},
+    }
+    return _request_body(
+        {
+            "multipart/form-data": {"schema": in_form, "examples": form_examples},
+            "application/json": {"schema": in_json, "examples": json_examples},
+        }
+    )
+
+
+def describe_batch(kinds: Sequence[tuple[str, type[BaseModel]]], max_files: int) -> Schema:
+    """Return the request body of the batch route; `kinds` are the types of files with their options."""
+    items = [
+        _object({"type": {"const": kind}, "data": _base64(), **_fields(options)}, required=["type", "data"])
+        for kind, options in kinds
+    ]
+    files = {"type": "array", "items": {"oneOf": items}, "minItems": 1, "maxItems": max_files}
+    schema = _object({"files": files, **_fields(BatchOptions)}, required=["files"])
+    example = {
+        "files": [
+            {"type": "image", "data": EXAMPLE_BASE64, "prompt": "What is in this image?"},
+            {"type": "audio", "data": EXAMPLE_BASE64, "options": {"language": "en"}},
+        ],
+        "options": {"parallel": False},
+    }
+    return _request_body({"application/json": {"schema": schema, "examples": {"two files": {"value": example}}}})
+
+
+def _request_body(content: Schema) -> Schema:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _object(properties: Schema, required: Sequence[str] = ()) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+
+
+def _fields(options: type[BaseModel]) -> Schema:
+    """Return the options as flat fields, and once more inside `options`."""
+    flat = _option_schemas(options)
+    return {**flat, "options": {**_object(flat), "description": "The same options."}}
+
+
+def _option_schemas(options: type[BaseModel]) -> Schema:
+    properties: Schema = options.model_json_schema()["properties"]
+    return properties
+
+
+def _base64() -> Schema:
+    return {"type": "string", "contentEncoding": "base64", "description": "The file as base64 or as a data URL."}

@@ -1,0 +1,84 @@
+"""`GET /api/health`, and the probes `/livez` and `/readyz`."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from deployments.errors import ModelNotLoaded
+from deployments.model_slot import ModelStatus
+from serve_app.analysis import edge_of
+from serve_app.openapi import error_responses
+from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
+
+router = APIRouter()
+
+ANALYZE_ENDPOINTS = ["/api/analyze/image", "/api/analyze/video", "/api/analyze/audio", "/api/analyze/batch"]
+
+
+@router.head("/api/health", include_in_schema=False)
+@router.get("/api/health", summary="The state of the models and the machine", response_model=Health)
+async def health(request: Request) -> JSONResponse:
+    """Always 200; answered from the last known figures, so it never waits for a model at work."""
+    system = edge_of(request).services.system
+    models = system.models()
+    report = Health(
+        status=_status(models),
+        models_loaded=all(model.state == "loaded" for model in models),
+        models=[_report(model) for model in models],
+        available_endpoints=ANALYZE_ENDPOINTS,
+        system_info=SystemInfo(
+            memory_usage_mb=round(system.memory_usage_mb(), 1),
+            available_memory_mb=round(system.available_memory_mb(), 1),
+            cpu_usage_percent=round(system.cpu_usage_percent(), 1),
+        ),
+        usage_stats_enabled=system.usage_stats_enabled(),
+    )
+    return JSONResponse(report.model_dump(mode="json"))
+
+
+@router.head("/livez", include_in_schema=False)
+@router.get("/livez", summary="Whether the API is up", response_model=Probe)
+async def livez() -> JSONResponse:
+    return JSONResponse(Probe(status="alive").model_dump(mode="json"))
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get("/readyz", summary="Whether models are loaded", response_model=Probe, responses=error_responses(503))
+async def readyz(request: Request) -> JSONResponse:
+    """503 until all models are loaded; with lazy loading ready at once."""
+    edge = edge_of(request)
+    if not edge.settings.serving.lazy_loading:
+        waiting = [_sentence(model) for model in edge.services.system.models() if model.state != "loaded"]
+        if waiting:
+            raise ModelNotLoaded(" ".join(waiting))
+    return JSONResponse(Probe(status="ready").model_dump(mode="json"))
+
+
+def _status(models: list[ModelStatus]) -> Literal["healthy", "loading", "degraded"]:
+    if any(model.state == "failed" for model in models):
+        return "degraded"
+    if any(model.state != "loaded" for model in models):
+        return "loading"
+    return "degraded" if any(model.is_miniature for model in models) else "healthy"
+
+
+def _report(model: ModelStatus) -> ModelReport:
+    return ModelReport(
+        name=model.name,
+        state=model.state,
+        detail=model.detail,
+        revision=model.revision,
+        load_seconds=model.load_seconds,
+        threads=model.threads,
+        weight_bytes=model.weight_bytes,
+        is_miniature=model.is_miniature,
+    )
+
+
+def _sentence(model: ModelStatus) -> str:
+    if model.state == "failed":
+        return f"{model.name} could not be loaded: {model.detail}"
+    progress = f" ({model.detail})" if model.detail else ""
+    return f"{model.name} is loading{progress}."

@@ -1,0 +1,128 @@
+"""Stand-ins for the graph: they remember what they were asked and answer what they are told to."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.errors import DeadlineExceeded
+from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoMetadata
+from deployments.media import Media
+from deployments.model_slot import ModelStatus
+from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from serve_app.services import Services
+
+
+@dataclass
+class Fake:
+    """A service: each call takes `seconds` (stopped by the deadline, as the real ones are) and may fail."""
+
+    seconds: float = 0.0
+    error: BaseException | None = None
+    calls: list[Any] = field(default_factory=list)
+    num_running: int = 0
+    peak_running: int = 0
+    num_cancelled: int = 0
+
+    async def work(self, call: Any, deadline: float, progress: str = "") -> None:
+        self.calls.append(call)
+        self.num_running += 1
+        self.peak_running = max(self.peak_running, self.num_running)
+        try:
+            if self.error is not None:
+                raise self.error
+            left_s = deadline - time.time()
+            await asyncio.sleep(min(self.seconds, max(left_s, 0)))
+            if self.seconds >= left_s:
+                raise DeadlineExceeded(progress)
+        except asyncio.CancelledError:
+            self.num_cancelled += 1
+            raise
+        finally:
+            self.num_running -= 1
+
+
+@dataclass
+class FakeCaptioner(Fake):
+    describe: Callable[[int], Caption | FrameFailure] = lambda number: Caption(f"frame {number}", "stop")
+    summary_error: BaseException | None = None
+
+    async def caption_image(self, image: Media, task: CaptionTask, deadline: float) -> ImageCaption:
+        await self.work((bytes(image), task), deadline, "wrote 7 of 200 tokens")
+        return ImageCaption(Caption("a picture", "stop"), 640, 480)
+
+    async def caption_frames(
+        self, frames: list[Pixels], task: CaptionTask, deadline: float
+    ) -> list[Caption | FrameFailure]:
+        await self.work(([int(frame[0, 0, 0]) for frame in frames], task), deadline)
+        return [self.describe(int(frame[0, 0, 0])) for frame in frames]
+
+    async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
+        if self.summary_error is not None:
+            raise self.summary_error
+        return Caption(f"summary of {', '.join(descriptions)}", "stop")
+
+
+@dataclass
+class FakeTranscriber(Fake):
+    transcript: Transcript = Transcript(
+        "Hello there.", "en", 0.91239, [Segment(0.0, 1.5, "Hello there.", 0.95, [Word("Hello", 0.0, 0.7, 0.9)])], 2.0
+    )
+
+    async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
+        await self.work((bytes(media), task), deadline, "transcribed 10.0 of 45.2 s")
+        return self.transcript
+
+
+@dataclass
+class FakeFrameSampler(Fake):
+    has_audio: bool = True
+
+    async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
+        await self.work((bytes(media), task), deadline, "decoded 3.0 of 30.5 s")
+        frames = [
+            SampledFrame(number * 183, number * 6.1, np.full((2, 2, 3), number, np.uint8))
+            for number in range(task.num_frames)
+        ]
+        return SampledVideo(VideoMetadata(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
+
+
+@dataclass
+class FakeSystem:
+    statuses: list[ModelStatus] = field(
+        default_factory=lambda: [
+            ModelStatus("moondream2", "loaded", "2025-06-21", "", 12.3, 4, 3_900_000_000),
+            ModelStatus("whisper-base", "loaded", None, "", 1.2, 2, 145_000_000),
+        ]
+    )
+    free_mb: float = 8000.0
+
+    def models(self) -> list[ModelStatus]:
+        return self.statuses
+
+    def memory_usage_mb(self) -> float:
+        return 3200.04
+
+    def available_memory_mb(self) -> float:
+        return self.free_mb
+
+    def cpu_usage_percent(self) -> float:
+        return 45.0
+
+    def usage_stats_enabled(self) -> bool:
+        return False
+
+
+@dataclass
+class FakeGraph:
+    captioner: FakeCaptioner = field(default_factory=FakeCaptioner)
+    transcriber: FakeTranscriber = field(default_factory=FakeTranscriber)
+    frame_sampler: FakeFrameSampler = field(default_factory=FakeFrameSampler)
+    system: FakeSystem = field(default_factory=FakeSystem)
+
+    def services(self) -> Services:
+        return Services(self.captioner, self.transcriber, self.frame_sampler, self.system)
