@@ -37,6 +37,12 @@ def load_moondream(config: Path | None, weights: Sequence[Path], precision: Prec
     return model.eval()
 
 
+def tensor_shapes(config: MoondreamConfig) -> dict[str, tuple[int, ...]]:
+    """Return every tensor that a checkpoint of this configuration holds, by its key."""
+    model = Moondream(config)
+    return {key: _stored_shape(model, key, names) for key, names in _layout(config).items()}
+
+
 def _layout(config: MoondreamConfig) -> dict[str, tuple[str, ...]]:
     """Return, for each key of a checkpoint, the parameters that its rows hold, in order."""
     layout: dict[str, tuple[str, ...]] = {}

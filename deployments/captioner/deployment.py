@@ -19,7 +19,13 @@ MAX_CONCURRENT_CALLS = 2
 """A third call would only wait for cores, and hold hundreds of megabytes of keys and values meanwhile."""
 
 
-@serve.deployment(name="Captioner", num_replicas=1, max_ongoing_requests=MAX_CONCURRENT_CALLS)
+@serve.deployment(
+    name="Captioner",
+    num_replicas=1,
+    max_ongoing_requests=MAX_CONCURRENT_CALLS,
+    max_queued_requests=64,
+    ray_actor_options={"num_cpus": 0},
+)
 class CaptionerDeployment:
     """One Moondream model on the CPU.
 
