@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.checkpoint import Precision, load_moondream
+from deployments.captioner.generation import generate
+from deployments.captioner.moondream import Moondream, Prompt
+from deployments.errors import ModelNotLoaded
+from tests.deployments.captioner.checkpoints import SIZES, random_tensors, shapes, write_checkpoint
+
+QKV = "model.text.blocks.1.attn.qkv.weight"
+
+
+def _load(folder: Path, precision: Precision = "fp32") -> Moondream:
+    weights = sorted(folder.glob("*.safetensors"))
+    return load_moondream(folder / "config.json", weights, precision, report=lambda progress: None)
+
+
+def _refusal(folder: Path) -> str:
+    with pytest.raises(ModelNotLoaded) as error:
+        _load(folder)
+    return str(error.value)
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    tensors = random_tensors()
+    del tensors[QKV]
+    message = _refusal(write_checkpoint(tmp_path, tensors))
+    assert f"tensor {QKV} is missing" in message
+    assert "python -m deployments.weights fetch" in message
+
+
+def test_of_several_missing_tensors_the_first_is_named(tmp_path: Path) -> None:
+    tensors = random_tensors()
+    del tensors[QKV], tensors["model.vision.patch_emb.bias"]
+    assert "tensor model.vision.patch_emb.bias is missing" in _refusal(write_checkpoint(tmp_path, tensors))
+
+
+def test_an_extra_tensor_is_named(tmp_path: Path) -> None:
+    tensors = random_tensors() | {"model.text.blocks.2.ln.weight": torch.zeros(64)}
+    message = _refusal(write_checkpoint(tmp_path, tensors))
+    assert "tensor model.text.blocks.2.ln.weight is none of this architecture's" in message
+
+
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path: Path) -> None:
+    tensors = random_tensors() | {QKV: torch.zeros(64, 192)}
+    message = _refusal(write_checkpoint(tmp_path, tensors))
+    assert f"tensor {QKV} has shape (64, 192), but the configuration asks for (192, 64)" in message
+
+
+def test_a_tensor_of_integers_is_refused(tmp_path: Path) -> None:
+    tensors = random_tensors()
+    tensors[QKV] = tensors[QKV].to(torch.int8)
+    assert f"tensor {QKV} is stored as I8" in _refusal(write_checkpoint(tmp_path, tensors))
+
+
+def test_no_weights_at_all_are_refused(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert "no weights file" in _refusal(tmp_path)
+
+
+def test_half_a_file_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "cannot be read as safetensors" in _refusal(tmp_path)
+
+
+def test_heads_for_detection_are_ignored(tmp_path: Path) -> None:
+    tensors = random_tensors() | {"model.region.coord_features": torch.zeros(1, 16)}
+    assert _load(write_checkpoint(tmp_path, tensors)).dtype == torch.float32
+
+
+def test_weights_may_be_split_over_files(tmp_path: Path, model: Moondream) -> None:
+    tensors = random_tensors()
+    write_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    for part in (0, 1):
+        half = dict(sorted(tensors.items())[part::2])
+        save_file(half, tmp_path / f"model-0000{part + 1}-of-00002.safetensors")
+    _assert_equal_weights(_load(tmp_path), model)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_any_stored_precision_loads_in_either(tmp_path: Path, stored: torch.dtype, precision: Precision) -> None:
+    tensors = {key: tensor.to(stored) for key, tensor in random_tensors().items()}
+    loaded = _load(write_checkpoint(tmp_path, tensors), precision)
+    wanted = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    assert {parameter.dtype for parameter in loaded.parameters()} == {wanted}
+    expected = tensors["model.text.wte"].to(wanted)
+    torch.testing.assert_close(loaded.get_parameter("text.embed_tokens.weight").data, expected, rtol=0, atol=0)
+    [answer] = generate(loaded, [Prompt([5, 6])], 3, lambda progress: None)
+    assert len(answer.ids) == 3
+
+
+def test_nothing_is_left_unfilled_that_no_file_holds(model: Moondream) -> None:
+    assert not [name for name, value in [*model.named_parameters(), *model.named_buffers()] if value.is_meta]
+    positions = torch.arange(0, 8, 2) / 8  # half of the 16 dimensions of a head turn
+    torch.testing.assert_close(model.get_buffer("text.rotary_emb.inv_freq"), 10000.0**-positions)
+    assert model.get_buffer("vision.embeddings.position_ids").tolist() == [list(range(36))]
+
+
+def test_weights_do_not_hold_on_to_their_file(tmp_path: Path, model: Moondream) -> None:
+    path = write_checkpoint(tmp_path) / "model.safetensors"
+    loaded = _load(tmp_path)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(path.stat().st_size // 2))
+    _assert_equal_weights(loaded, model)
+
+
+def test_without_sizes_the_checkpoint_is_moondream2(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["HfMoondream"], "model_type": "moondream1"}))
+    message = _refusal(write_weights(tmp_path))
+    assert "tensor model.vision.patch_emb.weight has shape (32, 147), but the configuration asks for (1152, 588)" in (
+        message
+    )
+
+
+def test_the_default_model_has_the_parameters_of_moondream2() -> None:
+    # 1.927 billion, of which the heads for detection hold 42 tensors' worth that is not loaded here.
+    parameters = [parameter.numel() for parameter in Moondream(MoondreamConfig()).parameters()]
+    assert sum(parameters) == pytest.approx(1.87e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "complaint"),
+    [
+        ("text", "dim", "wide", "text.dim: Input should be a valid integer"),
+        ("text", "n_heads", 5, "cannot divide text.dim by text.n_heads (64 by 5)"),
+        ("text", "prefix_attn", 730, "text.prefix_attn is 730 but bos and patches are 37"),
+        ("text", "vocab_size", 100, "an id of the prompt templates is not among the 100"),
+        ("vision", "proj_out_dim", 32, "vision.proj_out_dim is 32 but text.dim is 64"),
+        ("vision", "overlap_margin", 3, "vision.overlap_margin 3 leaves nothing of a crop"),
+    ],
+)
+def test_sizes_that_do_not_fit_together_are_refused(
+    section: str, key: str, value: object, complaint: str, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {**SIZES, section: {**SIZES[section], key: value}}
+    (tmp_path / "config.json").write_text(json.dumps({"config": sizes}))
+    message = _refusal(tmp_path)
+    assert complaint in message
+    assert str(tmp_path / "config.json") in message
+
+
+def test_a_configuration_that_is_no_json_object_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]")
+    assert "cannot be read as a JSON object" in _refusal(tmp_path)
+
+
+def test_loading_tells_how_far_it_got(small_checkpoint: Path) -> None:
+    told: list[str] = []
+    load_moondream(small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"], "fp32", told.append)
+    assert told == [f"reading weights, {n} of {len(shapes())} tensors" for n in range(0, len(shapes()), 50)]
+
+
+def write_weights(folder: Path) -> Path:
+    save_file(random_tensors(), folder / "model.safetensors")
+    return folder
+
+
+def _assert_equal_weights(actual: Moondream, expected: Moondream) -> None:
+    def by_name(model: Moondream) -> dict[str, Tensor]:
+        return {name: parameter.data for name, parameter in model.named_parameters()}
+
+    torch.testing.assert_close(by_name(actual), by_name(expected), rtol=0, atol=0)

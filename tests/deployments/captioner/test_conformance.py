@@ -1,0 +1,51 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from config.settings import PROJECT_ROOT
+from deployments.captioner.conformance import main
+
+FOLDER = PROJECT_ROOT / "tests" / "data" / "conformance" / "moondream2-tiny"
+
+
+def _copy_of_one_picture(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
+    for name in ("config.json", "model.safetensors", "expected.safetensors", "small.png"):
+        shutil.copy(FOLDER / name, folder)
+    return {"small": json.loads((FOLDER / "expected.json").read_text())["small"]}
+
+
+def test_every_number_and_id_is_the_references(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(FOLDER)]) == 0
+    *lines, verdict = capsys.readouterr().out.splitlines()
+    # Four pictures: size, tiling, crops, prefix and embeddings of each; logits and ids of three prompts.
+    assert len(lines) == 4 * (5 + 3 * 2)
+    assert all(line.startswith("ok ") for line in lines)
+    assert verdict.startswith("Conforms; largest relative error")
+
+
+@pytest.mark.parametrize(
+    ("wrong_ids", "difference"),
+    [
+        ([123, 456, 7], "first difference at position 2: 120 instead of 7"),
+        ([123, 456, 120], "first difference at position 3: 70 instead of its end"),
+    ],
+)
+def test_the_first_differing_id_is_named(
+    wrong_ids: list[int], difference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = _copy_of_one_picture(tmp_path)
+    expected["small"]["caption.short"]["greedy_ids"] = wrong_ids
+    (tmp_path / "expected.json").write_text(json.dumps(expected))
+    assert main([str(tmp_path)]) == 1
+    *lines, verdict = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("DIFF")] == [
+        f"DIFF  small.caption.short.greedy_ids: {difference}"
+    ]
+    assert verdict.startswith("1 of 11 comparisons differ; ")
+
+
+def test_a_folder_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "expected.json" in capsys.readouterr().err

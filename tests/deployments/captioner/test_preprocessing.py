@@ -1,0 +1,281 @@
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from deployments.captioner.architecture import VisionConfig
+from deployments.captioner.preprocessing import decode_image, make_crops, select_tiling
+from deployments.captioner.types import Pixels
+from deployments.errors import InvalidFile
+from deployments.media import as_media
+
+MOONDREAM2 = VisionConfig()
+ORIENTATION = 0x0112
+LIMIT = 1_000_000
+
+
+def _encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, image_format, **options)
+    return content.getvalue()
+
+
+def _decoded(content: bytes, max_pixels: int = LIMIT) -> Pixels:
+    return decode_image(as_media(content), max_pixels)
+
+
+def _quadrants(size: int = 32) -> Image.Image:
+    """Red, green / blue, white: every way to turn or mirror it looks different."""
+    pixels = np.zeros((size, 2 * size, 3), np.uint8)
+    half = size // 2
+    pixels[:half, :size] = (255, 0, 0)
+    pixels[:half, size:] = (0, 255, 0)
+    pixels[half:, :size] = (0, 0, 255)
+    pixels[half:, size:] = (255, 255, 255)
+    return Image.fromarray(pixels)
+
+
+def _assert_alike(actual: Pixels, expected: Image.Image | NDArray[Any], tolerance: int = 12) -> None:
+    wanted = np.asarray(expected)
+    assert actual.dtype == np.uint8
+    assert actual.shape == wanted.shape
+    assert np.abs(actual.astype(int) - wanted.astype(int)).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        ("JPEG", {"quality": 95, "subsampling": 0}),
+        ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"quality": 95}),
+        ("BMP", {}),
+        ("GIF", {}),
+    ],
+)
+def test_every_format_gives_its_pixels(image_format: str, options: dict[str, Any]) -> None:
+    # Lossy formats blur an edge; flat areas far from it must be right.
+    pixels = _decoded(_encoded(_quadrants(), image_format, **options))
+    _assert_alike(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+
+
+@pytest.mark.parametrize(
+    ("mode", "image_format"),
+    [
+        ("1", "PNG"),
+        ("1", "BMP"),
+        ("L", "PNG"),
+        ("L", "JPEG"),
+        ("L", "BMP"),
+        ("L", "GIF"),
+        ("I;16", "PNG"),
+        ("LA", "PNG"),
+    ],
+)
+def test_a_grey_picture_has_equal_channels(mode: str, image_format: str) -> None:
+    levels = np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)
+    if mode == "I;16":
+        picture = Image.fromarray(levels.astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(levels).convert(mode)
+    _assert_alike(_decoded(_encoded(picture, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    picture = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
+    _assert_alike(_decoded(_encoded(picture, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
+
+
+def test_a_palette_picture_has_its_colors() -> None:
+    _assert_alike(_decoded(_encoded(_quadrants().convert("P"), "PNG")), _quadrants())
+
+
+def test_a_print_picture_has_its_colors() -> None:
+    pixels = _decoded(_encoded(_quadrants().convert("CMYK"), "JPEG", quality=95, subsampling=0))
+    _assert_alike(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_transparent_parts_show_white(image_format: str) -> None:
+    picture = _quadrants().convert("RGBA")
+    picture.putalpha(Image.fromarray(np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)))
+    expected = np.asarray(_quadrants()).copy()
+    expected[:, :32] = 255
+    _assert_alike(_decoded(_encoded(picture, image_format, lossless=True)), expected)
+
+
+def test_half_transparent_parts_show_half_white() -> None:
+    picture = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
+    _assert_alike(_decoded(_encoded(picture, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_shows_white(image_format: str) -> None:
+    picture = Image.new("P", (8, 8), 0)
+    picture.putpalette([10, 20, 30, 200, 100, 0])
+    picture.putpixel((4, 4), 1)
+    pixels = _decoded(_encoded(picture, image_format, transparency=0))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[4, 4].tolist() == [200, 100, 0]
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_counts(image_format: str) -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    content = _encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
+    _assert_alike(_decoded(content), frames[0])
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_exif_data_says(image_format: str, orientation: int) -> None:
+    upright = np.asarray(_quadrants())
+    # How a camera stores what is seen upright, by the meaning of the eight values in the EXIF standard.
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[image_format]
+    pixels = _decoded(_encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options))
+    assert pixels.shape == upright.shape
+    _assert_alike(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)
+
+
+def test_a_picture_with_damaged_exif_data_is_shown_as_stored() -> None:
+    content = _encoded(_quadrants(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    _assert_alike(_decoded(content), _quadrants())
+
+
+def test_a_phone_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
+    content = _encoded(
+        _quadrants(), "MPO", save_all=True, append_images=[_quadrants().rotate(180)], quality=95, subsampling=0
+    )
+    _assert_alike(_decoded(content)[4::12, 4::12], np.asarray(_quadrants())[4::12, 4::12], tolerance=20)
+
+
+def _png_header(width: int, height: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"not pixels") + chunk(b"IEND", b"")
+
+
+# Slightly over the limit, over Pillow's own warning, and over its own error.
+@pytest.mark.parametrize("size", [(1001, 1000), (1500, 1000), (60_000, 60_000)])
+def test_too_many_pixels_are_refused_before_they_are_decoded(size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidFile, match="more than 1,000,000 pixels"):
+        _decoded(_png_header(*size))
+
+
+def test_a_picture_at_the_limit_is_decoded() -> None:
+    assert _decoded(_encoded(_quadrants(), "PNG"), max_pixels=64 * 32).shape == (32, 64, 3)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_truncated_picture_is_refused_with_what_to_do(image_format: str, share: float) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    content = _encoded(Image.fromarray(noise), image_format)
+    with pytest.raises(InvalidFile, match="damaged or incomplete.*save it again"):
+        _decoded(content[: int(len(content) * share)])
+
+
+def test_flipped_bytes_give_pixels_or_a_refusal_and_nothing_else() -> None:
+    generator = np.random.default_rng(2)
+    for image_format in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
+        intact = _encoded(_quadrants(), image_format)
+        for _ in range(60):
+            damaged = bytearray(intact)
+            for position in generator.integers(0, len(damaged), 4):
+                damaged[position] = generator.integers(0, 256)
+            try:
+                assert _decoded(bytes(damaged)).dtype == np.uint8
+            except InvalidFile:
+                pass
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7\n", b"P6 2 2 255\n" + bytes(12)])
+def test_other_content_is_refused(content: bytes) -> None:
+    with pytest.raises(InvalidFile):
+        _decoded(content)
+
+
+def test_a_format_that_is_not_offered_is_refused() -> None:
+    with pytest.raises(InvalidFile):
+        _decoded(_encoded(_quadrants(), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "tiling"),
+    [
+        (64, 48, (1, 1)),
+        (300, 420, (1, 1)),
+        (378, 378, (1, 1)),
+        (378, 5000, (1, 1)),
+        (379, 379, (3, 3)),  # one pixel over a window: twelve tiles spread by aspect, as the policy has it
+        (1280, 520, (2, 5)),
+        (1600, 1200, (3, 3)),
+        (1920, 1080, (2, 4)),
+        (1080, 1920, (4, 2)),
+        (4000, 3000, (2, 4)),
+    ],
+)
+def test_tilings_are_the_references(width: int, height: int, tiling: tuple[int, int]) -> None:
+    assert select_tiling(height, width, MOONDREAM2, 12) == tiling
+
+
+@pytest.mark.parametrize("max_crops", [1, 2, 3, 6, 12])
+def test_no_picture_has_more_tiles_than_allowed(max_crops: int) -> None:
+    for width in (1, 379, 700, 1920, 20_000, 100_000):
+        for height in (1, 379, 645, 1080, 9_000):
+            down, across = select_tiling(height, width, MOONDREAM2, max_crops)
+            assert down >= 1
+            assert across >= 1
+            assert down * across <= max_crops, (width, height)
+
+
+def test_a_single_tile_is_left_out_because_it_equals_the_whole() -> None:
+    crops = make_crops(np.asarray(_quadrants()), MOONDREAM2, 12)
+    assert crops.tiling == (1, 1)
+    assert crops.pixels.shape == (1, 3, 378, 378)
+    assert crops.pixels.dtype == np.float32
+
+
+def test_pixels_range_from_minus_one_to_one() -> None:
+    black_and_white = np.zeros((400, 10, 3), np.uint8)
+    black_and_white[200:] = 255
+    crops = make_crops(black_and_white, MOONDREAM2, 12)
+    assert crops.pixels.min() == -1.0
+    assert crops.pixels.max() == 1.0
+    assert crops.pixels[0, :, 0, 0].tolist() == [-1.0, -1.0, -1.0]
+
+
+def test_tiles_follow_the_whole_row_by_row_and_share_their_margins() -> None:
+    rows, columns = np.mgrid[0:520, 0:1280]
+    ramp = np.stack([rows * 255 // 519, columns * 255 // 1279, np.zeros_like(rows)], axis=2).astype(np.uint8)
+    crops = make_crops(ramp, MOONDREAM2, 12)
+    assert crops.tiling == (2, 5)
+    assert crops.pixels.shape == (11, 3, 378, 378)
+    tiles = crops.pixels[1:].reshape(2, 5, 3, 378, 378)
+    # Neighbours show the same 112 pixels, twice the margin.
+    np.testing.assert_array_equal(tiles[0, 0, :, :, -112:], tiles[0, 1, :, :, :112])
+    np.testing.assert_array_equal(tiles[0, 3, :, -112:], tiles[1, 3, :, :112])
+    # Red grows down, green across.
+    assert tiles[0, 0, 0, 0, 0] < tiles[1, 0, 0, -1, 0]
+    assert tiles[0, 0, 1, 0, 0] == -1.0
+    assert tiles[1, 4, 1, -1, -1] == 1.0
