@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.json_schema import SkipJsonSchema
 
 from deployments.errors import InvalidRequest
 from deployments.frame_sampler.types import FrameSampling
@@ -28,7 +27,7 @@ def _is_language(language: str) -> str:
 
 
 Prompt = Annotated[
-    str | SkipJsonSchema[None],
+    str,
     Field(
         description="A question or an instruction about the picture. Without one it is captioned.",
         examples=["What is in this image?"],
@@ -38,12 +37,12 @@ MaxLength = Annotated[int, Field(ge=1, le=1024, description="The most new tokens
 
 
 class ImageOptions(_Options):
-    prompt: Prompt = None
+    prompt: Prompt = ""
     max_length: MaxLength = 200
 
 
 class VideoOptions(_Options):
-    prompt: Prompt = None
+    prompt: Prompt = ""
     max_length: MaxLength = 200
     num_frames: int = Field(5, ge=1, le=32, description="Frames to describe; a short video may have fewer.")
     include_timestamps: bool = Field(True, description="Give each frame its `timestamp`.")
@@ -67,9 +66,9 @@ class BatchOptions(_Options):
     parallel: bool = Field(False, description="Work on two files at once; by default one after another.")
 
 
-def question_of(prompt: str | None) -> str | None:
+def question_of(prompt: str) -> str | None:
     """Return what to ask the model, None where it is to caption."""
-    return None if prompt == DEFAULT_PROMPT else prompt
+    return None if prompt in ("", DEFAULT_PROMPT) else prompt
 
 
 def parse_options(model: type[O], flat: Mapping[str, Any], nested: Any, *, flat_is_text: bool) -> O:

@@ -4,6 +4,7 @@ MP4, MOV and M4A are one container and Matroska is another: there the tracks dec
 a file of the right type that is broken inside passes, and its decoder says so.
 """
 
+import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -276,6 +277,9 @@ def _is_adts(head: bytes) -> bool:
 
 def _sniff_text(view: memoryview) -> FileType | None:
     """Recognize text, the commonest wrong file: an error page saved as a picture, base64 sent as a file."""
-    text = bytes(view[:512])
-    is_printable = all(byte >= 0x20 or byte in b"\t\n\r\f" for byte in text)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(bytes(view[:512]))
+    except UnicodeDecodeError:
+        return None
+    is_printable = all(char.isprintable() or char in "\t\n\r\f\ufeff" for char in text)
     return FileType("text") if text and is_printable else None

@@ -1,0 +1,62 @@
+"""An ASGI client that shows what an HTTP library hides: when the body is read, and what happens when one leaves."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+
+
+@dataclass
+class Exchange:
+    """One request; `chunks` are handed out one for each call, then the client falls silent or leaves."""
+
+    path: str
+    headers: dict[str, str]
+    chunks: Iterable[bytes] = ()
+    is_complete: bool = True
+    leaves: bool = False
+    num_read: int = 0
+    messages: list[Any] = field(default_factory=list)
+
+    async def run(self, api: FastAPI) -> None:
+        remaining = [*self.chunks, b""] if self.is_complete else list(self.chunks)
+
+        async def receive() -> dict[str, Any]:
+            if remaining:
+                self.num_read += 1
+                body = remaining.pop(0)
+                return {"type": "http.request", "body": body, "more_body": bool(remaining) or not self.is_complete}
+            if self.leaves:
+                return {"type": "http.disconnect"}
+            await asyncio.sleep(3600)
+            raise AssertionError("nobody waits that long")
+
+        async def send(message: Any) -> None:
+            self.messages.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in self.headers.items()],
+            "client": ("127.0.0.1", 5000),
+            "server": ("127.0.0.1", 8000),
+        }
+        await api(scope, receive, send)
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def body(self) -> Any:
+        return json.loads(b"".join(message.get("body", b"") for message in self.messages[1:]))

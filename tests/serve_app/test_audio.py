@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from deployments.transcriber.types import TranscribeTask, Transcript
+from tests.serve_app.conftest import MP4, WAV, MakeApi
+from tests.serve_app.fakes import FakeGraph
+
+AUDIO = "/api/analyze/audio"
+
+
+def post(client: TestClient, **options: Any) -> Any:
+    return client.post(AUDIO, files={"audio": WAV}, data=options).json()
+
+
+def test_the_answer_has_exactly_the_documented_shape(client: TestClient) -> None:
+    body = post(client)
+    assert body.pop("timestamp").endswith("Z")
+    assert isinstance(body["metadata"].pop("processing_time_ms"), int)
+    assert body == {
+        "success": True,
+        "type": "audio",
+        "transcription": "Hello there.",
+        "language": "en",
+        "confidence": 0.9124,
+        "segments": [{"start": 0.0, "end": 1.5, "text": "Hello there.", "confidence": 0.95}],
+        "metadata": {"duration_seconds": 2.0, "model": "whisper-base"},
+    }
+
+
+def test_words_are_there_when_asked_for(client: TestClient, graph: FakeGraph) -> None:
+    [segment] = post(client, word_level_timestamps="true")["segments"]
+    assert segment["words"] == [{"word": "Hello", "start": 0.0, "end": 0.7, "confidence": 0.9}]
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=True)
+
+
+def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, graph: FakeGraph) -> None:
+    body = post(client, include_timestamps="false", word_level_timestamps="true")
+    assert body["segments"] == [{"text": "Hello there.", "confidence": 0.95}]
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=False)
+
+
+def test_a_language_is_passed_on(client: TestClient, graph: FakeGraph) -> None:
+    post(client, language="es")
+    post(client, language="auto")
+    assert [task.language for _, task in graph.transcriber.calls] == ["es", None]
+
+
+def test_silence_gives_an_empty_transcription(client: TestClient, graph: FakeGraph) -> None:
+    graph.transcriber.transcript = Transcript("", "und", 0.0, [], 3.0)
+    body = post(client)
+    assert (body["transcription"], body["language"], body["confidence"], body["segments"]) == ("", "und", 0.0, [])
+
+
+def test_a_recording_in_an_mp4_is_taken(client: TestClient, graph: FakeGraph) -> None:
+    assert client.post(AUDIO, files={"audio": MP4}).status_code == 200
+    assert graph.transcriber.calls
+
+
+def test_a_timeout_says_how_far_it_got_and_what_to_change(make_api: MakeApi, graph: FakeGraph) -> None:
+    graph.transcriber.seconds = 5
+    body = post(TestClient(make_api(serving={"request_timeout_s": 0.3})))
+    assert body["error"]["code"] == "TIMEOUT"
+    assert "transcribed 10.0 of 45.2 s" in body["error"]["message"]
+    assert "WHISPER_MODEL_SIZE" in body["error"]["message"]
+
+
+@pytest.mark.parametrize("model", ["tiny", "small"])
+def test_the_answer_names_the_model_that_serves(make_api: MakeApi, model: str) -> None:
+    assert post(TestClient(make_api(transcriber={"model": model})))["metadata"]["model"] == f"whisper-{model}"

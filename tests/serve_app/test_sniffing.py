@@ -1,0 +1,157 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from deployments.errors import InvalidFileType
+from serve_app.sniffing import SUPPORTED, Kind, require_kind, sniff
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def _picture(format_name: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10), (200, 30, 30)).save(file, format_name)
+    return file.getvalue()
+
+
+def _media(container: str, video: str | None = None, audio: str | None = None, **options: str) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=container, options=options) as output:
+        picture_stream: Any = output.add_stream(video, rate=10) if video else None
+        sound_stream: Any = output.add_stream(audio, rate=48000) if audio else None
+        if sound_stream:
+            sound_stream.layout = "mono"
+        if picture_stream:
+            picture_stream.width, picture_stream.height, picture_stream.pix_fmt = 64, 48, "yuv420p"
+            for index in range(5):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index * 40, np.uint8), format="rgb24")
+                frame.pts = index
+                output.mux(picture_stream.encode(frame))
+            output.mux(picture_stream.encode(None))
+        if sound_stream:
+            tone = (np.sin(np.arange(24000) / 20) * 8000).astype(np.int16)[None]
+            sound = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+            sound.sample_rate, sound.pts = 48000, 0
+            resampler = av.AudioResampler(sound_stream.format.name, "mono", 48000, sound_stream.frame_size or None)
+            for piece in [*resampler.resample(sound), *resampler.resample(None)]:
+                output.mux(sound_stream.encode(piece))
+            output.mux(sound_stream.encode(None))
+    return file.getvalue()
+
+
+FILES: dict[str, tuple[Kind, Callable[[], bytes]]] = {
+    **{
+        f"{name} picture": ("image", lambda name=name: _picture(name)) for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+    },
+    "mp4": ("video", lambda: _media("mp4", "mpeg4", "aac")),
+    "fragmented mp4": ("video", lambda: _media("mp4", "mpeg4", movflags="frag_keyframe+empty_moov")),
+    "mov": ("video", lambda: _media("mov", "mpeg4", "aac")),
+    "avi": ("video", lambda: _media("avi", "mpeg4")),
+    "mkv": ("video", lambda: _media("matroska", "mpeg4", "aac")),
+    "webm": ("video", lambda: _media("webm", "libvpx")),
+    "live webm": ("video", lambda: _media("webm", "libvpx", live="1")),
+    "mp3 with a tag": ("audio", lambda: _media("mp3", audio="libmp3lame")),
+    "mp3 without a tag": ("audio", lambda: _media("mp3", audio="libmp3lame", id3v2_version="0", write_xing="0")),
+    "mp3 cut out of a stream": ("audio", lambda: _media("mp3", audio="libmp3lame", id3v2_version="0")[700:]),
+    "wav": ("audio", lambda: _media("wav", audio="pcm_s16le")),
+    "m4a": ("audio", lambda: _media("ipod", audio="aac")),
+    "mp4 with sound only": ("audio", lambda: _media("mp4", audio="aac")),
+    "flac": ("audio", lambda: _media("flac", audio="flac")),
+    "ogg vorbis": ("audio", (DATA / "speech.ogg").read_bytes),
+    "ogg opus": ("audio", lambda: _media("ogg", audio="libopus")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_taken_for_its_own_kind_and_no_other(name: str) -> None:
+    kind, make = FILES[name]
+    content = make()
+    require_kind(content, kind)
+    for other in set(SUPPORTED) - {kind}:
+        with pytest.raises(InvalidFileType, match=f"Supported {other} types: {SUPPORTED[other][0]}"):
+            require_kind(content, other)
+
+
+@pytest.mark.parametrize(
+    "name", ["JPEG picture", "PNG picture", "fragmented mp4", "mkv", "avi", "wav", "flac", "ogg opus"]
+)
+def test_a_truncated_file_passes_to_its_decoder(name: str) -> None:
+    kind, make = FILES[name]
+    content = make()
+    require_kind(content[: len(content) // 2], kind)
+
+
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_an_mp4_whose_tracks_are_cut_off_passes_as_video_and_as_audio(kind: Kind) -> None:
+    content = _media("mp4", "mpeg4", "aac")
+    require_kind(content[: content.rindex(b"moov")], kind)
+
+
+def test_a_video_on_the_audio_route_is_pointed_to_the_video_route() -> None:
+    with pytest.raises(InvalidFileType, match=r"MP4 video.*M4A.*/api/analyze/video with include_audio"):
+        require_kind(_media("mp4", "mpeg4", "aac"), "audio")
+
+
+def test_a_picture_on_the_audio_route_is_pointed_to_the_image_route() -> None:
+    with pytest.raises(InvalidFileType, match=r"a GIF image.*/api/analyze/image"):
+        require_kind(_picture("GIF"), "audio")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"<html>not found</html>", "text"),
+        ("caf\u00e9".encode(), "text"),
+        (_picture("TIFF"), "a TIFF image"),
+        (b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic", "a HEIC or AVIF image"),
+        (b"\x00\x01\x02\x03" * 40, "no known type"),
+        (b"\xff\xfb", "no known type"),
+        (b"\xff\xfb\x90\x00" + bytes(2000), "no known type"),
+        (b"BM plain words that begin like a bitmap", "text"),
+        (b"RIFF\x00\x00\x00\x00ACON", "no known type"),
+    ],
+)
+@pytest.mark.parametrize("kind", SUPPORTED)
+def test_anything_else_is_named_and_refused(content: bytes, words: str, kind: Kind) -> None:
+    with pytest.raises(InvalidFileType, match=words):
+        require_kind(content, kind)
+
+
+def test_matroska_with_sound_only_is_no_video() -> None:
+    with pytest.raises(InvalidFileType, match="sound only"):
+        require_kind(_media("matroska", audio="libopus"), "video")
+
+
+def test_an_id3_tag_may_stand_before_flac() -> None:
+    require_kind(b"ID3\x04\x00\x00\x00\x00\x00\x05" + bytes(5) + b"fLaC" + bytes(50), "audio")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00\x00\x00\x08free" * 500_000,
+        b"\x00\x00\x00\x08ftyp" + b"\x01\x00\x00\x00moov" + b"\x00\x00\x00\x10trak\x00\x00\x00\x08mdia" * 200_000,
+        b"\x00\x00\x00\x01ftyp" + bytes(8),
+        b"\x00\x00\x00\x01moov\xff\xff\xff\xff\xff\xff\xff\xff" + bytes(100),
+        b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + b"\xec\x80" * 500_000,
+        b"OggS\x00\x02" + bytes(20) + b"\xff" + b"\xff" * 100,
+        b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f",
+    ],
+)
+def test_a_hostile_file_is_looked_at_for_a_bounded_time(content: bytes) -> None:
+    """Bounded in steps: the whole of such a file would take seconds."""
+    sniff(content)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_prefix_of_a_file_breaks_the_look(name: str) -> None:
+    content = FILES[name][1]()
+    for length in [*range(120), *range(120, len(content), max(1, len(content) // 100))]:
+        sniff(content[:length])
