@@ -1,0 +1,32 @@
+"""The frame sampler as a Ray Serve deployment."""
+
+import cv2
+from ray import serve
+
+from config.settings import FrameSamplerConfig
+from deployments.frame_sampler.sampler import sample_video
+from deployments.frame_sampler.types import SampledVideo, SampleTask
+from deployments.media import Media
+from deployments.work import WorkerThreads
+
+MAX_ONGOING_REQUESTS = 2
+
+
+@serve.deployment(
+    name="FrameSampler",
+    num_replicas=1,
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    max_queued_requests=64,
+    ray_actor_options={"num_cpus": 0},
+)
+class FrameSamplerDeployment:
+    """Finds frames in videos, two videos at once."""
+
+    def __init__(self, config: FrameSamplerConfig) -> None:
+        cv2.setNumThreads(1)
+        self._config = config
+        self._threads = WorkerThreads(MAX_ONGOING_REQUESTS, "frame_sampler")
+
+    async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
+        """Return the frames that `task` asks for; raises InvalidFile, and DeadlineExceeded with how far it got."""
+        return await self._threads.run(lambda stop: sample_video(media, task, self._config, stop), deadline)

@@ -1,0 +1,128 @@
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deployments.frame_sampler.scenes import distinct_frames
+from deployments.frame_sampler.video import Video
+from deployments.media import as_media
+from deployments.work import Stop
+from tests.media import Pixels, plain_picture, write_video
+
+COLORS = [(200, 30, 30), (30, 160, 40), (40, 40, 200), (128, 128, 128), (220, 220, 40), (30, 180, 190)]
+
+
+def landscape(seed: int, width: int = 192, height: int = 96) -> Pixels:
+    """A picture with coarse and fine structure, like a photograph's."""
+    generator = np.random.default_rng(seed)
+    layers = [
+        cv2.resize(generator.random((rows, 2 * rows, 3)), (width, height), interpolation=cv2.INTER_CUBIC) * weight
+        for rows, weight in [(3, 1.0), (8, 0.6), (30, 0.3)]
+    ]
+    total: NDArray[np.float64] = np.sum(layers, axis=0)
+    return np.asarray((total - total.min()) / (total.max() - total.min()) * 255, dtype=np.uint8)
+
+
+def chosen_frames(
+    pictures: list[Pixels], num_frames: int, container: str = "mp4", codec: str = "libx264", gop: int = 250
+) -> list[int]:
+    content = write_video(pictures, container=container, codec=codec, codec_options={"g": str(gop)})
+    with Video(as_media(content), 10**7, Stop(time.time() + 20)) as video:
+        return distinct_frames(video, num_frames)
+
+
+def mix(first: Pixels, second: Pixels, count: int) -> list[Pixels]:
+    return [np.asarray(cv2.addWeighted(first, 1 - k / count, second, k / count, 0), np.uint8) for k in range(count)]
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("avi", "mpeg4"), ("matroska", "libx264")])
+@pytest.mark.parametrize("length", [8, 25])
+def test_as_many_frames_as_scenes_gives_one_of_each(container: str, codec: str, length: int) -> None:
+    pictures = [picture for color in COLORS for picture in [plain_picture(color)] * length]
+    frames = chosen_frames(pictures, len(COLORS), container, codec)
+    assert [frame // length for frame in frames] == list(range(len(COLORS)))
+
+
+def test_scenes_of_unequal_length_are_each_seen() -> None:
+    lengths = [70, 5, 30, 8, 50]
+    pictures = [landscape(seed) for seed, length in enumerate(lengths) for _ in range(length)]
+    frames = chosen_frames(pictures, 5)
+    ends = np.cumsum(lengths)
+    assert list(np.searchsorted(ends, frames, side="right")) == [0, 1, 2, 3, 4]
+
+
+def test_a_still_video_gives_one_frame() -> None:
+    assert len(chosen_frames([landscape(1)] * 40, 5)) == 1
+
+
+def test_noise_and_a_shaking_hand_are_no_scenes() -> None:
+    generator = np.random.default_rng(2)
+    wide = landscape(3, 204, 104)
+    pictures = []
+    for _ in range(60):
+        x, y = generator.integers(0, 9, size=2)
+        noise = generator.normal(0, 12, (96, 192, 3))
+        pictures.append(np.clip(wide[y : y + 96, x : x + 192] + noise, 0, 255).astype(np.uint8))
+    assert len(chosen_frames(pictures, 5)) == 1
+
+
+def test_fewer_scenes_than_asked_for_give_fewer_frames() -> None:
+    pictures = [landscape(1)] * 30 + [landscape(2)] * 30
+    assert [frame // 30 for frame in chosen_frames(pictures, 8)] == [0, 1]
+
+
+def test_a_scene_that_comes_back_counts_once() -> None:
+    pictures = [landscape(1)] * 20 + [landscape(2)] * 20 + [landscape(1)] * 20
+    assert [frame // 20 for frame in chosen_frames(pictures, 5)] == [0, 1]
+
+
+def test_of_more_scenes_than_asked_for_the_most_distinct_are_chosen_in_time_order() -> None:
+    scenes = [(30, 30, 30), (60, 60, 60), (90, 90, 90), (240, 240, 240), (120, 120, 120)]
+    pictures = [picture for color in scenes for picture in [plain_picture(color)] * 20] + [plain_picture(scenes[0])] * 9
+    assert [frame // 20 for frame in chosen_frames(pictures, 2)] == [0, 3]
+
+
+@pytest.mark.parametrize("fade", [6, 30, 75])
+def test_a_dissolve_is_no_scene(fade: int) -> None:
+    pictures = [landscape(1)] * 30 + mix(landscape(1), landscape(2), fade) + [landscape(2)] * 30
+    frames = chosen_frames(pictures, 8)
+    assert len(frames) == 2
+    assert frames[0] < 30
+    assert frames[1] >= 30 + fade
+
+
+def test_a_fade_through_black_is_no_scene() -> None:
+    black = plain_picture((0, 0, 0), 192, 96)
+    pictures = mix(black, landscape(1), 15) + [landscape(1)] * 30
+    pictures += mix(landscape(1), black, 15) + mix(black, landscape(2), 15) + [landscape(2)] * 30
+    frames = chosen_frames(pictures, 8)
+    assert len(frames) == 2
+    assert 15 <= frames[0] < 45
+    assert frames[1] >= 75
+
+
+def test_a_long_pan_gives_frames_of_different_places() -> None:
+    panorama = landscape(5, 1400, 96)
+    pictures = [np.ascontiguousarray(panorama[:, 12 * k : 12 * k + 192]) for k in range(90)]
+    frames = chosen_frames(pictures, 4)
+    assert len(frames) == 4
+    assert min(np.diff(frames)) * 12 > 48
+
+
+def test_a_long_video_is_scanned_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned: list[int] = []
+    decode: Callable[..., object] = Video.decode
+
+    def recorded(video: Video, numbers: list[int], *rest: str) -> object:
+        scanned.extend(numbers)
+        return decode(video, numbers, *rest)
+
+    monkeypatch.setattr(Video, "decode", recorded)
+    pictures = [plain_picture(color) for color in COLORS[:4] for _ in range(60)]
+    monkeypatch.setattr("deployments.frame_sampler.scenes.MAX_DECODED_PIXELS", 100 * 96 * 64)
+    frames = chosen_frames(pictures, 4, gop=30)
+    assert [frame // 60 for frame in frames] == [0, 1, 2, 3]
+    assert len(scanned) < 20

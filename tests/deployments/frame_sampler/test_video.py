@@ -1,0 +1,290 @@
+import time
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deployments.errors import DeadlineExceeded, InvalidFile
+from deployments.frame_sampler.picture import displayed_pixels
+from deployments.frame_sampler.video import Video
+from deployments.media import as_media
+from deployments.work import Stop, WorkCancelled
+from tests.media import numbered_picture, numbered_pictures, read_number, write_video
+
+SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
+LONG_GOP = {"g": "250", "bf": "3"}
+
+
+def open_video(content: bytes, max_pixels: int = 10**7) -> Video:
+    return Video(as_media(content), max_pixels, Stop(time.time() + 20))
+
+
+def numbers_in_pictures(video: Video, numbers: list[int]) -> dict[int, int]:
+    """Decode frames by number; return what their pictures say."""
+    return {
+        number: read_number(displayed_pixels(frame, video.pixel_aspect, 1000))
+        for number, frame in video.decode(numbers)
+    }
+
+
+def assert_every_frame_is_itself(content: bytes, times_s: list[Fraction], tolerance_s: float = 0) -> None:
+    count = len(times_s)
+    with open_video(content) as video:
+        assert len(video.times) == count
+        found = [video.timestamp_s(number) for number in range(count)]
+        assert found == pytest.approx([float(at - times_s[0]) for at in times_s], abs=tolerance_s + 1e-9)
+        for numbers in [list(range(count)), list(range(0, count, 7)), [count - 1], [count // 2], [0]]:
+            assert numbers_in_pictures(video, numbers) == {number: number for number in numbers}
+
+
+def shift_edit_list(content: bytes, ticks: int) -> bytes:
+    """Begin the presentation of an MP4 `ticks` of the media's time scale later, as cutting its start without
+    re-encoding does (ISO/IEC 14496-12, 8.6.6: version, flags, count, duration, media time)."""
+    at = content.index(b"elst") + 16
+    media_time = int.from_bytes(content[at : at + 4], "big")
+    return content[:at] + (media_time + ticks).to_bytes(4, "big") + content[at + 4 :]
+
+
+@pytest.mark.parametrize("options", [SHORT_GOP, LONG_GOP, {"g": "8", "bf": "0"}], ids=["short", "long", "no_b_frames"])
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        ("mp4", "libx264"),
+        ("mov", "libx264"),
+        ("matroska", "libx264"),
+        ("avi", "libx264"),
+        ("avi", "mpeg4"),
+        ("mp4", "mpeg4"),
+        ("matroska", "mpeg4"),
+    ],
+)
+def test_frames_are_what_their_numbers_say(container: str, codec: str, options: dict[str, str]) -> None:
+    content = write_video(numbered_pictures(30), container=container, codec=codec, codec_options=options)
+    rounding_s = 0.0005 if container == "matroska" else 0
+    assert_every_frame_is_itself(content, [Fraction(number, 30) for number in range(30)], rounding_s)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(
+            {"codec": "libx264", "codec_options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}}, id="x264"
+        ),
+        pytest.param(
+            {"codec": "libx265", "codec_options": {"x265-params": "log-level=none:pools=1:open-gop=1:keyint=8"}},
+            id="x265",
+        ),
+        pytest.param({"codec_options": {"x264-params": "intra-refresh=1:keyint=8"}}, id="intra_refresh"),
+        pytest.param({"container_options": {"movflags": "frag_keyframe+empty_moov"}}, id="fragmented"),
+        pytest.param({"container": "avi", "codec": "mjpeg", "pix_fmt": "yuvj420p"}, id="mjpeg"),
+        pytest.param({"codec": "libvpx-vp9", "container": "matroska", "codec_options": {"g": "8"}}, id="vp9"),
+        pytest.param({"pix_fmt": "yuv420p10le", "codec": "libx265"}, id="ten_bits"),
+        pytest.param({"cover": True}, id="cover_art"),
+        pytest.param({"audio_s": 3.0}, id="longer_sound"),
+    ],
+)
+def test_frames_are_what_their_numbers_say_however_written(written: dict[str, Any]) -> None:
+    content = write_video(numbered_pictures(30), **written)
+    rounding_s = 0.0005 if written.get("container") == "matroska" else 0
+    assert_every_frame_is_itself(content, [Fraction(number, 30) for number in range(30)], rounding_s)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_variable_frame_rate_keeps_every_time(container: str, codec: str) -> None:
+    """As phones and screen recorders write: jitter, dropped frames, and a picture that stands for seconds."""
+    intervals_ms = [33, 34, 31, 36, 66, 33, 17, 50, 3000, 16, 17, 100, 33, 1200, 40]
+    times_s = [Fraction(sum(intervals_ms[:count]), 1000) for count in range(len(intervals_ms) + 1)]
+    pictures = list(numbered_pictures(len(times_s)))
+    content = write_video(pictures, container=container, codec=codec, times_s=times_s, audio_s=6.0)
+    assert_every_frame_is_itself(content, times_s)
+    with open_video(content) as video:
+        assert float(video.duration * video.tick_s) == pytest.approx(float(times_s[-1]) + 0.04)
+        assert video.has_audio
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_time_is_counted_from_the_first_frame(container: str) -> None:
+    times_s = [Fraction(50 + number, 10) for number in range(12)]
+    content = write_video(numbered_pictures(12), container=container, times_s=times_s)
+    assert_every_frame_is_itself(content, times_s)
+    with open_video(content) as video:
+        assert float(video.duration * video.tick_s) == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    "container_options", [{}, {"movflags": "frag_keyframe+delay_moov"}], ids=["plain", "fragmented"]
+)
+def test_frames_that_an_edit_list_cuts_off_do_not_count(container_options: dict[str, str]) -> None:
+    whole = write_video(numbered_pictures(30), codec_options=SHORT_GOP, container_options=container_options)
+    cut = shift_edit_list(whole, 11 * 512)
+    with open_video(cut) as video:
+        assert len(video.times) == 19
+        assert video.timestamp_s(1) == pytest.approx(1 / 30)
+        numbers = list(range(19))
+        assert numbers_in_pictures(video, numbers) == {number: number + 11 for number in numbers}
+        assert numbers_in_pictures(video, [18]) == {18: 29}
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi"])
+def test_a_single_frame_lasts_one_frame_interval(container: str) -> None:
+    content = write_video([numbered_picture(7)], container=container)
+    with open_video(content) as video:
+        assert numbers_in_pictures(video, [0]) == {0: 7}
+        assert float(video.duration * video.tick_s) == pytest.approx(1 / 30, abs=0.001)
+
+
+def test_a_last_frame_held_on_purpose_counts_with_its_time() -> None:
+    content = write_video(numbered_pictures(10), codec_options={"bf": "0"}, last_frame_s=8)
+    with open_video(content) as video:
+        assert float(video.duration * video.tick_s) == pytest.approx(9 / 30 + 8)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx265"])
+def test_a_container_that_marks_every_frame_as_a_keyframe_is_found_out(codec: str) -> None:
+    whole = write_video(numbered_pictures(30), codec=codec, codec_options={"g": "250"})
+    with open_video(whole.replace(b"stss", b"free")) as video:
+        assert len(video.keyframes()) == 30
+        assert numbers_in_pictures(video, [11, 25]) == {11: 11, 25: 25}
+
+
+def test_a_container_that_seeks_wrongly_is_decoded_from_the_start() -> None:
+    whole = write_video(
+        numbered_pictures(60),
+        container="matroska",
+        codec_options=SHORT_GOP,
+        container_options={"cluster_time_limit": "250"},
+    )
+    entry = b"\xf7\x81\x01\xf1\x82"  # In each cue: CueTrack 1, then CueClusterPosition of two bytes.
+    head, *cues = whole.split(entry)
+    wrong = entry.join([head, *(cues[-1][:2] + cue[2:] for cue in cues)])
+    assert wrong != whole
+    with open_video(wrong) as video:
+        assert numbers_in_pictures(video, [3, 12, 20, 50]) == {3: 3, 12: 12, 20: 20, 50: 50}
+
+
+def test_seeking_spares_decoding() -> None:
+    content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
+    with open_video(content) as video:
+        assert video.keyframes() == [0, 8, 16, 24]
+        assert video.num_decoded([29]) == 6
+        assert video.num_decoded([0, 29]) == 7
+
+
+def test_frames_that_cannot_be_decoded_are_replaced_by_the_one_before() -> None:
+    content = write_video(numbered_pictures(30), codec="mjpeg", container="avi", pix_fmt="yuvj420p")
+    pictures = [at for at in range(len(content)) if content[at : at + 3] == b"\xff\xd8\xff"]
+    broken = content[: pictures[12]] + b"\0" * 200 + content[pictures[12] + 200 :]
+    with open_video(broken) as video:
+        assert len(video.times) == 30
+        assert numbers_in_pictures(video, [3, 12, 20]) == {3: 3, 11: 11, 20: 20}
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi"])
+@pytest.mark.parametrize("faststart", [True, False], ids=["index_first", "index_last"])
+def test_a_truncated_file_gives_its_true_frames_or_is_refused(container: str, faststart: bool) -> None:
+    moov_first = {"movflags": "faststart"} if faststart and container in ("mp4", "mov") else None
+    whole = write_video(
+        numbered_pictures(40), container=container, codec_options=SHORT_GOP, container_options=moov_first, audio_s=1
+    )
+    counts = []
+    for tenth in range(10):
+        try:
+            with open_video(whole[: len(whole) * tenth // 10]) as video:
+                numbers = list(range(len(video.times)))
+                counts.append(len(numbers))
+                pictures = numbers_in_pictures(video, numbers)
+                # The last frame of all may have lost neighbours that were to be shown before it.
+                assert all(number == read for number, read in pictures.items() if number != numbers[-1])
+                assert len(pictures) >= len(numbers) - 3
+        except InvalidFile:
+            counts.append(0)
+    assert counts == sorted(counts)
+    has_index = faststart or container in ("matroska", "avi")
+    assert (counts[-1] > 20) is has_index
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "avi"])
+def test_flipped_bytes_end_in_frames_or_a_refusal(container: str) -> None:
+    whole = np.frombuffer(write_video(numbered_pictures(20), container=container, codec_options=SHORT_GOP), np.uint8)
+    generator = np.random.default_rng(20251017)
+    outcomes = set()
+    for _ in range(60):
+        media = whole.copy()
+        where = generator.integers(0, generator.choice([len(media), 1500]), size=generator.choice([1, 4, 30]))
+        media[where] = generator.integers(0, 256, size=len(where))
+        try:
+            with open_video(media.tobytes()) as video:
+                frames = dict(video.decode(list(range(0, len(video.times), 3))))
+                assert frames
+                outcomes.add("frames")
+        except InvalidFile:
+            outcomes.add("refusal")
+    assert outcomes == {"frames", "refusal"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 5000, b"GIF89a" + b"\1" * 500, b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n" * 9],
+    ids=["empty", "zeros", "picture", "playlist"],
+)
+def test_what_is_no_video_is_refused(content: bytes) -> None:
+    with pytest.raises(InvalidFile, match="cannot be opened"):
+        open_video(content)
+
+
+def test_a_playlist_is_never_followed(tmp_path: Any) -> None:
+    target = tmp_path / "target.mp4"
+    target.write_bytes(write_video(numbered_pictures(3)))
+    with pytest.raises(InvalidFile, match="cannot be opened"):
+        open_video(f"ffconcat version 1.0\nfile '{target}'\n".encode())
+
+
+@pytest.mark.parametrize("cover", [False, True])
+def test_sound_without_a_video_is_refused(cover: bool) -> None:
+    with pytest.raises(InvalidFile, match="no video stream"):
+        open_video(write_video([], audio_s=1, cover=cover))
+
+
+def test_an_unknown_or_encrypted_codec_is_refused() -> None:
+    content = write_video(numbered_pictures(3))
+    for tag in (b"encv", b"zzzz"):
+        with pytest.raises(InvalidFile, match="encrypted or in a codec"):
+            open_video(content.replace(b"avc1", tag))
+
+
+def test_frames_that_are_all_garbage_are_refused() -> None:
+    content = write_video(numbered_pictures(5), container="mov", codec="mjpeg", pix_fmt="yuvj420p")
+    start = content.index(b"mdat") + 4
+    end = content.index(b"moov") - 4
+    garbage = content[:start] + b"\x55" * (end - start) + content[end:]
+    with open_video(garbage) as video, pytest.raises(InvalidFile, match="No frame of the video can be decoded"):
+        list(video.decode([0, 3]))
+
+
+def test_a_video_of_too_many_pixels_is_refused() -> None:
+    content = write_video(numbered_pictures(2))
+    with pytest.raises(InvalidFile, match="96 x 64 pixels"):
+        open_video(content, max_pixels=96 * 64 - 1)
+    with open_video(content, max_pixels=96 * 64) as video:
+        assert len(dict(video.decode([0, 1]))) == 2
+
+
+def test_a_passed_deadline_tells_how_many_frames_were_found() -> None:
+    content = write_video(numbered_pictures(60))
+    stop = Stop(time.time() + 20)
+    with Video(as_media(content), 10**7, stop) as video:
+        found = video.decode([0, 1, 50])
+        next(found)
+        next(found)
+        stop.deadline = 0
+        with pytest.raises(DeadlineExceeded, match="^2 of 3 frames were found$"):
+            next(found)
+
+
+def test_a_cancelled_reading_ends() -> None:
+    stop = Stop(time.time() + 20)
+    stop.cancel()
+    with pytest.raises(WorkCancelled):
+        Video(as_media(write_video(numbered_pictures(60))), 10**7, stop)
