@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("".join(f"    {command}\n" for command in START_COMMANDS))
     except (client.Failure, RuntimeError) as failure:  # RuntimeError: the server did not come up
         _say(str(failure))
+    except KeyboardInterrupt:
+        _say("\nStopped.")
     return 1
 
 
