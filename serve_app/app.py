@@ -26,7 +26,8 @@ def build_app(config: AppConfig) -> Application:
 
     def bind(deployment: object, *args: Any, **kwargs: Any) -> Application:
         # To mypy a decorated class stays the class it was; what `serve.deployment` made of it is a Deployment.
-        logging_config = {"log_level": config.serving.log_level}
+        # One access line a request, the ingress's: the others would be buried under health's questions.
+        logging_config = {"log_level": config.serving.log_level, "enable_access_log": deployment is Ingress}
         return cast(Deployment, deployment).options(logging_config=logging_config).bind(*args, **kwargs)
 
     lazy = config.serving.lazy_loading

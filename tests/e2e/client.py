@@ -1,0 +1,67 @@
+"""What a client of the API does, and what it may expect of every answer."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+ORIGIN = "http://localhost:3000"
+"""A browser page's origin that the default settings allow."""
+
+
+def post_file(url: str, kind: str, path: Path, **fields: Any) -> requests.Response:
+    """Post a file as a form, as a page on another origin would."""
+    with path.open("rb") as file:
+        return requests.post(
+            f"{url}/api/analyze/{kind}",
+            files={kind: (path.name, file)},
+            data={name: str(value) for name, value in fields.items()},
+            headers={"Origin": ORIGIN},
+            timeout=120,
+        )
+
+
+def post_json(url: str, kind: str, body: Any) -> requests.Response:
+    return requests.post(f"{url}/api/analyze/{kind}", json=body, headers={"Origin": ORIGIN}, timeout=120)
+
+
+def answer_of(response: requests.Response) -> dict[str, Any]:
+    """Return the body of a good answer, having checked what every answer has."""
+    assert response.status_code == 200, response.text
+    body = _checked_body(response)
+    assert body["success"] is True
+    return body
+
+
+def error_of(response: requests.Response, status: int) -> dict[str, str]:
+    """Return `error` of a failed answer, having checked what every error has."""
+    assert response.status_code == status, response.text
+    body = _checked_body(response)
+    assert set(body) == {"success", "error", "timestamp"}
+    assert body["success"] is False
+    assert set(body["error"]) == {"code", "message"}
+    error: dict[str, str] = body["error"]
+    return error
+
+
+def _checked_body(response: requests.Response) -> dict[str, Any]:
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert re.search("X-Request-ID", response.headers["Access-Control-Expose-Headers"], re.IGNORECASE)
+    assert response.headers["X-Request-ID"]
+    body: dict[str, Any] = response.json()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", body["timestamp"])
+    return body
+
+
+def replica_of(server_pid: int, deployment: str) -> psutil.Process:
+    """Return the process of a deployment's replica."""
+    [replica] = [
+        process
+        for process in psutil.Process(server_pid).children(recursive=True)
+        if f":{deployment}" in "".join(process.cmdline()[:1]) and "ServeReplica" in "".join(process.cmdline()[:1])
+    ]
+    return replica

@@ -1,0 +1,70 @@
+"""A real `serve run` of config/mini.yaml, on checkpoints made for the session."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from checkpoints.untrained import write_untrained
+from config.settings import PROJECT_ROOT
+from samples.running_server import RunningServer, running_server
+
+StartServer = Callable[..., AbstractContextManager[RunningServer]]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_untrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def start_server(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> StartServer:
+    """Starts config/mini.yaml on the session's checkpoints, with `args` merged into its own."""
+
+    def start(
+        args: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None, ready_path: str = "/readyz"
+    ) -> AbstractContextManager[RunningServer]:
+        settings = yaml.safe_load((PROJECT_ROOT / "config/mini.yaml").read_text())
+        merged = settings["applications"][0]["args"]
+        merged["captioner"]["model"] = str(checkpoints / "moondream-untrained")
+        merged["transcriber"]["model"] = str(checkpoints / "whisper-untrained.pt")
+        for section, values in (args or {}).items():
+            merged[section] = {**merged.get(section, {}), **values}
+        path = tmp_path_factory.mktemp("config") / "serve.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        return running_server(path, env, ready_path=ready_path)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> Iterator[RunningServer]:
+    with start_server() as running:
+        processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+        yield running
+    assert [process for process in processes if process.is_running()] == []
+
+
+@pytest.fixture(scope="session")
+def url(server: RunningServer) -> str:
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def constrained(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with narrow limits, whose Whisper weights are neither there nor to be had."""
+    args = {
+        "serving": {"max_concurrent_requests": 1, "max_queued_requests": 1},
+        "transcriber": {"model": "base"},
+        "weights": {"cache_dir": str(tmp_path_factory.mktemp("cache"))},
+    }
+    nowhere = "http://127.0.0.1:9"
+    env = {"REQUEST_TIMEOUT_SECONDS": "5", "MAX_UPLOAD_SIZE_MB": "1", "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere}
+    with start_server(args, {**env, "NO_PROXY": "127.0.0.1,localhost"}, ready_path="/livez") as running:
+        yield running
