@@ -53,6 +53,13 @@ class Exchange:
         }
         await api(scope, receive, send)
 
+    async def has_read(self, num_chunks: int) -> None:
+        """Return when that many chunks have been taken and dealt with."""
+        while self.num_read < num_chunks:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
     @property
     def status(self) -> int:
         return int(self.messages[0]["status"])

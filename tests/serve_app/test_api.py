@@ -76,13 +76,13 @@ def test_the_request_id_is_left_to_the_proxy(client: TestClient) -> None:
     assert "x-request-id" not in client.get("/livez", headers={"X-Request-ID": "abc"}).headers
 
 
-def test_a_full_queue_is_answered_at_once_and_unread(make_api: MakeApi, graph: FakeGraph) -> None:
+def test_a_full_queue_is_answered_at_once_and_unread(make_api: MakeApi) -> None:
     async def scenario() -> None:
-        graph.captioner.seconds = 30
         api = make_api(serving={"max_concurrent_requests": 1, "max_queued_requests": 0})
         headers = {"Content-Type": "application/json", "Origin": ORIGIN}
-        first = asyncio.create_task(Exchange(ANALYSES[0], headers, is_complete=False).run(api))
-        await asyncio.sleep(0.01)
+        first = Exchange(ANALYSES[0], headers, [b"{"], is_complete=False)
+        task = asyncio.create_task(first.run(api))
+        await first.has_read(1)
         second = Exchange(ANALYSES[0], headers, [b"{}"])
         await second.run(api)
         assert (second.status, second.num_read) == (503, 0)
@@ -90,8 +90,8 @@ def test_a_full_queue_is_answered_at_once_and_unread(make_api: MakeApi, graph: F
         sent = dict(second.messages[0]["headers"])
         assert sent[b"retry-after"] == b"5"
         assert sent[b"access-control-allow-origin"] == ORIGIN.encode()
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(scenario())
 

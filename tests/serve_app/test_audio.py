@@ -60,7 +60,7 @@ def test_a_recording_in_an_mp4_is_taken(client: TestClient, graph: FakeGraph) ->
 
 def test_a_timeout_says_how_far_it_got_and_what_to_change(make_api: MakeApi, graph: FakeGraph) -> None:
     graph.transcriber.seconds = 5
-    body = post(TestClient(make_api(serving={"request_timeout_s": 0.3})))
+    body = post(TestClient(make_api(serving={"request_timeout_s": 0.5})))
     assert body["error"]["code"] == "TIMEOUT"
     assert "transcribed 10.0 of 45.2 s" in body["error"]["message"]
     assert "WHISPER_MODEL_SIZE" in body["error"]["message"]

@@ -57,10 +57,10 @@ def test_another_kind_of_file_is_refused_and_never_reaches_the_model(client: Tes
 
 def test_a_timeout_says_how_far_it_got_and_what_to_change(make_api: MakeApi, graph: FakeGraph, png: bytes) -> None:
     graph.captioner.seconds = 5
-    response = TestClient(make_api(serving={"request_timeout_s": 0.3})).post(IMAGE, files={"image": png})
+    response = TestClient(make_api(serving={"request_timeout_s": 0.5})).post(IMAGE, files={"image": png})
     assert response.status_code == 504
     assert response.json()["error"] == {
         "code": "TIMEOUT",
-        "message": "The request ran out of its 0.3 s: wrote 7 of 200 tokens. Lower max_length, or raise "
+        "message": "The request ran out of its 0.5 s: wrote 7 of 200 tokens. Lower max_length, or raise "
         "REQUEST_TIMEOUT_SECONDS.",
     }

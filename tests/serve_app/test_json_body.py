@@ -145,13 +145,21 @@ def test_text_up_to_the_limit_stays_text() -> None:
 
 
 def test_other_threads_run_while_a_large_body_is_parsed() -> None:
-    """A thread that asks for the processor every millisecond is what health is while a batch arrives."""
-    body = bytearray(b'{"image": "' + base64.b64encode(bytes(60 * MEGABYTE)) + b'"}')
-    worker = threading.Thread(target=lambda: decode(parse_json(body)["image"]))
-    worker.start()
-    longest_s, last = 0.0, time.monotonic()
-    while worker.is_alive():
-        time.sleep(0.001)
-        now = time.monotonic()
-        longest_s, last = max(longest_s, now - last), now
-    assert longest_s < 0.1
+    """What waits for the processor here is health while a batch arrives.
+
+    In one step the wait would be about half of the whole; the best of three runs tells that from a busy machine.
+    """
+    body = bytearray(b'{"image": "' + base64.b64encode(bytes(40 * MEGABYTE)) + b'"}')
+
+    def longest_wait() -> float:
+        worker = threading.Thread(target=lambda: decode(parse_json(body)["image"]))
+        worker.start()
+        longest_s, start = 0.0, time.monotonic()
+        last = start
+        while worker.is_alive():
+            time.sleep(0.001)
+            now = time.monotonic()
+            longest_s, last = max(longest_s, now - last), now
+        return longest_s / (last - start)
+
+    assert min(longest_wait() for _ in range(3)) < 0.25

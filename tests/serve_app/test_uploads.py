@@ -185,7 +185,7 @@ def test_one_large_body_too_many_is_refused_unread(make_api: MakeApi) -> None:
         large = {"Content-Type": FORM, "Content-Length": str(50 * MEGABYTE)}
         first = Exchange("/api/analyze/video", large, [b"--cut\r\n"], is_complete=False)
         task = asyncio.create_task(first.run(api))
-        await asyncio.sleep(0.01)
+        await first.has_read(1)
         second = Exchange("/api/analyze/video", large, [b"--cut\r\n"])
         await second.run(api)
         assert second.status == 503
@@ -203,7 +203,7 @@ def test_a_chunked_body_takes_a_large_place_when_it_turns_out_large(make_api: Ma
         chunks = [b"x" * MEGABYTE, b"x" * MEGABYTE]
         first = Exchange("/api/analyze/video", {"Content-Type": "application/json"}, chunks, is_complete=False)
         task = asyncio.create_task(first.run(api))
-        await asyncio.sleep(0.01)
+        await first.has_read(2)
         second = Exchange("/api/analyze/video", {"Content-Type": "application/json"}, chunks * 20)
         await second.run(api)
         assert second.status == 503

@@ -103,10 +103,16 @@ def test_a_video_without_sound_has_the_transcript_of_silence(client: TestClient,
 
 
 def test_the_sound_is_transcribed_while_frames_are_captioned(client: TestClient, graph: FakeGraph) -> None:
-    graph.captioner.seconds = graph.transcriber.seconds = 0.3
-    body = post(client, include_audio="true")
-    assert body["success"]
-    assert body["processing_time_ms"] < 550
+    graph.transcriber.seconds = 0.3
+    transcribing: list[int] = []
+
+    def describe(number: int) -> Caption:
+        transcribing.append(graph.transcriber.num_running)
+        return Caption("", "stop")
+
+    graph.captioner.seconds, graph.captioner.describe = 0.05, describe
+    assert post(client, include_audio="true")["success"]
+    assert transcribing == [1] * 5
 
 
 def test_a_failing_transcript_ends_the_captioning(client: TestClient, graph: FakeGraph) -> None:
@@ -123,7 +129,11 @@ def test_an_undecodable_video_is_answered_as_such(client: TestClient, graph: Fak
 
 
 def test_a_timeout_says_how_many_frames_were_captioned_and_what_to_change(make_api: MakeApi, graph: FakeGraph) -> None:
-    graph.captioner.seconds = 0.2
+    def describe(number: int) -> Caption:
+        graph.captioner.seconds = 5 if number >= 15 else 0
+        return Caption("", "stop")
+
+    graph.captioner.describe = describe
     body = post(TestClient(make_api(serving={"request_timeout_s": 0.5})), num_frames="32")
     assert body["error"]["code"] == "TIMEOUT"
     assert "captioned 16 of 32 frames. Lower num_frames or max_length" in body["error"]["message"]
@@ -131,7 +141,7 @@ def test_a_timeout_says_how_many_frames_were_captioned_and_what_to_change(make_a
 
 def test_a_timeout_while_sampling_says_how_far_that_got(make_api: MakeApi, graph: FakeGraph) -> None:
     graph.frame_sampler.seconds = 5
-    body = post(TestClient(make_api(serving={"request_timeout_s": 0.2})))
+    body = post(TestClient(make_api(serving={"request_timeout_s": 0.5})))
     assert "decoded 3.0 of 30.5 s" in body["error"]["message"]
 
 
