@@ -65,9 +65,10 @@ def as_service_error(error: Exception, request: Request) -> ServiceError:
     if isinstance(error, ServiceError) and not isinstance(error, ProcessingFailed):
         return error
     request_id = _request_id(request)
-    logger.error("%s %s failed (request %s)", request.method, request.url.path, request_id, exc_info=error)
-    reason = str(error) if isinstance(error, ProcessingFailed) else "Something went wrong on the server."
-    return ProcessingFailed(f"{reason} Its log has the details under request {request_id}.")
+    logger.error("%s %s failed (request %s)", request.method, request.url.path, request_id or "?", exc_info=error)
+    reason = str(error) if isinstance(error, ProcessingFailed) else "Something went wrong."
+    where = f" under request {request_id}" if request_id else ""
+    return ProcessingFailed(f"{reason} The server's log has the details{where}.")
 
 
 def add_error_handlers(api: FastAPI) -> None:
@@ -132,6 +133,6 @@ async def _end_quietly(request: Request, error: Exception) -> Response:
 
 
 def _request_id(request: Request) -> str:
-    """Return the id that Serve gives each request and puts on its answer, if it is safe to log."""
+    """Return the id that Serve gives each request and puts on its answer; empty if it is not safe to show."""
     request_id = request.headers.get("x-request-id", "")
-    return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else "without a valid id"
+    return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else ""

@@ -31,7 +31,7 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
     ),
     500: (
         "Our fault; the server's log has the details under the request's id.",
-        {"PROCESSING_FAILED": "Something went wrong on the server. Its log has the details under request 3f2a."},
+        {"PROCESSING_FAILED": "Something went wrong. The server's log has the details under request 3f2a."},
     ),
     503: (
         "Come back later; `Retry-After` says when.",
