@@ -3,12 +3,18 @@
 from fractions import Fraction
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.errors import InvalidFile
+
 Pixels = NDArray[np.uint8]
 
+_CONVERTIBLE_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
+"""AVCOL_SPC_* that libswscale converts: RGB, BT.709, unspecified, FCC, BT.601 twice, SMPTE 240M, BT.2020. Rarer ones,
+as ICtCp, are taken for BT.709: their colors are off, the picture can be recognized."""
 _WIDEST_PIXEL = 4
 """Anamorphic video has pixels up to twice as wide as high; beyond this the ratio in the file is damage, and ignored."""
 
@@ -27,9 +33,16 @@ def displayed_pixels(frame: Any, pixel_aspect: Fraction | None, max_side_px: int
     """Return the pixels of a frame as a player shows it, shape (height, width, 3), uint8 RGB.
 
     The longer side is at most `max_side_px`; smaller pictures keep their size. Values of HDR video are taken as they
-    are, without tone mapping.
+    are, without tone mapping. Raises InvalidFile for a pixel format that cannot be converted.
     """
-    pixels = frame.to_ndarray(format="rgb24", threads=1)
+    is_convertible = frame.colorspace in _CONVERTIBLE_COLORSPACES
+    colorspace = {} if is_convertible else {"src_colorspace": "ITU709", "dst_colorspace": "ITU709"}
+    try:
+        pixels = frame.to_ndarray(format="rgb24", threads=1, **colorspace)
+    except av.FFmpegError as error:
+        raise InvalidFile(
+            f"The video's pixel format, {frame.format.name}, cannot be shown. Export it as H.264."
+        ) from error
     width, height = _square_pixel_size(frame, pixel_aspect)
     scale = min(1.0, max_side_px / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

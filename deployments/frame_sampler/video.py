@@ -236,7 +236,7 @@ class Video:
             yield from self._decode_from_start(missed)
 
     def _decode_from(self, key: _Key, numbers: list[int]) -> Generator[Numbered, None, list[int]]:
-        """Yield what can be decoded faultlessly from a keyframe on; return the numbers that could not."""
+        """Yield what can be decoded from a keyframe on; return the numbers that could not."""
         missed = set(numbers)
         is_checked = not key.is_shown
         for number, frame in self._numbered_frames(self._seek(key), numbers):
@@ -244,7 +244,7 @@ class Video:
                 is_checked = True
                 if not frame.key_frame:
                     break  # The container was wrong about the keyframe.
-            if number in missed and not frame.is_corrupt:
+            if number in missed:
                 missed.remove(number)
                 yield number, frame
             if not missed or number >= numbers[-1]:

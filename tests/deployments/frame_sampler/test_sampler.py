@@ -83,6 +83,12 @@ def test_colors_are_red_green_blue() -> None:
     assert np.abs(pixels.mean(axis=(0, 1)) - (220, 40, 90)).max() < 6
 
 
+@pytest.mark.parametrize("matrix", ["GBR", "bt709", "bt2020nc", "YCgCo", "bt2020c", "chroma-derived-nc", "ICtCp"])
+def test_any_color_matrix_gives_a_picture(matrix: str) -> None:
+    options = {"x264-params": f"colormatrix={matrix}:transfer=arib-std-b67:colorprim=bt2020"}
+    assert read_number(sampled(write_video([numbered_picture(9)], codec_options=options)).frames[0].pixels) == 9
+
+
 def test_keyframes_are_told_with_their_numbers_and_times() -> None:
     pictures = [numbered_picture(0)] * 15 + [numbered_picture(99)] * 20
     video = sampled(write_video(pictures), sampling="keyframes")

@@ -127,6 +127,23 @@ def test_frames_that_an_edit_list_cuts_off_do_not_count(container_options: dict[
         assert numbers_in_pictures(video, [18]) == {18: 29}
 
 
+def test_frames_that_an_edit_list_cuts_off_at_the_end_do_not_count() -> None:
+    content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
+    at = content.index(b"elst") + 12
+    cut = content[:at] + (500).to_bytes(4, "big") + content[at + 4 :]  # Milliseconds, the movie's time scale.
+    with open_video(cut) as video:
+        assert len(video.times) == 15
+        assert float(video.duration * video.tick_s) == pytest.approx(0.5)
+        assert numbers_in_pictures(video, list(range(15))) == {number: number for number in range(15)}
+
+
+def test_a_frame_cut_off_in_the_middle_does_not_count() -> None:
+    content = write_video(numbered_pictures(10), container="avi", codec="mjpeg", pix_fmt="yuvj420p")
+    last = content.rindex(b"\xff\xd8\xff")
+    with open_video(content[: last + 100]) as video:
+        assert len(video.times) == 9
+
+
 @pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi"])
 def test_a_single_frame_lasts_one_frame_interval(container: str) -> None:
     content = write_video([numbered_picture(7)], container=container)
