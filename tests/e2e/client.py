@@ -1,5 +1,6 @@
 """What a client of the API does, and what it may expect of every answer."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ def post_file(url: str, kind: str, path: Path, **fields: Any) -> requests.Respon
 
 def post_json(url: str, kind: str, body: Any) -> requests.Response:
     return requests.post(f"{url}/api/analyze/{kind}", json=body, headers={"Origin": ORIGIN}, timeout=120)
+
+
+def data_url(path: Path) -> str:
+    return "data:;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def answer_of(response: requests.Response) -> dict[str, Any]:

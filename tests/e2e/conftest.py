@@ -1,5 +1,6 @@
 """A real `serve run` of config/mini.yaml, on checkpoints made for the session."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 import yaml
 
 from checkpoints.untrained import write_untrained
@@ -67,4 +69,8 @@ def constrained(start_server: StartServer, tmp_path_factory: pytest.TempPathFact
     nowhere = "http://127.0.0.1:9"
     env = {"REQUEST_TIMEOUT_SECONDS": "5", "MAX_UPLOAD_SIZE_MB": "1", "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere}
     with start_server(args, {**env, "NO_PROXY": "127.0.0.1,localhost"}, ready_path="/livez") as running:
+        end = time.monotonic() + 60
+        while requests.get(f"{running.url}/api/health", timeout=10).json()["models"][0]["state"] != "loaded":
+            assert time.monotonic() < end
+            time.sleep(0.2)
         yield running

@@ -55,7 +55,7 @@ def test_a_killed_transcriber_is_replaced(server: RunningServer, tmp_path: Path)
     long = tmp_path / "long.wav"
     with wave.open(str(long), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes((np.random.default_rng(1).normal(0, 3000, 16000 * 300)).astype("<i2").tobytes())
+        file.writeframes((np.random.default_rng(1).normal(0, 3000, 16000 * 120)).astype("<i2").tobytes())
     with ThreadPoolExecutor(1) as client:
         request = client.submit(post_file, server.url, "audio", long)
         kill_when_busy(replica_of(server.pid, "Transcriber"), request)
