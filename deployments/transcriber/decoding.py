@@ -1,0 +1,142 @@
+"""One request's use of a Whisper model that other threads use at the same time.
+
+The package's decoding keeps state where threads meet: hooks on the modules of the model (its key-value cache, the
+attention weights behind word times), torch's one random generator, and a class-wide switch. So every request works on
+modules of its own, which share their weights with the model, draws from its own generator, and takes its turn for
+word times.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from whisper import DecodingOptions, DecodingResult, Whisper
+from whisper.decoding import DecodingTask, GreedyDecoder
+from whisper.model import MultiHeadAttention, ResidualAttentionBlock
+from whisper.timing import add_word_timestamps
+from whisper.tokenizer import Tokenizer
+
+# The defaults of `whisper.transcribe`.
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_COMPRESSION_RATIO_THRESHOLD = 2.4
+_LOGPROB_THRESHOLD = -1.0
+_NO_SPEECH_THRESHOLD = 0.6
+
+_SEED = 0
+
+# Word times flip the package's switch for all threads and run a numba kernel that two threads must not enter at once.
+_word_times_turn = threading.Lock()
+
+
+class WindowDecoder:
+    """Decodes the windows of one recording, one after another, with the rules of `whisper.transcribe`.
+
+    `check` is called before each layer of the model; what it raises ends the work and leaves the model untouched.
+    """
+
+    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
+        self._shared = model
+        self._check = check
+        self._model = _with_own_modules(model, check)
+        for module in self._model.modules():
+            if isinstance(module, MultiHeadAttention):
+                module.__class__ = _FusedAttention
+        self._generator = torch.Generator().manual_seed(_SEED)
+
+    @torch.no_grad()
+    def detect_language(self, mel: Tensor) -> str:
+        """Return the code of the most probable language of a window, shape (num_mels, N_FRAMES)."""
+        _, probabilities = self._model.detect_language(mel)
+        return str(max(probabilities, key=probabilities.get))
+
+    @torch.no_grad()
+    def decode(self, mel: Tensor, language: str, sample_len: int | None = None) -> DecodingResult:
+        """Return at most `sample_len` tokens for a window, shape (num_mels, N_FRAMES); None means half the context.
+
+        A poor result is tried again, each time less greedily.
+        """
+        audio_features = self._model.encoder(mel[None])
+        for temperature in _TEMPERATURES:
+            options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
+            task = DecodingTask(self._model, options)
+            if temperature > 0:
+                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, self._generator)
+            result = task.run(audio_features)[0]
+            is_improbable = result.avg_logprob < _LOGPROB_THRESHOLD
+            is_repetitive = result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD
+            if not (is_improbable or is_repetitive) or (is_improbable and result.no_speech_prob > _NO_SPEECH_THRESHOLD):
+                break
+        return result
+
+    def add_word_timestamps(
+        self, segments: list[dict[str, Any]], tokenizer: Tokenizer, mel: Tensor, num_frames: int, last_speech_s: float
+    ) -> None:
+        """Add `words` to the segments of a window and move the segments' ends to those of their words."""
+        with self._turn():
+            add_word_timestamps(
+                segments=segments,
+                model=_with_own_modules(self._shared, self._check),
+                tokenizer=tokenizer,
+                mel=mel,
+                num_frames=num_frames,
+                last_speech_timestamp=last_speech_s,
+            )
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        while not _word_times_turn.acquire(timeout=0.05):
+            self._check()
+        try:
+            yield
+        finally:
+            _word_times_turn.release()
+
+
+def is_without_speech(result: DecodingResult) -> bool:
+    """Tell whether a window is to be left out, by the rule of `whisper.transcribe`."""
+    return bool(result.no_speech_prob > _NO_SPEECH_THRESHOLD and result.avg_logprob <= _LOGPROB_THRESHOLD)
+
+
+def _with_own_modules(model: Whisper, check: Callable[[], None]) -> Whisper:
+    """Return a copy of the model's modules over the same weights, on which hooks concern nobody else."""
+    weights = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    own = copy.deepcopy(model, weights)
+    for module in own.modules():
+        if isinstance(module, ResidualAttentionBlock):
+            module.register_forward_pre_hook(lambda *_: check())
+    return own
+
+
+class _FusedAttention(MultiHeadAttention):  # type: ignore[misc]
+    """The package's attention as it is while its switch `use_sdpa` is on, wherever another thread has put it."""
+
+    def qkv_attention(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Take and return shape (batch, length, width)."""
+        q, k, v = (x.view(*x.shape[:2], self.n_head, -1).permute(0, 2, 1, 3) for x in (q, k, v))
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None and q.shape[2] > 1)
+        return attended.permute(0, 2, 1, 3).flatten(start_dim=2), None
+
+
+class _SeededDecoder(GreedyDecoder):  # type: ignore[misc]
+    """Samples as GreedyDecoder does at a temperature above 0, from a generator of its own."""
+
+    def __init__(self, temperature: float, eot: int, generator: torch.Generator) -> None:
+        super().__init__(temperature, eot)
+        self._generator = generator
+
+    def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> tuple[Tensor, Tensor]:
+        """Append one token to each row of `tokens`, shape (rows, length), and add up its log probability."""
+        probabilities = torch.distributions.Categorical(logits=logits / self.temperature).probs
+        sampled = torch.multinomial(probabilities, 1, replacement=True, generator=self._generator)
+        is_ended = tokens[:, -1:] == self.eot
+        sum_logprobs += (logits.log_softmax(dim=-1).gather(1, sampled) * ~is_ended)[:, 0]
+        sampled[is_ended] = self.eot
+        return torch.cat([tokens, sampled], dim=-1), (sampled == self.eot).all()

@@ -1,0 +1,74 @@
+"""The transcriber as a Ray Serve deployment: places the work, does none of it."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ray import serve
+
+from config.settings import WHISPER_SIZES, TranscriberConfig, WeightsConfig
+from deployments.media import Media
+from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
+from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.work import Stop, WorkerThreads
+
+if TYPE_CHECKING:
+    from deployments.transcriber.engine import WhisperEngine
+
+MAX_CONCURRENT_CALLS = 2
+"""A third call would only wait for cores, and hold its recording in memory meanwhile."""
+
+
+@serve.deployment(
+    name="Transcriber",
+    num_replicas=1,
+    max_ongoing_requests=MAX_CONCURRENT_CALLS,
+    max_queued_requests=64,
+    ray_actor_options={"num_cpus": 0},
+)
+class TranscriberDeployment:
+    """One Whisper model on the CPU.
+
+    Loads in the background after `__init__` (or at the first call, when lazy); until then calls raise ModelNotLoaded
+    with the progress. `deadline` is in epoch seconds; a call that is cancelled or late stops within one layer of the
+    model, and its thread is free only then.
+    """
+
+    def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
+        self._max_duration_s = config.max_duration_s
+        self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "transcriber")
+        self._slot: ModelSlot[WhisperEngine] = ModelSlot(
+            config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.model not in WHISPER_SIZES
+        )
+
+    async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
+        """Return what is said in a sound file or on a video's audio track; raises InvalidFile if there is none."""
+        engine = await self._slot.get()
+
+        def work(stop: Stop) -> Transcript:
+            return engine.transcribe(decode_audio(media, stop, self._max_duration_s), task, stop)
+
+        return await self._threads.run(work, deadline)
+
+    async def status(self) -> ModelStatus:
+        return self._slot.status()
+
+
+def _load(config: TranscriberConfig, weights: WeightsConfig, report: Report) -> "LoadedModel[WhisperEngine]":
+    # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module where only the
+    # class is named.
+    import psutil
+    import torch
+
+    from deployments.transcriber.engine import load_engine
+    from deployments.weights import ensure_whisper
+
+    file = ensure_whisper(config.model, weights.cache_dir, report)
+    # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs. Half the cores, as two calls may run at
+    # once, each with this many threads. Hyper-threads share their core's arithmetic units, so physical cores count.
+    torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
+    report("warming up")
+    engine = load_engine(file.path, official_size=None if file.is_miniature else config.model)
+    return LoadedModel(
+        engine, revision=file.revision, weight_bytes=engine.weight_bytes, threads=torch.get_num_threads()
+    )

@@ -1,0 +1,209 @@
+"""Transcription with openai-whisper: its checkpoint, spectrogram, tokenizer and rules, window after window."""
+
+import math
+import pickle
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import whisper
+from whisper import DecodingResult, Whisper
+from whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE, TOKENS_PER_SECOND
+from whisper.tokenizer import Tokenizer, get_tokenizer
+from whisper.utils import get_end
+
+from deployments.errors import InvalidRequest, ModelNotLoaded
+from deployments.transcriber.audio import Waveform, is_silent
+from deployments.transcriber.decoding import WindowDecoder, is_without_speech
+from deployments.transcriber.languages import LANGUAGES
+from deployments.transcriber.mel import LogMel
+from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.work import Stop
+
+_FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
+_SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
+
+
+class WhisperEngine:
+    """A Whisper model in fp32 on the CPU; several threads may transcribe at once.
+
+    Text, segments and words are those of `whisper.transcribe(model, waveform, condition_on_previous_text=False,
+    fp16=False)`, but for spaces at the ends of texts and for its empty segments. A window does not see the text of the
+    one before: an error would carry on from window to window, and often repeat itself for minutes.
+    """
+
+    def __init__(self, model: Whisper) -> None:
+        self._model = model
+        self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
+
+    def warm_up(self) -> None:
+        """Run every part once: the first request should not wait for what is compiled at its first use."""
+        tokenizer = self._tokenizer("en")
+        decoder = WindowDecoder(self._model, _go_on)
+        mel = LogMel(np.zeros(SAMPLE_RATE, np.float32), self._model.dims.n_mels, Stop(math.inf)).window(0)
+        decoder.decode(mel, "en", sample_len=2)
+        segment = {"seek": 0, "start": 0.0, "end": 1.0, "tokens": tokenizer.encode(" warm")}
+        decoder.add_word_timestamps([segment], tokenizer, mel, FRAMES_PER_SECOND, last_speech_s=0.0)
+
+    def transcribe(self, waveform: Waveform, task: TranscribeTask, stop: Stop) -> Transcript:
+        """Return what is said; a recording under SILENCE_PEAK is not shown to the model, which would invent words.
+
+        The same waveform always gives the same answer. Raises InvalidRequest for a language that this model does not
+        know, and what `stop` raises, within one layer of the model.
+        """
+        if task.language is not None and task.language not in self._languages:
+            raise InvalidRequest(
+                f"The model that is loaded does not know the language {task.language!r}; use 'auto' or one of: "
+                f"{', '.join(self._languages)}."
+            )
+        duration_s = len(waveform) / SAMPLE_RATE
+        if is_silent(waveform):
+            return Transcript("", task.language or "und", 0.0, [], duration_s)
+        text, language, segments = self._transcribe_windows(waveform, task, stop)
+        if not segments:
+            language = task.language or "und"
+        return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
+
+    def _transcribe_windows(
+        self, waveform: Waveform, task: TranscribeTask, stop: Stop
+    ) -> tuple[str, str, list[Segment]]:
+        """Return text, language and segments."""
+        seek = 0
+        num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
+
+        def check() -> None:
+            stop.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
+
+        spectrogram = LogMel(waveform, self._model.dims.n_mels, stop)
+        decoder = WindowDecoder(self._model, check)
+        language = task.language or self._detect_language(decoder, spectrogram)
+        tokenizer = self._tokenizer(language)
+        last_speech_s = 0.0
+        segments: list[dict[str, Any]] = []
+        while seek < spectrogram.num_frames:
+            num_frames = min(N_FRAMES, spectrogram.num_frames - seek)
+            mel = spectrogram.window(seek)
+            mel[:, num_frames:] = 0
+            result = decoder.decode(mel, language)
+            if is_without_speech(result):
+                seek += num_frames
+                continue
+            window_segments, next_seek, is_open = _split_at_timestamps(result, tokenizer, seek, num_frames)
+            if task.word_timestamps:
+                decoder.add_word_timestamps(window_segments, tokenizer, mel, num_frames, last_speech_s)
+                last_speech_s = get_end(window_segments)
+                if is_open and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
+                    next_seek = round(last_speech_s * FRAMES_PER_SECOND)
+            segments += [s for s in window_segments if s["start"] != s["end"] and s["text"].strip()]
+            seek = next_seek
+        text = tokenizer.decode([token for segment in segments for token in segment["tokens"]])
+        return text.strip(), language, [_as_segment(segment) for segment in segments]
+
+    def _detect_language(self, decoder: WindowDecoder, spectrogram: LogMel) -> str:
+        return decoder.detect_language(spectrogram.window(0)) if self._model.is_multilingual else "en"
+
+    def _tokenizer(self, language: str) -> Tokenizer:
+        return get_tokenizer(
+            self._model.is_multilingual,
+            num_languages=self._model.num_languages,
+            language=language,
+            task="transcribe",
+        )
+
+
+def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
+    """Return the engine of an openai-whisper `.pt` checkpoint, warmed up.
+
+    `official_size` ("base") brings the attention heads that OpenAI chose for word times; otherwise they come from the
+    later half of the layers, as in `whisper.load_model(path)`. Raises ModelNotLoaded if the file is no such checkpoint.
+    """
+    try:
+        model = whisper.load_model(str(path), device="cpu")
+    except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ModelNotLoaded(
+            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). Delete it and fetch it again, "
+            "or name another .pt file in transcriber.model."
+        ) from error
+    if official_size is not None:
+        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
+    # Word times run a numba kernel. Its OpenMP layer would set torch's threads in the calling thread to all cores, which
+    # made decoding many times slower; this one leaves them alone, and asks that no two threads enter it at once.
+    numba.config.THREADING_LAYER = "workqueue"
+    engine = WhisperEngine(model)
+    engine.warm_up()
+    return engine
+
+
+def _split_at_timestamps(
+    result: DecodingResult, tokenizer: Tokenizer, seek: int, num_frames: int
+) -> tuple[list[dict[str, Any]], int, bool]:
+    """Return a window's segments, the frame where the next window starts, and whether speech may go on beyond the last.
+
+    Two timestamps in a row end one segment and begin the next; what follows the last such pair is left to the next
+    window, which starts there. A single timestamp at the end says that nothing follows it in this window.
+    """
+    tokens = result.tokens
+    offset_s = seek * HOP_LENGTH / SAMPLE_RATE
+    positions = [token - tokenizer.timestamp_begin for token in tokens]
+
+    def segment(first: int, end: int, start_s: float, end_s: float) -> dict[str, Any]:
+        text = tokenizer.decode([token for token in tokens[first:end] if token < tokenizer.eot])
+        return {
+            "seek": seek,
+            "start": start_s,
+            "end": end_s,
+            "text": text,
+            "tokens": tokens[first:end],
+            "avg_logprob": result.avg_logprob,
+        }
+
+    cuts = [i for i in range(1, len(tokens)) if positions[i - 1] >= 0 and positions[i] >= 0]
+    is_open = not (len(tokens) >= 2 and positions[-2] < 0 <= positions[-1])
+    if not cuts:
+        timestamps = [position for position in positions if position >= 0]
+        duration_s = num_frames * HOP_LENGTH / SAMPLE_RATE
+        if timestamps and timestamps[-1] != 0:
+            duration_s = timestamps[-1] * _SECONDS_PER_TOKEN
+        return [segment(0, len(tokens), offset_s, offset_s + duration_s)], seek + num_frames, is_open
+    if not is_open:
+        cuts.append(len(tokens))
+    segments = [
+        segment(
+            first,
+            end,
+            offset_s + positions[first] * _SECONDS_PER_TOKEN,
+            offset_s + positions[end - 1] * _SECONDS_PER_TOKEN,
+        )
+        for first, end in pairwise([0, *cuts])
+    ]
+    return segments, seek + (positions[cuts[-1] - 1] * _FRAMES_PER_TOKEN if is_open else num_frames), is_open
+
+
+def _as_segment(segment: dict[str, Any]) -> Segment:
+    return Segment(
+        start_s=float(segment["start"]),
+        end_s=float(segment["end"]),
+        text=segment["text"].strip(),
+        confidence=math.exp(segment["avg_logprob"]),
+        words=[
+            Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
+            for word in segment.get("words", [])
+        ],
+    )
+
+
+def _mean_confidence(segments: list[Segment]) -> float:
+    """Return the mean weighted by duration; 0.0 without segments."""
+    total_s = sum(segment.end_s - segment.start_s for segment in segments)
+    weighted = sum(segment.confidence * (segment.end_s - segment.start_s) for segment in segments)
+    return weighted / total_s if total_s > 0 else 0.0
+
+
+def _go_on() -> None:
+    """Never stop."""

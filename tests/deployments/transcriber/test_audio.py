@@ -1,0 +1,173 @@
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile
+from deployments.media import Media, as_media
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio, is_silent
+from deployments.work import Stop, WorkCancelled
+from tests.deployments.transcriber.sounds import LAYOUTS, encode, encode_video, noise, tone, wav
+
+FORMATS = [
+    ("wav", "pcm_s16le", 16_000),
+    ("wav", "pcm_s24le", 8_000),
+    ("wav", "pcm_f32le", 96_000),
+    ("wav", "pcm_u8", 11_025),
+    ("mp3", "libmp3lame", 44_100),
+    ("mp3", "libmp3lame", 22_050),
+    ("ipod", "aac", 44_100),
+    ("ipod", "alac", 44_100),
+    ("flac", "flac", 48_000),
+    ("ogg", "vorbis", 44_100),
+    ("ogg", "libopus", 48_000),
+    ("mov", "pcm_s16be", 44_100),
+    ("matroska", "aac", 48_000),
+]
+
+
+def decode(media: Media, max_duration_s: float = 100) -> Waveform:
+    return decode_audio(media, Stop(math.inf), max_duration_s)
+
+
+def amplitude_and_phase(waveform: Waveform, hz: float, start_s: float, end_s: float) -> tuple[float, float]:
+    """Return those of `hz` in a stretch of whole periods, the phase against a sine that is 0 at time 0."""
+    samples = np.arange(round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE))
+    component = 2j * np.mean(waveform[samples] * np.exp(-2j * np.pi * hz * samples / SAMPLE_RATE))
+    return float(np.abs(component)), float(np.angle(component))
+
+
+@pytest.mark.parametrize(("container", "codec", "sample_rate"), FORMATS)
+def test_a_tone_comes_back_in_pitch_place_and_length(container: str, codec: str, sample_rate: int) -> None:
+    options = {"strict": "experimental"} if codec == "vorbis" else {}
+    stereo = np.stack([tone(sample_rate)] * 2)
+    waveform = decode(encode(stereo, sample_rate, container, codec, options))
+    assert waveform.dtype == np.float32
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(2.0, abs=0.025)  # AAC and Vorbis pad the last frame
+    assert np.argmax(np.abs(waveform) > 0.1) / SAMPLE_RATE == pytest.approx(0.5, abs=0.002)
+    amplitude, phase = amplitude_and_phase(waveform, 1000, 0.8, 1.8)
+    assert amplitude == pytest.approx(0.5, rel=0.06)
+    assert phase == pytest.approx(0, abs=0.02)  # 0.02 of 1000 Hz is 3 microseconds: no encoder delay is left
+
+
+@pytest.mark.parametrize("num_channels", LAYOUTS)
+def test_channels_that_agree_come_back_at_their_own_level(num_channels: int) -> None:
+    waveform = decode(encode(np.stack([tone()] * num_channels), SAMPLE_RATE, "wav", "pcm_s16le"))
+    assert amplitude_and_phase(waveform, 1000, 0.8, 1.8)[0] == pytest.approx(0.5, abs=0.001)
+
+
+@pytest.mark.parametrize(("num_channels", "channel"), [(2, 0), (2, 1), (6, 2), (8, 2), (8, 7)])
+def test_a_voice_in_one_channel_is_heard(num_channels: int, channel: int) -> None:
+    channels = np.zeros((num_channels, 2 * SAMPLE_RATE), np.float32)
+    channels[channel] = tone()
+    waveform = decode(encode(channels, SAMPLE_RATE, "wav", "pcm_s16le"))
+    assert amplitude_and_phase(waveform, 1000, 0.8, 1.8)[0] > 0.04
+
+
+def test_float_sound_over_full_scale_is_clipped() -> None:
+    waveform = decode(encode(3 * tone()[None], SAMPLE_RATE, "wav", "pcm_f32le"))
+    assert 0.999 < np.abs(waveform).max() <= 1
+
+
+def test_the_sound_track_of_a_video_is_decoded() -> None:
+    waveform = decode(encode_video(tone()))
+    assert amplitude_and_phase(waveform, 1000, 0.8, 1.8)[0] == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_file_whose_sample_rate_changes_on_the_way_is_decoded_whole() -> None:
+    parts = [encode(tone(rate)[None], rate, "mp3", "libmp3lame") for rate in (44_100, 22_050)]
+    waveform = decode(np.concatenate(parts))
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(4, abs=0.3)
+    assert amplitude_and_phase(waveform, 1000, 3.2, 3.7)[0] == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("wav", "pcm_s16le"), ("mp3", "libmp3lame"), ("flac", "flac"), ("ogg", "libopus")]
+)
+def test_a_file_that_breaks_off_keeps_what_came_before(container: str, codec: str) -> None:
+    rate = 48_000
+    media = encode(tone(rate, end_s=6.0)[None], rate, container, codec)
+    waveform = decode(media[: len(media) // 2])
+    assert 1.5 < len(waveform) / SAMPLE_RATE < 4.5
+    assert amplitude_and_phase(waveform, 1000, 0.8, 1.3)[0] == pytest.approx(0.5, rel=0.06)
+
+
+def test_a_damaged_stretch_in_the_middle_is_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    media = encode(tone(end_s=6.0)[None], SAMPLE_RATE, "ipod", "aac").copy()
+    media[len(media) // 2 : len(media) // 2 + 500] = 0xFF
+    with caplog.at_level(logging.WARNING, "ray.serve"):
+        waveform = decode(media)
+    assert caplog.text.count("left out") == 1
+    assert 4 < len(waveform) / SAMPLE_RATE <= 6
+    assert amplitude_and_phase(waveform, 1000, 0.8, 1.8)[0] == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no sound in here " * 100, b"RIFF", b"OggS" + bytes(1000), b"\xff\xfb\x90" + bytes(100)],
+)
+def test_what_is_no_sound_is_an_invalid_file(content: bytes) -> None:
+    with pytest.raises(InvalidFile, match="Convert it to WAV, MP3, M4A, FLAC or OGG"):
+        decode(as_media(content))
+
+
+def test_a_playlist_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.wav").write_bytes(wav(tone()).tobytes())
+    with pytest.raises(InvalidFile):
+        decode(as_media(f"ffconcat version 1.0\nfile '{tmp_path}/secret.wav'\n".encode()))
+
+
+def test_a_video_without_sound_is_an_invalid_file() -> None:
+    with pytest.raises(InvalidFile, match="no audio track"):
+        decode(encode_video(None))
+
+
+def test_a_track_of_which_nothing_can_be_decoded_is_an_invalid_file() -> None:
+    media = encode(noise(2)[None], SAMPLE_RATE, "ipod", "aac").copy()
+    media[media.tobytes().index(b"mdat") + 4 : media.tobytes().index(b"moov") - 4] = 0xFF
+    with pytest.raises(InvalidFile, match="no sound in it can be decoded"):
+        decode(media)
+
+
+def test_a_file_without_a_single_sample_is_an_invalid_file() -> None:
+    with pytest.raises(InvalidFile):
+        decode(wav(tone())[:44])
+
+
+def test_an_absurd_sample_rate_is_an_invalid_file() -> None:
+    with pytest.raises(InvalidFile, match="100 samples a second"):
+        decode(wav(tone(), sample_rate=100))
+
+
+def test_sound_over_the_limit_is_refused_with_the_limit() -> None:
+    with pytest.raises(FileTooLarge, match="longer than 1.5 seconds"):
+        decode(wav(tone()), max_duration_s=1.5)
+    assert len(decode(wav(tone()), max_duration_s=2)) == 2 * SAMPLE_RATE
+
+
+def test_decoding_stops_when_the_caller_leaves() -> None:
+    stop = Stop(math.inf)
+    stop.cancel()
+    with pytest.raises(WorkCancelled):
+        decode_audio(wav(tone()), stop, 100)
+
+
+def test_decoding_stops_at_the_deadline_and_says_how_far_it_got() -> None:
+    with pytest.raises(DeadlineExceeded, match=r"\d+ seconds of audio were decoded, none transcribed yet"):
+        decode_audio(wav(tone()), Stop(time.time() - 1), 100)
+
+
+@pytest.mark.parametrize(
+    ("sound", "silent"),
+    [
+        (np.zeros(1000, np.float32), True),
+        (np.full(1000, 0.2, np.float32), True),  # a constant offset
+        (noise(1) * 0.0005, True),  # 16-bit dither is of this size
+        (noise(1) * 0.02, False),  # peaks at about -42 dB: a whisper far from the microphone
+    ],
+)
+def test_silence_is_what_stays_under_the_stated_peak(sound: Waveform, silent: bool) -> None:
+    assert is_silent(sound) is silent
