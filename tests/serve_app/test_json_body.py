@@ -68,6 +68,7 @@ def test_every_length_decodes(size: int) -> None:
         "=AAA",
         "AA==AAAA",
         "AAAA" * 9000 + "AA==" + "AAAA" * 400_000,
+        "AAAA" * (MEGABYTE // 4 - 1) + "AA==" + "AAAA",
         "AAAA" * 9000 + "-_-_",
         "\u00e9" * 4,
         "\u00e9" * 40_000,
