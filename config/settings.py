@@ -102,8 +102,8 @@ class LimitsConfig(_Section):
     audio_mb: float = Field(50, gt=0)
     batch_body_mb: float = Field(200, gt=0)
     """The whole body of a batch, as sent."""
-    max_image_pixels: int = Field(100_000_000, ge=1)
-    """A picture with more pixels is refused before it is decoded."""
+    max_image_pixels: int = Field(64_000_000, ge=1)
+    """A picture with more pixels is refused before it is decoded: 64 million, more than phones take, need 450 MB."""
 
 
 class ServingConfig(_Section):

@@ -67,8 +67,13 @@ def _load(
 ) -> "LoadedModel[Captioner]":
     # Imported here: torch and transformers take seconds and hundreds of megabytes, and Ray also imports this module
     # where only the class is named.
+    import os
+
     import psutil
     import torch
+
+    # Nothing here asks the hub for anything; should a library try, it is to fail rather than to call out.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 
     from deployments.captioner.captioner import Captioner
     from deployments.captioner.checkpoint import load_moondream

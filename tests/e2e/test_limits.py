@@ -90,6 +90,16 @@ def test_health_tells_the_truth_about_miniatures_and_memory(server: RunningServe
     assert body["system_info"]["memory_usage_mb"] == pytest.approx(total_mb, rel=0.2)
 
 
+def test_no_process_talks_to_another_machine(server: RunningServer, url: str) -> None:
+    answer_of(post_file(url, "video", DATA / "clip.mp4", num_frames=1, max_length=5, include_audio="true"))
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
+    everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    connections = [connection for process in everything for connection in process.net_connections("inet")]
+    remote = {connection.raddr.ip.removeprefix("::ffff:") for connection in connections if connection.raddr}
+    assert remote
+    assert remote <= own
+
+
 def test_docs_name_no_other_host(url: str) -> None:
     page = requests.get(f"{url}/docs", timeout=10).text
     assert "http://" not in page.replace(url, "")
