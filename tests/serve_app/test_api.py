@@ -191,6 +191,14 @@ def test_both_content_types_are_documented_with_every_option(openapi: Any, kind:
         assert media_type["examples"]
 
 
+def test_the_schema_requires_what_is_always_there_and_only_that(openapi: Any) -> None:
+    schemas = openapi["components"]["schemas"]
+    assert set(schemas["ImageAnalysis"]["required"]) == {"success", "type", "description", "metadata", "timestamp"}
+    assert set(schemas["ErrorBody"]["required"]) == {"success", "error", "timestamp"}
+    assert set(schemas["Frame"]["required"]) == {"frame_number", "description"}
+    assert "transcript" not in schemas["VideoAnalysis"]["required"]
+
+
 def test_answers_match_their_documented_schema(client: TestClient, openapi: Any, png: bytes, png_base64: str) -> None:
     def check(method: str, path: str, response: Any) -> None:
         assert response.status_code == 200

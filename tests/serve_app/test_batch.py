@@ -98,7 +98,7 @@ def test_at_the_deadline_finished_files_are_answered_and_the_rest_are_timeouts(
     make_api: MakeApi, graph: FakeGraph, image: Any
 ) -> None:
     graph.captioner.seconds = 5
-    files = [AUDIO, AUDIO, image, image]
+    files = [AUDIO, AUDIO, image, {"type": "image", "data": "not looked at any more"}]
     response = TestClient(make_api(serving={"request_timeout_s": 0.5})).post(BATCH, json={"files": files})
     assert response.status_code == 200
     results = [result["result"] for result in response.json()["results"]]

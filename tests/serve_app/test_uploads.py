@@ -2,6 +2,7 @@ import asyncio
 import base64
 import re
 import tempfile
+import time
 from typing import Any
 
 import pytest
@@ -85,6 +86,14 @@ def test_a_form_that_is_cut_off_is_refused(client: TestClient, png: bytes, lengt
     refusal(post_form(client, body[:length]), 400, "INVALID_REQUEST")
 
 
+@pytest.mark.parametrize("num_missing", [4, 30, 60])
+def test_a_form_that_is_cut_off_after_its_file_is_not_taken_for_whole(
+    client: TestClient, png: bytes, num_missing: int
+) -> None:
+    body = form(('name="image"; filename="a.png"', png), ('name="prompt"', b"What is it?"))
+    assert "ends before" in refusal(post_form(client, body[:-num_missing]), 400, "INVALID_REQUEST")
+
+
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 300])
 def test_a_form_without_a_usable_boundary_is_refused(client: TestClient, content_type: str) -> None:
     refusal(post_form(client, b"--x\r\n", content_type), 400, "INVALID_REQUEST")
@@ -162,7 +171,9 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_over_the_limit(make_api: Mak
 
 def test_an_upload_that_stalls_ends_at_the_deadline_and_says_how_much_came(make_api: MakeApi) -> None:
     exchange = Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n", b""], is_complete=False)
+    started = time.monotonic()
     asyncio.run(exchange.run(make_api(serving={"request_timeout_s": 0.1})))
+    assert time.monotonic() - started < 2
     assert exchange.status == 504
     assert "0.0 MB of the upload had arrived" in exchange.body["error"]["message"]
 
