@@ -1,0 +1,157 @@
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError
+
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidFile,
+    ModelLoading,
+    ModelNotLoaded,
+    ProcessingFailed,
+    ServerBusy,
+)
+from serve_app import handles
+from serve_app.handles import Replica
+
+
+class FakeResponse:
+    """What a handle's call returns: awaitable and cancellable."""
+
+    def __init__(self, outcome: Awaitable[Any]) -> None:
+        self._outcome = outcome
+        self.is_cancelled = False
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._outcome.__await__()
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class FakeHandle:
+    """A handle whose calls of `work` end as told, one after another; the last outcome is repeated."""
+
+    deployment_name = "Captioner"
+
+    def __init__(self, *outcomes: Any) -> None:
+        self._outcomes = list(outcomes)
+        self.calls: list[tuple[Any, ...]] = []
+        self.responses: list[FakeResponse] = []
+
+    @property
+    def work(self) -> "FakeHandle":
+        return self
+
+    def remote(self, *args: Any) -> FakeResponse:
+        self.calls.append(args)
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+
+        async def end() -> Any:
+            if callable(outcome):
+                return await outcome()
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        self.responses.append(FakeResponse(end()))
+        return self.responses[-1]
+
+
+def call(handle: FakeHandle, seconds: float = 5.0) -> Any:
+    return asyncio.run(Replica(handle).call("work", "argument", deadline=time.time() + seconds))  # type: ignore[arg-type]
+
+
+def as_ray_raises(error: Exception) -> Exception:
+    """Return an error as it comes out of a remote call: both Ray's and its own class."""
+    raised: Exception = RayTaskError("work", "the remote traceback", error).as_instanceof_cause()
+    return raised
+
+
+async def forever() -> None:
+    await asyncio.sleep(60)
+
+
+@pytest.fixture
+def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "GRACE_S", 0.0)
+    monkeypatch.setattr(handles, "RESTART_POLL_S", 0.01)
+
+
+def test_a_result_is_passed_on_and_the_deadline_goes_with_the_call() -> None:
+    handle = FakeHandle("words")
+    before = time.time()
+    assert call(handle, 7) == "words"
+    [(argument, deadline)] = handle.calls
+    assert argument == "argument"
+    assert before + 7 <= deadline <= time.time() + 7
+
+
+def test_an_error_of_the_replica_arrives_as_it_was_raised() -> None:
+    with pytest.raises(InvalidFile) as caught:
+        call(FakeHandle(as_ray_raises(InvalidFile("It is broken."))))
+    assert type(caught.value) is InvalidFile
+    assert str(caught.value) == "It is broken."
+
+
+def test_a_bug_of_the_replica_stays_a_bug_even_if_it_is_a_timeout_error() -> None:
+    with pytest.raises(RayTaskError):
+        call(FakeHandle(as_ray_raises(TimeoutError("in the model"))))
+
+
+def test_a_full_queue_is_server_busy() -> None:
+    with pytest.raises(ServerBusy):
+        call(FakeHandle(BackPressureError(64, 64)))
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_call_past_its_deadline_is_cancelled() -> None:
+    handle = FakeHandle(forever)
+    with pytest.raises(DeadlineExceeded):
+        call(handle, 0.05)
+    assert handle.responses[0].is_cancelled
+
+
+def test_a_caller_that_leaves_cancels_the_call() -> None:
+    handle = FakeHandle(forever)
+
+    async def leave() -> None:
+        task = asyncio.create_task(Replica(handle).call("work", deadline=time.time() + 60))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(leave())
+    assert handle.responses[0].is_cancelled
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_lost_replica_is_asked_once_more_when_its_successor_has_loaded() -> None:
+    handle = FakeHandle(ActorDiedError(), as_ray_raises(ModelLoading("loading")), "words")
+    assert call(handle) == "words"
+    assert len(handle.calls) == 3
+
+
+def test_what_kills_two_replicas_is_not_tried_a_third_time() -> None:
+    handle = FakeHandle(ActorDiedError())
+    with pytest.raises(ProcessingFailed, match="twice"):
+        call(handle)
+    assert len(handle.calls) == 2
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_successor_that_is_not_ready_in_time_is_told_as_such() -> None:
+    outcomes: list[Exception | Callable[[], Awaitable[None]]] = [ActorDiedError(), as_ray_raises(ModelLoading("soon"))]
+    with pytest.raises(ModelLoading, match="restarting"):
+        call(FakeHandle(*outcomes), 0.1)
+
+
+def test_a_successor_that_cannot_load_is_told_at_once() -> None:
+    handle = FakeHandle(ActorDiedError(), as_ray_raises(ModelNotLoaded("The weights are gone.")))
+    with pytest.raises(ModelNotLoaded, match="weights are gone"):
+        call(handle)
