@@ -17,8 +17,13 @@ MAX_SCANNED = 360
 """Frames compared: two a second for three minutes."""
 MAX_DECODED_PIXELS = 4e9
 """Of all frames decoded for the comparison: about 2000 of 1920 x 1080."""
-MIN_DISTANCE = 20.0
-"""Pictures nearer than this are one scene: shaking hands and moving lips stay under 10, another slide is over 20."""
+MIN_DIFFERENCE = 6.0
+MIN_RELATIVE_DIFFERENCE = 0.4
+"""Pictures are distinct when they differ by more than both: levels of 255, and a share of their own contrast.
+
+Of the contrast, a shaking hand, a moving mouse pointer and lips stay under 0.3, two slides of one deck differ by 0.5 to
+1, unrelated pictures by 1.4 (two independent ones by the square root of 2), however dark they are.
+"""
 
 _SIDE_PX = 16
 _STILL_RATE = 5.0
@@ -62,7 +67,7 @@ def _scanned_frames(video: Video) -> list[int]:
     if not keyframes or video.num_decoded(numbers) * video.num_pixels <= MAX_DECODED_PIXELS:
         return numbers
     before = np.searchsorted(keyframes, numbers, side="right") - 1
-    return sorted({keyframes[index] for index in before if index >= 0})
+    return sorted({keyframes[index] for index in before if index >= 0}) or numbers
 
 
 def choose_scenes(thumbnails: NDArray[np.float32], times_s: Sequence[float], num_frames: int) -> list[int]:
@@ -71,7 +76,7 @@ def choose_scenes(thumbnails: NDArray[np.float32], times_s: Sequence[float], num
     `thumbnails` has shape (n, height, width, 3), n >= 1, values 0 to 255; `times_s` their n times and the video's end.
     A scene that comes back counts once, at its first time; frames in a fade or dissolve, and black or white between
     pictures, stand for no scene. Of more scenes than asked for, those farthest from each other are chosen, beginning
-    with the one that is longest on screen. Two chosen thumbnails differ by more than 20, root mean square.
+    with the one that is longest on screen. No two chosen ones are nearly alike (see MIN_DIFFERENCE).
     """
     shots = _split(thumbnails, times_s)
     kept = [shot for shot in _without_blends(shots, thumbnails) if not _is_brief_blank(shot, thumbnails)]
@@ -79,8 +84,9 @@ def choose_scenes(thumbnails: NDArray[np.float32], times_s: Sequence[float], num
         kept = [max(shots, key=lambda shot: shot.duration_s)]
     seconds: dict[_Shot, float] = {}
     for shot in kept:
-        near = [scene for scene in seconds if _distance(thumbnails, shot, scene) <= MIN_DISTANCE]
-        scene = near[0] if near else shot
+        picture = thumbnails[shot.representative]
+        seen = (scene for scene in seconds if not _are_distinct(thumbnails[scene.representative], picture))
+        scene = next(seen, shot)
         seconds[scene] = seconds.get(scene, 0.0) + shot.duration_s
     chosen = [max(seconds, key=lambda scene: seconds[scene])]
     while len(chosen) < min(num_frames, len(seconds)):
@@ -93,6 +99,16 @@ def _difference(first: Thumbnail, second: Thumbnail) -> float:
     return float(np.sqrt(np.mean((first - second) ** 2)))
 
 
+def _are_distinct(first: Thumbnail, second: Thumbnail) -> bool:
+    contrast = np.sqrt((_contrast(first) ** 2 + _contrast(second) ** 2) / 2)
+    return bool(_difference(first, second) > max(MIN_DIFFERENCE, MIN_RELATIVE_DIFFERENCE * contrast))
+
+
+def _contrast(picture: Thumbnail) -> float:
+    """Return how far a picture is from one plain color, root mean square."""
+    return _difference(picture, picture.mean(axis=(0, 1)))
+
+
 def _distance(thumbnails: NDArray[np.float32], first: _Shot, second: _Shot) -> float:
     return _difference(thumbnails[first.representative], thumbnails[second.representative])
 
@@ -101,7 +117,7 @@ def _split(thumbnails: NDArray[np.float32], times_s: Sequence[float]) -> list[_S
     """Cut where the picture has moved away from the one that began the shot, at once or little by little."""
     starts = [0]
     for index in range(1, len(thumbnails)):
-        if _difference(thumbnails[starts[-1]], thumbnails[index]) > MIN_DISTANCE:
+        if _are_distinct(thumbnails[starts[-1]], thumbnails[index]):
             starts.append(index)
     steps = [_difference(first, second) for first, second in zip(thumbnails, thumbnails[1:], strict=False)]
     change = np.maximum([0.0, *steps], [*steps, 0.0])
@@ -148,5 +164,5 @@ def _without_blends(shots: Sequence[_Shot], thumbnails: NDArray[np.float32]) -> 
 def _is_brief_blank(shot: _Shot, thumbnails: NDArray[np.float32]) -> bool:
     picture = thumbnails[shot.representative]
     dark, light = _BLANK_LEVELS
-    is_blank = picture.std() < _BLANK_CONTRAST and not dark <= picture.mean() <= light
+    is_blank = _contrast(picture) < _BLANK_CONTRAST and not dark <= picture.mean() <= light
     return bool(is_blank and (not shot.is_still or shot.duration_s < _STILL_S))

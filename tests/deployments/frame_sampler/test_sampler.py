@@ -40,6 +40,11 @@ def test_frames_of_a_variable_rate_are_those_on_screen() -> None:
     assert video.metadata.fps == pytest.approx(8 / 4.2)
 
 
+def test_times_rounded_to_milliseconds_do_not_move_a_frame() -> None:
+    video = sampled(write_video(numbered_pictures(90), container="matroska"), num_frames=9)
+    assert [frame.frame_number for frame in video.frames] == list(range(0, 90, 10))
+
+
 def test_fewer_frames_than_asked_for_gives_each_once() -> None:
     assert [frame.frame_number for frame in sampled(write_video(numbered_pictures(3)), 32).frames] == [0, 1, 2]
     assert [frame.frame_number for frame in sampled(write_video(numbered_pictures(1)), 32).frames] == [0]

@@ -60,13 +60,30 @@ def test_a_still_video_gives_one_frame() -> None:
 
 def test_noise_and_a_shaking_hand_are_no_scenes() -> None:
     generator = np.random.default_rng(2)
-    wide = landscape(3, 204, 104)
+    wide = landscape(3, 196, 100)
     pictures = []
     for _ in range(60):
-        x, y = generator.integers(0, 9, size=2)
+        x, y = generator.integers(0, 5, size=2)
         noise = generator.normal(0, 12, (96, 192, 3))
         pictures.append(np.clip(wide[y : y + 96, x : x + 192] + noise, 0, 255).astype(np.uint8))
     assert len(chosen_frames(pictures, 5)) == 1
+
+
+def test_the_slides_of_one_deck_are_scenes() -> None:
+    generator = np.random.default_rng(4)
+    pictures = []
+    for _ in range(5):
+        slide = plain_picture((255, 255, 255), 320, 180)
+        for line in range(int(generator.integers(3, 8))):
+            text = "w" * int(generator.integers(4, 24))
+            cv2.putText(slide, text, (10, 30 + 20 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1)
+        pictures += [slide] * 15
+    assert [frame // 15 for frame in chosen_frames(pictures, 5)] == [0, 1, 2, 3, 4]
+
+
+def test_dark_scenes_are_told_apart() -> None:
+    pictures = [landscape(seed) // 6 for seed in range(4) for _ in range(15)]
+    assert [frame // 15 for frame in chosen_frames(pictures, 4)] == [0, 1, 2, 3]
 
 
 def test_fewer_scenes_than_asked_for_give_fewer_frames() -> None:

@@ -166,6 +166,14 @@ def test_a_container_that_marks_every_frame_as_a_keyframe_is_found_out(codec: st
         assert numbers_in_pictures(video, [11, 25]) == {11: 11, 25: 25}
 
 
+def test_a_dropped_frame_in_an_avi_keeps_its_time() -> None:
+    times_s = [Fraction(at, 30) for at in (0, 1, 3, 4, 5)]
+    content = write_video(numbered_pictures(5), container="avi", codec="mjpeg", pix_fmt="yuvj420p", times_s=times_s)
+    assert_every_frame_is_itself(content, times_s, tolerance_s=0.002)
+    with open_video(content) as video:
+        assert float(video.duration * video.tick_s) == pytest.approx(6 / 30, abs=0.002)
+
+
 def test_a_container_that_seeks_wrongly_is_decoded_from_the_start() -> None:
     whole = write_video(
         numbered_pictures(60),
