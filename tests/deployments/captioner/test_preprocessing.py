@@ -149,7 +149,9 @@ def test_a_picture_is_turned_as_its_exif_data_says(image_format: str, orientatio
     }[orientation]
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[image_format]
+    options: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[
+        image_format
+    ]
     pixels = _decoded(_encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options))
     assert pixels.shape == upright.shape
     _assert_alike(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)

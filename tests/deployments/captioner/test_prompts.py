@@ -74,6 +74,18 @@ def test_every_one_of_32_long_descriptions_is_told_in_part(config: MoondreamConf
     assert all(f"\n{k + 1}. word{k} and" in text for k in range(32))
 
 
+def test_of_very_many_descriptions_some_are_told_in_readable_length(
+    config: MoondreamConfig, tokenizer: Tokenizer
+) -> None:
+    descriptions = [f"moment {k} and so on and on and on and on" for k in range(5000)]
+    lines = tokenizer.decode(summary_prompt(config, tokenizer, descriptions, 100)).split("\n")[1:-1]
+    told = [int(line.split()[2]) for line in lines]
+    assert 20 < len(told) < 100
+    assert told == sorted(told)
+    assert told[-1] > 4900
+    assert all(line.split()[1] == "moment" and "and so" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("lengths", "budget", "shares"),
     [
