@@ -58,6 +58,7 @@ class ModelSlot(Generic[M]):
         self._lazy = lazy
         self._lock = threading.Lock()
         self._model: M | None = None
+        self._last_failure = ""
         self._status = ModelStatus(name, "not_loaded", is_miniature=is_miniature)
         if not lazy:
             self._start_loading()
@@ -74,7 +75,9 @@ class ModelSlot(Generic[M]):
             if status.state == "failed":
                 raise ModelNotLoaded(f"{status.name} could not be loaded: {status.detail} Another attempt has begun.")
             if not self._lazy:
-                raise ModelLoading(f"{status.name} is loading{_in_brackets(status.detail)}; try again in a moment.")
+                after = f" The last attempt failed: {self._last_failure}" if self._last_failure else ""
+                progress = f" ({status.detail})" if status.detail else ""
+                raise ModelLoading(f"{status.name} is loading{progress}; try again in a moment.{after}")
             while self._status.state == "loading":
                 await asyncio.sleep(0.05)
         if self._model is None:
@@ -94,11 +97,10 @@ class ModelSlot(Generic[M]):
             loaded = self._load(self._report)
         except ModelNotLoaded as error:
             logger.error("%s could not be loaded: %s", self._status.name, error)
-            self._status = replace(self._status, state="failed", detail=str(error))
+            self._fail(str(error))
         except Exception as error:
             logger.exception("%s could not be loaded", self._status.name)
-            detail = f"{type(error).__name__} while loading; the server's log has the traceback."
-            self._status = replace(self._status, state="failed", detail=detail)
+            self._fail(f"{type(error).__name__} while loading; the server's log has the traceback.")
         else:
             self._model = loaded.model
             self._status = replace(
@@ -112,9 +114,9 @@ class ModelSlot(Generic[M]):
             )
             logger.info("%s loaded in %.1f s", self._status.name, time.monotonic() - start)
 
+    def _fail(self, reason: str) -> None:
+        self._last_failure = reason
+        self._status = replace(self._status, state="failed", detail=reason)
+
     def _report(self, progress: str) -> None:
         self._status = replace(self._status, detail=progress)
-
-
-def _in_brackets(detail: str) -> str:
-    return f" ({detail})" if detail else ""
