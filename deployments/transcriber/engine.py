@@ -132,9 +132,9 @@ def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
         ) from error
     if official_size is not None:
         model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
-    # Word times run a numba kernel. Its OpenMP layer would set torch's threads in the calling thread to all cores, which
-    # made decoding many times slower; this one leaves them alone, and asks that no two threads enter it at once.
-    numba.config.THREADING_LAYER = "workqueue"
+    # Word times run a numba kernel. Its OpenMP layer would raise the calling thread's number of threads in torch to all
+    # cores, and slow every later step down; this one leaves it alone, but bears one thread at a time only.
+    numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
     engine = WhisperEngine(model)
     engine.warm_up()
     return engine

@@ -1,0 +1,107 @@
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.settings import TranscriberConfig, WeightsConfig
+from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile, ModelLoading, ModelNotLoaded
+from deployments.model_slot import ModelStatus
+from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.deployment import TranscriberDeployment
+from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.work import Stop
+from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.sounds import encode_video, noise, tone, wav
+
+Start = Callable[..., TranscriberDeployment]
+
+
+@pytest.fixture
+def start(loaded: Loaded, tmp_path: Path) -> Start:
+    """Return a function that makes the replica's object, without Ray."""
+
+    def start(*, lazy: bool = True, model: Path = loaded.path, max_duration_s: float = 7200) -> TranscriberDeployment:
+        config = TranscriberConfig(model=str(model), threads=1, max_duration_s=max_duration_s)
+        undecorated: Start = TranscriberDeployment.func_or_class  # type: ignore[attr-defined]
+        return undecorated(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
+
+    return start
+
+
+def soon() -> float:
+    return time.time() + 60
+
+
+def test_a_recording_is_transcribed_as_the_engine_does_it(start: Start, loaded: Loaded) -> None:
+    sound = tone()
+    transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), soon()))
+    as_decoded = decode_audio(wav(sound), Stop(soon()), 100)
+    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Stop(soon()))
+
+
+def test_health_tells_about_the_model(start: Start, loaded: Loaded) -> None:
+    async def load_and_ask() -> tuple[ModelStatus, ModelStatus]:
+        replica = start()
+        before = await replica.status()
+        with pytest.raises(InvalidFile):
+            await replica.transcribe(encode_video(None), TranscribeTask(), soon())
+        return before, await replica.status()
+
+    before, after = asyncio.run(load_and_ask())
+    parameters = sum(weight.numel() for weight in loaded.reference.parameters())
+    assert (before.name, before.state, before.is_miniature) == ("untrained-0", "not_loaded", True)
+    assert (after.state, after.revision, after.threads) == ("loaded", None, 1)
+    assert after.weight_bytes == 4 * parameters
+
+
+def test_an_eager_replica_loads_in_the_background(start: Start) -> None:
+    async def ask_at_once_and_later() -> None:
+        replica = start(lazy=False)
+        with pytest.raises(ModelLoading):
+            await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+        while (await replica.status()).state == "loading":
+            await asyncio.sleep(0.05)
+        assert (await replica.transcribe(wav(tone()), TranscribeTask(), soon())).text
+
+    asyncio.run(ask_at_once_and_later())
+
+
+def test_the_sound_track_of_a_video_is_transcribed(start: Start) -> None:
+    assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), soon())).text
+
+
+def test_a_video_without_sound_is_an_invalid_file(start: Start) -> None:
+    with pytest.raises(InvalidFile, match="no audio track"):
+        asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), soon()))
+
+
+def test_the_configured_duration_is_the_limit(start: Start) -> None:
+    with pytest.raises(FileTooLarge, match="longer than 1 seconds"):
+        asyncio.run(start(max_duration_s=1).transcribe(wav(tone()), TranscribeTask(), soon()))
+
+
+def test_a_checkpoint_that_is_not_there_leaves_the_replica_answering(start: Start, tmp_path: Path) -> None:
+    async def ask() -> ModelStatus:
+        replica = start(model=tmp_path / "absent.pt")
+        with pytest.raises(ModelNotLoaded, match=r"absent\.pt"):
+            await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+        return await replica.status()
+
+    assert asyncio.run(ask()).state == "failed"
+
+
+def test_two_calls_run_at_once_and_a_late_one_is_stopped(start: Start) -> None:
+    async def ask() -> tuple[Transcript | BaseException, Transcript | BaseException]:
+        replica = start()
+        await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+        return await asyncio.gather(
+            replica.transcribe(wav(noise(300)), TranscribeTask(), time.time() + 1),
+            replica.transcribe(wav(tone()), TranscribeTask(), soon()),
+            return_exceptions=True,
+        )
+
+    late, on_time = asyncio.run(ask())
+    assert isinstance(late, DeadlineExceeded)
+    assert isinstance(on_time, Transcript)

@@ -1,0 +1,259 @@
+import copy
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import whisper
+from whisper import Whisper
+from whisper.audio import SAMPLE_RATE
+
+from checkpoints.untrained_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
+from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
+from deployments.transcriber.audio import Waveform
+from deployments.transcriber.decoding import _word_times_turn
+from deployments.transcriber.engine import WhisperEngine, load_engine
+from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.work import Stop, WorkCancelled
+from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.sounds import noise, tone
+
+NEVER = Stop(math.inf)
+
+
+def chirp(duration_s: float) -> Waveform:
+    time_s = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+    sound: Waveform = (0.3 * np.sin(2 * np.pi * (100 + 40 * time_s) * time_s)).astype(np.float32)
+    return sound
+
+
+def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTask) -> Transcript:
+    """Return what `whisper.transcribe` says; its samples come from torch's own generator, seeded as ours is."""
+    torch.manual_seed(0)
+    answer = whisper.transcribe(
+        model,
+        waveform,
+        language=task.language,
+        word_timestamps=task.word_timestamps,
+        condition_on_previous_text=False,
+        fp16=False,
+    )
+    segments = [
+        Segment(
+            segment["start"],
+            segment["end"],
+            segment["text"].strip(),
+            math.exp(segment["avg_logprob"]),
+            [Word(word["word"], word["start"], word["end"], word["probability"]) for word in segment.get("words", [])],
+        )
+        for segment in answer["segments"]
+        if segment["text"]
+    ]
+    seconds = [segment.end_s - segment.start_s for segment in segments]
+    confidence = sum(segment.confidence * s for segment, s in zip(segments, seconds, strict=True)) / sum(seconds)
+    return Transcript(answer["text"].strip(), answer["language"], confidence, segments, len(waveform) / SAMPLE_RATE)
+
+
+def flattened(model: Whisper) -> Whisper:
+    """Return a copy that is never sure of a word, so that every window is tried at every temperature."""
+    unsure = copy.deepcopy(model)
+    unsure.decoder.ln.weight.data[FIRST_RANDOM:] *= 0.3
+    unsure.decoder.ln.weight.data[END] *= 0.7
+    return unsure
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("task", [TranscribeTask(), TranscribeTask("ja", word_timestamps=True)])
+def test_the_transcript_of_several_windows_is_whispers_own(
+    load: Callable[[int], Loaded], seed: int, task: TranscribeTask
+) -> None:
+    sound = np.concatenate([chirp(20), noise(11.3)])
+    transcript = load(seed).engine.transcribe(sound, task, NEVER)
+    assert transcript.segments
+    assert transcript == reference_transcript(load(seed).reference, sound, task)
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+def test_the_transcript_of_a_short_sound_is_whispers_own(loaded: Loaded, word_timestamps: bool) -> None:
+    task = TranscribeTask(word_timestamps=word_timestamps)
+    assert loaded.engine.transcribe(tone(), task, NEVER) == reference_transcript(loaded.reference, tone(), task)
+
+
+def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: Loaded) -> None:
+    unsure = flattened(loaded.reference)
+    transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER)
+    assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
+    assert transcript.confidence < math.exp(-1)
+
+
+def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> None:
+    task = TranscribeTask(word_timestamps=True)
+    sounds = [noise(12), chirp(12)]
+    alone = [loaded.engine.transcribe(sound, task, NEVER) for sound in sounds]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda sound: loaded.engine.transcribe(sound, task, NEVER), sounds))
+    assert together == alone
+
+
+def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded) -> None:
+    engine = WhisperEngine(flattened(loaded.reference))
+    alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(engine.transcribe, chirp(2), TranscribeTask(), NEVER)
+        beside = engine.transcribe(tone(), TranscribeTask(), NEVER)
+    assert beside == alone
+    assert other.result().text != alone.text
+
+
+def test_word_times_leave_the_number_of_torch_threads_alone(loaded: Loaded) -> None:
+    loaded.engine.transcribe(tone(), TranscribeTask(word_timestamps=True), NEVER)
+    assert torch.get_num_threads() == 1
+
+
+class StopAfter(Stop):
+    """Cancels itself at one of its checks."""
+
+    def __init__(self, num_checks: int) -> None:
+        super().__init__(math.inf)
+        self.num_left = num_checks
+        self.progress: list[str] = []
+
+    def check(self, progress: str = "") -> None:
+        self.progress.append(progress)
+        self.num_left -= 1
+        if self.num_left == 0:
+            self.cancel()
+        super().check(progress)
+
+
+def test_work_stops_within_a_token_and_leaves_the_model_as_it_was(loaded: Loaded) -> None:
+    task = TranscribeTask(word_timestamps=True)
+    before = loaded.engine.transcribe(tone(), task, NEVER)
+    for num_checks in (1, 3, 5, 9, 30, 70):
+        stop = StopAfter(num_checks)
+        with pytest.raises(WorkCancelled):
+            loaded.engine.transcribe(noise(35), task, stop)
+        assert len(stop.progress) == num_checks
+    assert loaded.engine.transcribe(tone(), task, NEVER) == before
+
+
+def test_every_token_is_a_chance_to_stop(loaded: Loaded) -> None:
+    stop = StopAfter(0)
+    transcript = loaded.engine.transcribe(tone(), TranscribeTask(), stop)
+    num_tokens = len(transcript.text.split()) + 2 * len(transcript.segments)
+    assert len(stop.progress) > num_tokens * DIMENSIONS.n_text_layer
+
+
+def test_work_stops_also_while_it_waits_for_its_turn_at_word_times(loaded: Loaded) -> None:
+    stop = Stop(math.inf)
+    with _word_times_turn, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), stop)
+        threading.Timer(0.5, stop.cancel).start()
+        with pytest.raises(WorkCancelled):
+            waiting.result(timeout=30)
+
+
+def test_progress_tells_the_seconds_done(loaded: Loaded) -> None:
+    class Late(Stop):
+        def check(self, progress: str = "") -> None:
+            if progress.split(" of ")[0] not in ("0", "no audio was transcribed yet"):
+                raise DeadlineExceeded(progress)
+
+    with pytest.raises(DeadlineExceeded, match=r"^\d+ of 40 seconds of audio were transcribed$") as stopped:
+        loaded.engine.transcribe(noise(39.5), TranscribeTask(), Late(math.inf))
+    assert 0 < int(str(stopped.value).split()[0]) <= 30
+
+
+@pytest.mark.parametrize("language", [None, "fr"])
+def test_silence_gives_an_empty_transcript(loaded: Loaded, language: str | None) -> None:
+    silence = np.zeros(3 * SAMPLE_RATE, np.float32)
+    transcript = loaded.engine.transcribe(silence, TranscribeTask(language), NEVER)
+    assert transcript == Transcript("", language or "und", 0.0, [], 3.0)
+
+
+@pytest.mark.parametrize("language", [None, "fr"])
+def test_a_recording_that_whisper_hears_no_speech_in_gives_an_empty_transcript(
+    loaded: Loaded, language: str | None
+) -> None:
+    deaf = flattened(loaded.reference)
+    no_speech = 50_362
+    deaf.decoder.token_embedding.weight.data[no_speech, END] = -10
+    transcript = WhisperEngine(deaf).transcribe(noise(35), TranscribeTask(language), NEVER)
+    assert transcript == Transcript("", language or "und", 0.0, [], 35.0)
+    assert whisper.transcribe(deaf, noise(35), language=language, fp16=False)["segments"] == []
+
+
+def test_a_recording_shorter_than_one_frame_gives_an_empty_transcript(loaded: Loaded) -> None:
+    assert loaded.engine.transcribe(tone(start_s=0)[:100], TranscribeTask(), NEVER).segments == []
+
+
+def test_a_language_that_the_checkpoint_does_not_know_is_an_invalid_request(loaded: Loaded) -> None:
+    with pytest.raises(InvalidRequest, match="does not know the language 'yue'; use 'auto' or one of: en, zh"):
+        loaded.engine.transcribe(tone(), TranscribeTask("yue"), NEVER)
+
+
+@pytest.fixture(scope="module")
+def english_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose vocabulary has one token less, as in openai-whisper's `.en` models."""
+    folder = tmp_path_factory.mktemp("english")
+    write_whisper(folder / "multilingual.pt", 0)
+    checkpoint = torch.load(folder / "multilingual.pt")
+    embedding = checkpoint["model_state_dict"]["decoder.token_embedding.weight"]
+    checkpoint["model_state_dict"]["decoder.token_embedding.weight"] = torch.cat([embedding[:50256], embedding[50257:]])
+    checkpoint["dims"]["n_vocab"] -= 1
+    torch.save(checkpoint, folder / "english.pt")
+    return folder / "english.pt"
+
+
+def test_an_english_only_checkpoint_answers_english(english_only: Path) -> None:
+    task = TranscribeTask(word_timestamps=True)
+    transcript = load_engine(english_only).transcribe(tone(), task, NEVER)
+    assert transcript.language == "en"
+    assert transcript == reference_transcript(whisper.load_model(str(english_only)), tone(), task)
+
+
+def test_an_english_only_checkpoint_refuses_other_languages(english_only: Path) -> None:
+    with pytest.raises(InvalidRequest, match="'de'"):
+        load_engine(english_only).transcribe(tone(), TranscribeTask("de"), NEVER)
+
+
+def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tmp_path: Path) -> None:
+    path = tmp_path / "broken.pt"
+    whole = loaded.path.read_bytes()
+    for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], whole[:-100]):
+        path.write_bytes(content)
+        with pytest.raises(
+            ModelNotLoaded, match=r"broken.pt is not a whole openai-whisper checkpoint .*fetch it again"
+        ):
+            load_engine(path)
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        {"weights": torch.zeros(1)},
+        {"dims": {"n_mels": 80}, "model_state_dict": {}},
+        {"dims": asdict(DIMENSIONS), "model_state_dict": {}},
+        [1, 2],
+    ],
+)
+def test_a_checkpoint_of_something_else_is_told_with_what_to_do(checkpoint: Any, tmp_path: Path) -> None:
+    torch.save(checkpoint, tmp_path / "other.pt")
+    with pytest.raises(ModelNotLoaded, match=r"other.pt is not a whole openai-whisper checkpoint"):
+        load_engine(tmp_path / "other.pt")
+
+
+def test_an_official_size_brings_its_own_attention_heads_for_word_times(tmp_path: Path) -> None:
+    dimensions = replace(DIMENSIONS, n_text_layer=6, n_text_head=8)
+    weights = {key: weight.half() for key, weight in Whisper(dimensions).state_dict().items()}
+    torch.save({"dims": asdict(dimensions), "model_state_dict": weights}, tmp_path / "base.pt")
+    model = load_engine(tmp_path / "base.pt", official_size="base")._model
+    # As published with openai/whisper-base on the hub, in generation_config.json: pairs of layer and head.
+    published = [[3, 1], [4, 2], [4, 3], [4, 7], [5, 1], [5, 2], [5, 4], [5, 6]]
+    assert model.alignment_heads.indices().T.tolist() == published
