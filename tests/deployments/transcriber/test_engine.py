@@ -1,6 +1,5 @@
 import copy
 import math
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ import torch
 import whisper
 from whisper import Whisper
 from whisper.audio import SAMPLE_RATE
+from whisper.model import disable_sdpa
 
 from checkpoints.untrained_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
@@ -101,6 +101,12 @@ def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> Non
     assert together == alone
 
 
+def test_the_attention_switch_that_word_times_flip_does_not_reach_another_request(loaded: Loaded) -> None:
+    before = loaded.engine.transcribe(tone(), TranscribeTask(), NEVER)
+    with disable_sdpa():
+        assert loaded.engine.transcribe(tone(), TranscribeTask(), NEVER) == before
+
+
 def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded) -> None:
     engine = WhisperEngine(flattened(loaded.reference))
     alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
@@ -151,10 +157,11 @@ def test_every_token_is_a_chance_to_stop(loaded: Loaded) -> None:
 
 
 def test_work_stops_also_while_it_waits_for_its_turn_at_word_times(loaded: Loaded) -> None:
-    stop = Stop(math.inf)
-    with _word_times_turn, ThreadPoolExecutor(1) as threads:
+    until_word_times = StopAfter(0)
+    loaded.engine.transcribe(tone(), TranscribeTask(), until_word_times)
+    stop = StopAfter(len(until_word_times.progress) + 1)
+    with ThreadPoolExecutor(1) as threads, _word_times_turn:
         waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), stop)
-        threading.Timer(0.5, stop.cancel).start()
         with pytest.raises(WorkCancelled):
             waiting.result(timeout=30)
 
