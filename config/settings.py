@@ -49,8 +49,9 @@ class WeightsConfig(_Section):
 class CaptionerConfig(_Section):
     model: str = "moondream2"
     """`moondream2`, or a folder holding a checkpoint in the hub's format (relative to the project's folder)."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Weights and arithmetic: bf16 takes 3.9 GB for moondream2, fp32 7.7 GB."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Weights and arithmetic: fp32 takes 7.7 GB for moondream2; bf16 half of that, but on processors without bf16
+    instructions, as laptops have, it is several times slower."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for each core."""
     max_crops_per_image: int = Field(1, ge=1, le=12)

@@ -21,8 +21,8 @@ def test_memory_in_use_is_told_to_be_freed() -> None:
 
 
 def test_fp32_needs_more_memory_than_bf16_and_miniatures_least() -> None:
-    bf16 = needed_bytes(AppConfig())
-    fp32 = needed_bytes(AppConfig.model_validate({"captioner": {"precision": "fp32"}}))
+    fp32 = needed_bytes(AppConfig())
+    bf16 = needed_bytes(AppConfig.model_validate({"captioner": {"precision": "bf16"}}))
     miniature = needed_bytes(
         AppConfig.model_validate({"captioner": {"model": "mini"}, "transcriber": {"model": "mini.pt"}})
     )
