@@ -13,6 +13,7 @@ class TranscribeTask:
 @dataclass(frozen=True)
 class Word:
     word: str
+    """With the space before it, where its language has one: joined, the words are the text."""
     start_s: float
     end_s: float
     confidence: float
