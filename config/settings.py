@@ -64,6 +64,10 @@ class CaptionerConfig(_Section):
         """The model's name in every answer: `moondream2`, or the miniature's folder."""
         return Path(self.model).name
 
+    @property
+    def is_miniature(self) -> bool:
+        return self.model != "moondream2"
+
 
 class TranscriberConfig(_Section):
     model: str = "base"
@@ -76,7 +80,11 @@ class TranscriberConfig(_Section):
     @property
     def name(self) -> str:
         """The model's name in every answer: `whisper-<size>`, or the miniature's file without its ending."""
-        return f"whisper-{self.model}" if self.model in WHISPER_SIZES else Path(self.model).stem
+        return Path(self.model).stem if self.is_miniature else f"whisper-{self.model}"
+
+    @property
+    def is_miniature(self) -> bool:
+        return self.model not in WHISPER_SIZES
 
     @field_validator("model")
     @classmethod

@@ -88,7 +88,7 @@ class ModelSlot(Generic[M]):
         with self._lock:
             if self._status.state in ("loading", "loaded"):
                 return
-            self._status = replace(self._status, state="loading", detail="")
+            self._status = replace(self._status, state="loading", detail="starting")
         threading.Thread(target=self._run_load, name=f"load {self._status.name}", daemon=True).start()
 
     def _run_load(self) -> None:

@@ -50,11 +50,19 @@ def running_server(
     settings["http_options"]["port"] = port
     copy.write_text(yaml.safe_dump(settings))
     log = folder / "serve.log"
+    temporary = folder / "tmp"
+    temporary.mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.serve.scripts", "run", str(copy)],
             cwd=PROJECT_ROOT,
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(folder / "ray"), **(env or {})},
+            env={
+                **os.environ,
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_TMPDIR": str(folder / "ray"),
+                "TMPDIR": str(temporary),
+                **(env or {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,12 +12,12 @@
 
 from typing import Any, cast
 
-from deployments.captioner.deployment import CaptionerDeployment
-from deployments.frame_sampler.deployment import FrameSamplerDeployment
-from deployments.transcriber.deployment import TranscriberDeployment
 from ray.serve import Application, Deployment
 
 from config.settings import AppConfig
+from deployments.captioner.deployment import CaptionerDeployment
+from deployments.frame_sampler.deployment import FrameSamplerDeployment
+from deployments.transcriber.deployment import TranscriberDeployment
 from serve_app.ingress import Ingress
 
 

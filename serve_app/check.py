@@ -1,7 +1,8 @@
 """Checks a Serve YAML before it is run: `python -m serve_app.check serve_config.yaml`.
 
 Serve itself ignores keys it does not know nearly everywhere, so a misspelt limit would silently not hold. This names
-every unknown key, every bad value, a queue too short for the fan-out, and a port that is taken. Exit status 1 if any.
+every unknown or doubled key, every bad value, a queue too short for the fan-out, an app that cannot be imported, a
+timeout that would answer in plain text, and a port that is taken. Exit status 1 if any.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from ray._common.utils import import_attr
 from ray.serve.schema import ServeDeploySchema
 
 from config.settings import AppConfig
@@ -32,12 +34,24 @@ def problems(config: dict[str, Any]) -> list[str]:
     except ValidationError as error:
         found += _lines(error, "")
         return found
+    http = config.get("http_options", {})
+    if http.get("request_timeout_s") is not None:
+        found.append(
+            "http_options.request_timeout_s: leave it unset: Serve answers it in plain text, which a page on another "
+            "origin cannot read; REQUEST_TIMEOUT_SECONDS is the deadline"
+        )
+    if not 1 <= http.get("port", 8000) <= 65535:
+        found.append(f"http_options.port: {http['port']} is no port; choose one from 1 to 65535")
     for index, application in enumerate(config["applications"]):
         found += _application_problems(application, f"applications[{index}].")
     return found
 
 
 def _application_problems(application: dict[str, Any], path: str) -> Iterator[str]:
+    try:
+        import_attr(application["import_path"])
+    except (ImportError, AttributeError, ValueError) as error:
+        yield f"{path}import_path: {error}"
     try:
         settings = AppConfig.model_validate(application.get("args", {}))
     except ValidationError as error:
@@ -73,6 +87,25 @@ def _unknown_keys(value: Any, model: type[BaseModel], path: str) -> Iterator[str
                     yield from _unknown_keys(item, inner, at)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the parsed file; raises OSError or yaml.YAMLError."""
+    config = yaml.load(path.read_text(), _Loader)
+    if not isinstance(config, dict):
+        raise yaml.YAMLError("it is not a mapping, such as a Serve configuration is")
+    return config
+
+
 def _guess(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -98,12 +131,9 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="the YAML to check")
     path = parser.parse_args().file
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read(path)
     except (OSError, yaml.YAMLError) as error:
         sys.stderr.write(f"{path}: {error}\n")
-        return 1
-    if not isinstance(config, dict):
-        sys.stderr.write(f"{path}: not a Serve configuration\n")
         return 1
     found = problems(config) or _port_problem(config)
     for problem in found:

@@ -45,6 +45,12 @@ class Replica:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
         self._name = handle.deployment_name
+        self._num_calls = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way, so that a replica that does not answer cannot be at work."""
+        return self._num_calls == 0
 
     async def call(self, method: str, *args: Any, deadline: float) -> Any:
         """Return the method's result; `deadline` (epoch seconds) is its last argument.
@@ -69,8 +75,12 @@ class Replica:
         raise restarting
 
     async def _call_once(self, method: str, *args: Any, deadline: float) -> Any:
-        response = getattr(self._handle, method).remote(*args, deadline)
-        return await self._result(response, deadline + GRACE_S - time.time())
+        self._num_calls += 1
+        try:
+            response = getattr(self._handle, method).remote(*args, deadline)
+            return await self._result(response, deadline + GRACE_S - time.time())
+        finally:
+            self._num_calls -= 1
 
     async def status(self, timeout_s: float) -> ModelStatus:
         """Return the state of the deployment's model; raises DeadlineExceeded while it is too busy to say."""

@@ -4,10 +4,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+from starlette.responses import Response
 
 from config.settings import AppConfig
+from deployments.log import leave_out_expected_errors
 from serve_app.api import create_api
+from serve_app.error_handlers import CLIENT_CLOSED_REQUEST
 from serve_app.handles import CaptionerHandle, FrameSamplerHandle, Replica, TranscriberHandle
 from serve_app.services import Services
 from serve_app.system import SystemMonitor
@@ -29,6 +34,7 @@ class Ingress:
         frame_sampler: DeploymentHandle[Any],
         config: AppConfig,
     ) -> None:
+        leave_out_expected_errors()
         captioner_replica, transcriber_replica = Replica(captioner), Replica(transcriber)
         system = SystemMonitor([captioner_replica, transcriber_replica], config)
         system.start()
@@ -41,4 +47,11 @@ class Ingress:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._services, self._config)
+        api = create_api(self._services, self._config)
+        api.add_exception_handler(TaskCancelledError, _end_quietly)
+        return api
+
+
+async def _end_quietly(request: Request, error: Exception) -> Response:
+    """Answer, to nobody, a request whose client left: reading its body ends with Ray's error then."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

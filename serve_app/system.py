@@ -1,7 +1,6 @@
 """What health shows of the machine and the models: sampled in the background, so that asking never waits."""
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -18,10 +17,8 @@ from serve_app.handles import Replica
 MEGABYTE = 1024 * 1024
 MEMORY_PERIOD_S = 5.0
 MODEL_PERIOD_LOADING_S = 0.5
-MODEL_PERIOD_LOADED_S = 2.0
-STATUS_TIMEOUT_S = 10.0
-
-logger = logging.getLogger("ray.serve")
+MODEL_PERIOD_LOADED_S = 1.0
+STATUS_TIMEOUT_S = 2.0
 
 
 class SystemMonitor:
@@ -30,7 +27,10 @@ class SystemMonitor:
     def __init__(self, replicas: list[Replica], config: AppConfig) -> None:
         state: State = "not_loaded" if config.serving.lazy_loading else "loading"
         self._replicas = replicas
-        self._models = [ModelStatus(config.captioner.name, state), ModelStatus(config.transcriber.name, state)]
+        self._models = [
+            ModelStatus(model.name, state, is_miniature=model.is_miniature)
+            for model in (config.captioner, config.transcriber)
+        ]
         self._memory_usage_mb = 0.0
         self._cpu_usage_percent = 0.0
         self._usage_stats_enabled = usage_stats_enabled()
@@ -56,12 +56,15 @@ class SystemMonitor:
         return self._usage_stats_enabled
 
     async def _watch_model(self, index: int) -> None:
-        """Ask the replica again and again; one too busy to answer keeps the state it had."""
+        """Ask the replica again and again; one that does not answer because it is at work keeps the state it had."""
         while True:
             try:
                 self._models[index] = await self._replicas[index].status(STATUS_TIMEOUT_S)
             except DeadlineExceeded:
-                logger.debug("%s is too busy to tell its state", self._models[index].name)
+                if self._replicas[index].is_idle:
+                    self._models[index] = replace(
+                        self._models[index], state="loading", detail="its process is starting"
+                    )
             except ModelLoading as error:
                 self._models[index] = replace(self._models[index], state="loading", detail=str(error))
             except ServiceError as error:

@@ -1,13 +1,13 @@
 """The captioner as a Ray Serve deployment: places the work, does none of it."""
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray import serve
 
 from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.log import leave_out_expected_errors
 from deployments.media import Media
 from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
 from deployments.work import WorkerThreads
@@ -35,12 +35,13 @@ class CaptionerDeployment:
     """
 
     def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
+        leave_out_expected_errors()
         self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "captioner")
         self._slot: ModelSlot[Captioner] = ModelSlot(
-            Path(config.model).name,
+            config.name,
             partial(_load, config, weights, limits),
             lazy=lazy,
-            is_miniature=config.model != "moondream2",
+            is_miniature=config.is_miniature,
         )
 
     async def caption_image(self, media: Media, task: CaptionTask, deadline: float) -> ImageCaption:

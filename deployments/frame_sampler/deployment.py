@@ -6,6 +6,7 @@ from ray import serve
 from config.settings import FrameSamplerConfig
 from deployments.frame_sampler.sampler import sample_video
 from deployments.frame_sampler.types import SampledVideo, SampleTask
+from deployments.log import leave_out_expected_errors
 from deployments.media import Media
 from deployments.work import WorkerThreads
 
@@ -23,6 +24,7 @@ class FrameSamplerDeployment:
     """Finds frames in videos, two videos at once."""
 
     def __init__(self, config: FrameSamplerConfig) -> None:
+        leave_out_expected_errors()
         cv2.setNumThreads(1)
         self._config = config
         self._threads = WorkerThreads(MAX_ONGOING_REQUESTS, "frame_sampler")

@@ -18,7 +18,9 @@ _ROUNDING_S = Fraction(1, 1000)
 def sample_video(media: Media, task: SampleTask, config: FrameSamplerConfig, stop: Stop) -> SampledVideo:
     """Return the frames that `task` asks for, at least one, with their true numbers and times.
 
-    Raises InvalidFile for media without a frame that can be shown, and what `stop.check` raises.
+    Where pictures begin later than the container's clock, as they may behind sound, timestamps and duration are on that
+    clock, and `uniform` divides the time in which there are pictures. Raises InvalidFile for media without a frame that
+    can be shown, and what `stop.check` raises.
     """
     with Video(media, config.max_video_pixels, stop) as video:
         numbers = _frames_asked_for(video, task)
@@ -28,11 +30,11 @@ def sample_video(media: Media, task: SampleTask, config: FrameSamplerConfig, sto
             pixels[number] = displayed_pixels(frame, video.pixel_aspect, config.max_frame_side_px)
             sizes[number] = displayed_size(frame, video.pixel_aspect)
         frames = [SampledFrame(number, video.timestamp_s(number), pixels[number]) for number in sorted(pixels)]
-        duration_s = float(video.duration * video.tick_s)
+        shown_s = float(video.duration * video.tick_s)
         width, height = sizes[frames[0].frame_number]
         metadata = VideoMetadata(
-            duration_s=duration_s,
-            fps=len(video.times) / duration_s if duration_s else 0.0,
+            duration_s=video.end_s,
+            fps=len(video.times) / shown_s if shown_s else 0.0,
             width=width,
             height=height,
             total_frames=len(video.times),

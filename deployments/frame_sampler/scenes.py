@@ -56,7 +56,7 @@ def distinct_frames(video: Video, num_frames: int) -> list[int]:
         pixels = displayed_pixels(frame, video.pixel_aspect, 4 * _SIDE_PX)
         thumbnails[number] = cv2.resize(pixels, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
     numbers = sorted(thumbnails)
-    times_s = [video.timestamp_s(number) for number in numbers] + [float(video.duration * video.tick_s)]
+    times_s = [video.timestamp_s(number) for number in numbers] + [video.end_s]
     chosen = choose_scenes(np.stack([thumbnails[number] for number in numbers]), times_s, num_frames)
     return [numbers[index] for index in chosen]
 

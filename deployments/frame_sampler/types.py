@@ -18,9 +18,9 @@ class SampleTask:
 @dataclass(frozen=True)
 class VideoMetadata:
     duration_s: float
-    """Last presentation time plus last interval, counted from the packets."""
+    """Last presentation time plus last interval, on the container's clock, counted from the packets."""
     fps: float
-    """Frames a second over the whole video."""
+    """Frames a second from the first frame to the end."""
     width: int
     height: int
     """The size as a person sees it, rotation applied."""
@@ -32,7 +32,7 @@ class SampledFrame:
     frame_number: int
     """Position in presentation order, from 0."""
     timestamp_s: float
-    """The container's presentation time, counted from the first frame's."""
+    """The container's presentation time: the clock that its sound is on."""
     pixels: NDArray[np.uint8]
     """Shape (height, width, 3), uint8 RGB, as a person sees it; scaled down where it exceeds the configured side."""
 

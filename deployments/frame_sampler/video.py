@@ -64,9 +64,11 @@ class Video:
     times: Sequence[int]
     """Presentation times in units of `tick_s`, ascending from 0."""
     duration: Fraction
-    """In units of `tick_s`: the last presentation time plus the last interval, which is exactly one frame's where the
-    times are those of the stated rate, rounded. A last frame that its packet holds for half a second or more counts
-    with that; a single frame lasts as long as its packet or the rate says."""
+    """In units of `tick_s`, from the first frame on: the last presentation time plus the last interval, which is
+    exactly one frame's where the times are those of the stated rate, rounded. A last frame that its packet holds for
+    half a second or more counts with that; a single frame lasts as long as its packet or the rate says."""
+    start: int
+    """When the first frame is shown on the container's clock, in units of `tick_s`; sound may begin before."""
     tick_s: Fraction
     has_audio: bool
     pixel_aspect: Fraction | None
@@ -97,7 +99,13 @@ class Video:
         self._container.close()
 
     def timestamp_s(self, number: int) -> float:
-        return float(self.times[number] * self.tick_s)
+        """Return when a frame is shown, on the container's clock."""
+        return float((self.start + self.times[number]) * self.tick_s)
+
+    @property
+    def end_s(self) -> float:
+        """When the last frame ends, on the container's clock."""
+        return float((self.start + self.duration) * self.tick_s)
 
     def keyframes(self) -> list[int]:
         """Return the numbers of the frames that decode without others, ascending; empty where seeking is impossible."""
@@ -192,6 +200,7 @@ class Video:
         self.times = [time - start for time, _ in shown]
         self.duration = self._duration(shown[-1][1])
         self._start = start
+        self.start = max(0, start) if has_pts else 0
         self._number_at = {time: number for number, time in enumerate(self.times)}
         self._is_counted = not has_pts or len(self._number_at) < len(shown)
         self._keys: list[_Key] = []

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
-from config.settings import WHISPER_SIZES, TranscriberConfig, WeightsConfig
+from config.settings import TranscriberConfig, WeightsConfig
+from deployments.log import leave_out_expected_errors
 from deployments.media import Media
 from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
 from deployments.transcriber.audio import decode_audio
@@ -35,10 +36,11 @@ class TranscriberDeployment:
     """
 
     def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
+        leave_out_expected_errors()
         self._max_duration_s = config.max_duration_s
         self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "transcriber")
         self._slot: ModelSlot[WhisperEngine] = ModelSlot(
-            config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.model not in WHISPER_SIZES
+            config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.is_miniature
         )
 
     async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:

@@ -107,6 +107,15 @@ def test_the_rate_limit_is_answered_with_the_time_to_wait(make_api: MakeApi, png
     assert client.get("/api/health").status_code == 200
 
 
+def test_made_up_forwarded_addresses_do_not_lift_the_rate_limit(make_api: MakeApi, png: bytes) -> None:
+    client = TestClient(make_api(serving={"requests_per_hour": 1}))
+    statuses = [
+        client.post(ANALYSES[0], files={"image": png}, headers={"X-Forwarded-For": f"9.9.9.{number}"}).status_code
+        for number in range(2)
+    ]
+    assert statuses == [200, 429]
+
+
 def test_too_little_memory_refuses_analyses_but_not_health(make_api: MakeApi, graph: FakeGraph, png: bytes) -> None:
     graph.system.free_mb = 100
     client = TestClient(make_api())

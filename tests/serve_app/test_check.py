@@ -1,10 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from config.settings import PROJECT_ROOT
-from serve_app.check import problems
+from serve_app.check import problems, read
 
 
 def _parsed(name: str = "serve_config.yaml") -> dict[str, Any]:
@@ -28,6 +29,34 @@ def test_misspelt_keys_are_named_at_every_depth() -> None:
         "applications[0].deployments[1].ray_actor_options.num_cpu: unknown key; did you mean 'num_cpus'?",
         "applications[0].deployments[1].max_queued_request: unknown key; did you mean 'max_queued_requests'?",
     }
+
+
+def test_an_app_that_cannot_be_imported_is_named() -> None:
+    config = _parsed()
+    config["applications"][0]["import_path"] = "serve_app.app:build_ap"
+    [problem] = problems(config)
+    assert problem.startswith("applications[0].import_path:")
+    assert "build_ap" in problem
+
+
+def test_a_timeout_of_serve_itself_is_refused() -> None:
+    config = _parsed()
+    config["http_options"]["request_timeout_s"] = 65
+    [problem] = problems(config)
+    assert problem.startswith("http_options.request_timeout_s: leave it unset")
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    config = _parsed()
+    config["http_options"]["port"] = 99999
+    assert problems(config) == ["http_options.port: 99999 is no port; choose one from 1 to 65535"]
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("http_options: {port: 8000}\nhttp_options: {port: 8001}\n")
+    with pytest.raises(yaml.YAMLError, match="'http_options' is given twice"):
+        read(path)
 
 
 def test_a_misspelt_setting_is_named() -> None:
