@@ -86,7 +86,12 @@ async def _caption(
     async def caption_group(group: list[SampledFrame]) -> list[Caption | FrameFailure]:
         nonlocal num_captioned
         async with turns:
-            outcomes = await edge.services.captioner.caption_frames([frame.pixels for frame in group], task, deadline)
+            try:
+                pixels = [frame.pixels for frame in group]
+                outcomes = await edge.services.captioner.caption_frames(pixels, task, deadline)
+            except ProcessingFailed as error:
+                # What one group breaks on need not cost the others their descriptions.
+                outcomes = [FrameFailure(str(error)) for _ in group]
         num_captioned += len(group)
         return outcomes
 

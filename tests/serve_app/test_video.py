@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
-from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded
+from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded, ProcessingFailed
 from deployments.frame_sampler.types import SampleTask
 from serve_app.routes.video import CALLS_AT_ONCE, FRAMES_PER_CALL
 from tests.serve_app.conftest import MP4, MakeApi
@@ -150,3 +150,15 @@ def test_a_timeout_of_the_summary_is_a_timeout(client: TestClient, graph: FakeGr
     error = post(client)["error"]
     assert error["code"] == "TIMEOUT"
     assert "captioned all 5 frames, but the summary was not finished" in error["message"]
+
+
+def test_a_group_that_breaks_the_captioner_costs_only_its_own_frames(client: TestClient, graph: FakeGraph) -> None:
+    def describe(number: int) -> Caption:
+        if number == 4:
+            raise ProcessingFailed("The captioner stopped twice.")
+        return Caption(f"frame {number}", "stop")
+
+    graph.captioner.describe = describe
+    frames = post(client, num_frames="5")["frames"]
+    assert [frame["description"] for frame in frames] == ["frame 0", "frame 1", "", "", ""]
+    assert {frame.get("error") for frame in frames[2:]} == {"The captioner stopped twice."}
