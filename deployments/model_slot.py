@@ -13,6 +13,8 @@ from deployments.errors import ModelLoading, ModelNotLoaded
 M = TypeVar("M")
 State = Literal["not_loaded", "loading", "loaded", "failed"]
 
+VERIFY = "python -m deployments.weights verify"
+
 logger = logging.getLogger("ray.serve")
 
 
@@ -66,8 +68,8 @@ class ModelSlot(Generic[M]):
     def status(self) -> ModelStatus:
         return self._status
 
-    async def get(self) -> M:
-        """Return the model; raises ModelNotLoaded as the class says."""
+    async def get(self, deadline: float) -> M:
+        """Return the model; raises ModelNotLoaded as the class says, at `deadline` (epoch seconds) in any case."""
         status = self._status
         if self._model is None:
             if status.state in ("not_loaded", "failed"):
@@ -78,8 +80,10 @@ class ModelSlot(Generic[M]):
                 after = f" The last attempt failed: {self._last_failure}" if self._last_failure else ""
                 progress = f" ({status.detail})" if status.detail else ""
                 raise ModelLoading(f"{status.name} is loading{progress}; try again in a moment.{after}")
-            while self._status.state == "loading":
+            while self._status.state == "loading" and time.time() < deadline:
                 await asyncio.sleep(0.05)
+            if self._status.state == "loading":
+                raise ModelLoading(f"{status.name} is still loading ({self._status.detail}); try again in a moment.")
         if self._model is None:
             raise ModelNotLoaded(f"{status.name} could not be loaded: {self._status.detail}")
         return self._model
@@ -100,7 +104,9 @@ class ModelSlot(Generic[M]):
             self._fail(str(error))
         except Exception as error:
             logger.exception("%s could not be loaded", self._status.name)
-            self._fail(f"{type(error).__name__} while loading; the server's log has the traceback.")
+            self._fail(
+                f"{type(error).__name__} while loading; the server's log has the traceback, `{VERIFY}` may tell more."
+            )
         else:
             self._model = loaded.model
             self._status = replace(

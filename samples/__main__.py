@@ -20,7 +20,7 @@ from samples.running_server import running_server
 FOLDER = Path(__file__).parent
 SAMPLES = (FOLDER / "picture.jpg", FOLDER / "clip.mp4", FOLDER / "recording.mp3")
 DEFAULT_URL = "http://127.0.0.1:8000"
-START_COMMANDS = ("python -m samples --serve config/mini.yaml", "serve run serve_config.yaml")
+START_COMMANDS = ("python -m samples --serve config/mini.yaml", "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ MINIATURE_NOTE = (
     "These words come from a small test checkpoint with random weights ({names}) and mean nothing yet. "
     "They show that everything works; for the real models:"
 )
-REAL_COMMANDS = ("python -m deployments.weights fetch", "serve run serve_config.yaml")
+REAL_COMMANDS = ("python -m deployments.weights fetch", "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml")
 
 
 def heading(title: str, width: int) -> str:

@@ -28,6 +28,8 @@ class RunningServer:
     pid: int
     """The `serve run` process; all of Ray hangs below it."""
     log: Path
+    temporary: Path
+    """Its folder for temporary files."""
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def running_server(
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, url + ready_path, log)
-        yield RunningServer(url, process.pid, log)
+        yield RunningServer(url, process.pid, log, temporary)
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 Serve itself ignores keys it does not know nearly everywhere, so a misspelt limit would silently not hold. This names
 every unknown or doubled key, every bad value, a queue too short for the fan-out, an app that cannot be imported, a
-timeout that would answer in plain text, and a port that is taken. Exit status 1 if any.
+timeout that would answer in plain text; with `--port` also a port that is taken. Exit status 1 if any.
 """
 
 import argparse
@@ -24,6 +24,8 @@ DEPLOYMENTS = ("Ingress", "Captioner", "Transcriber", "FrameSampler")
 CALLS_PER_ANALYSIS = 2
 """A video asks the captioner twice at a time (serve_app/routes/video.py)."""
 DEFAULT_QUEUE = 64
+THREADS = 2
+"""Of each replica behind the ingress: what it does not work on is better kept in Serve's queue."""
 
 
 def problems(config: dict[str, Any]) -> list[str]:
@@ -34,7 +36,11 @@ def problems(config: dict[str, Any]) -> list[str]:
     except ValidationError as error:
         found += _lines(error, "")
         return found
+    if not config["applications"]:
+        found.append("applications: there is none")
     http = config.get("http_options", {})
+    if "host" not in http:
+        found.append("http_options.host: is missing; Serve would listen on 0.0.0.0, the whole network")
     if http.get("request_timeout_s") is not None:
         found.append(
             "http_options.request_timeout_s: leave it unset: Serve answers it in plain text, which a page on another "
@@ -63,6 +69,8 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
         queue = deployment.get("max_queued_requests", DEFAULT_QUEUE)
         if name not in DEPLOYMENTS:
             yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_guess(name, DEPLOYMENTS)}"
+        elif name != "Ingress" and deployment.get("max_ongoing_requests", THREADS) != THREADS:
+            yield f"{path}deployments[{index}].max_ongoing_requests: must be {THREADS}: a replica has {THREADS} threads"
         elif name != "Ingress" and 0 <= queue < needed:
             yield (
                 f"{path}deployments[{index}].max_queued_requests: {queue} is too few for {name}: "
@@ -129,13 +137,15 @@ def _port_problem(config: dict[str, Any]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m serve_app.check", description=__doc__.split("\n")[0])
     parser.add_argument("file", type=Path, help="the YAML to check")
-    path = parser.parse_args().file
+    parser.add_argument("--port", action="store_true", help="also see that the port is free, as before a start")
+    arguments = parser.parse_args()
+    path = arguments.file
     try:
         config = read(path)
     except (OSError, yaml.YAMLError) as error:
         sys.stderr.write(f"{path}: {error}\n")
         return 1
-    found = problems(config) or _port_problem(config)
+    found = problems(config) or (_port_problem(config) if arguments.port else [])
     for problem in found:
         sys.stderr.write(f"{path}: {problem}\n")
     if not found:

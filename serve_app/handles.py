@@ -39,13 +39,15 @@ class Replica:
     """A deployment, called by the name of its method.
 
     A call whose replica dies is made once more on the new one, as soon as its model is loaded and within the deadline:
-    every method of the graph only computes, so doing it twice harms nobody.
+    every method of the graph only computes, so doing it twice harms nobody. So is one that comes while a model that was
+    loaded before is loading again, for it may belong to a video that has been worked on for long.
     """
 
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
         self._name = handle.deployment_name
         self._num_calls = 0
+        self._was_loaded = False
 
     @property
     def is_idle(self) -> bool:
@@ -62,9 +64,13 @@ class Replica:
             return await self._call_once(method, *args, deadline=deadline)
         except _ReplicaDied:
             return await self._call_again(method, *args, deadline=deadline)
+        except ModelLoading:
+            if not self._was_loaded:
+                raise
+            return await self._call_again(method, *args, deadline=deadline)
 
     async def _call_again(self, method: str, *args: Any, deadline: float) -> Any:
-        restarting = ModelLoading(f"{self._name} stopped in the middle of this request and is restarting; try again.")
+        restarting = ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
         while time.time() < deadline:
             try:
                 return await self._call_once(method, *args, deadline=deadline)
@@ -78,7 +84,9 @@ class Replica:
         self._num_calls += 1
         try:
             response = getattr(self._handle, method).remote(*args, deadline)
-            return await self._result(response, deadline + GRACE_S - time.time())
+            result = await self._result(response, deadline + GRACE_S - time.time())
+            self._was_loaded = True
+            return result
         finally:
             self._num_calls -= 1
 
@@ -88,6 +96,7 @@ class Replica:
             status: ModelStatus = await self._result(self._handle.status.remote(), timeout_s)
         except _ReplicaDied:
             raise ModelLoading(f"{self._name} is restarting.") from None
+        self._was_loaded = self._was_loaded or status.state == "loaded"
         return status
 
     async def _result(self, response: Any, timeout_s: float) -> Any:

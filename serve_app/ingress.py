@@ -18,7 +18,13 @@ from serve_app.services import Services
 from serve_app.system import SystemMonitor
 
 
-@serve.deployment(name="Ingress", num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0})
+@serve.deployment(
+    name="Ingress",
+    num_replicas=1,
+    max_ongoing_requests=1000,
+    graceful_shutdown_timeout_s=5,
+    ray_actor_options={"num_cpus": 0},
+)
 @serve.ingress()
 class Ingress:
     """Translates between HTTP and the graph; admission, deadlines and answers are decided here, in one replica.

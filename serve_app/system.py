@@ -1,6 +1,7 @@
 """What health shows of the machine and the models: sampled in the background, so that asking never waits."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ import psutil
 from ray._common.usage.usage_lib import usage_stats_enabled
 
 from config.settings import AppConfig
-from deployments.errors import DeadlineExceeded, ModelLoading, ServiceError
+from deployments.errors import DeadlineExceeded, ModelLoading, ServerBusy, ServiceError
 from deployments.model_slot import ModelStatus, State
 from serve_app.handles import Replica
 
@@ -19,6 +20,9 @@ MEMORY_PERIOD_S = 5.0
 MODEL_PERIOD_LOADING_S = 0.5
 MODEL_PERIOD_LOADED_S = 1.0
 STATUS_TIMEOUT_S = 2.0
+
+
+logger = logging.getLogger("ray.serve")
 
 
 class SystemMonitor:
@@ -60,7 +64,7 @@ class SystemMonitor:
         while True:
             try:
                 self._models[index] = await self._replicas[index].status(STATUS_TIMEOUT_S)
-            except DeadlineExceeded:
+            except (DeadlineExceeded, ServerBusy):
                 if self._replicas[index].is_idle:
                     self._models[index] = replace(
                         self._models[index], state="loading", detail="its process is starting"
@@ -69,13 +73,19 @@ class SystemMonitor:
                 self._models[index] = replace(self._models[index], state="loading", detail=str(error))
             except ServiceError as error:
                 self._models[index] = replace(self._models[index], state="failed", detail=str(error))
+            except Exception:
+                # Whatever Ray raises, the watch must go on: a state that no longer changes would be a lie.
+                logger.exception("%s could not be asked for its state", self._models[index].name)
             loading = self._models[index].state == "loading"
             await asyncio.sleep(MODEL_PERIOD_LOADING_S if loading else MODEL_PERIOD_LOADED_S)
 
     def _watch_memory(self) -> None:
         psutil.cpu_percent(interval=None)
         while True:
-            self._memory_usage_mb = sum(_memory_bytes(process) for process in app_processes()) / MEGABYTE
+            try:
+                self._memory_usage_mb = sum(_memory_bytes(process) for process in app_processes()) / MEGABYTE
+            except psutil.Error:
+                logger.exception("The processes could not be listed; the memory figure is the last one")
             time.sleep(MEMORY_PERIOD_S)
             self._cpu_usage_percent = psutil.cpu_percent(interval=None)
 
@@ -83,12 +93,12 @@ class SystemMonitor:
 def app_processes() -> list[psutil.Process]:
     """Return all processes of the Ray instance this process belongs to, Ray's own included.
 
-    A worker's parent is the raylet. Its parent is `serve run`, which all of Ray hangs below; after `ray start` it has
-    none, and Ray's other daemons are known by the session's name on their command lines.
+    A worker's parent is the raylet. Its parent is `serve run`, which all of Ray hangs below; after `ray start` it is
+    whoever adopts orphans, and Ray's daemons are known by the session's name on their command lines.
     """
     raylet = psutil.Process(os.getppid())
     launcher = raylet.parent()
-    if launcher is not None and launcher.pid != 1:
+    if launcher is not None and any("serve" in part for part in launcher.cmdline()):
         return [launcher, *launcher.children(recursive=True)]
     session = next(part for part in raylet.cmdline() if part.startswith("--session-name="))
     daemons = [process for process in psutil.process_iter(["cmdline"]) if session in (process.info["cmdline"] or [])]

@@ -96,7 +96,9 @@ def test_words_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_
     status, text = run()
     assert status == 0
     assert "random weights (mini and mini) and mean nothing yet" in " ".join(text.split())
-    assert "    python -m deployments.weights fetch\n    serve run serve_config.yaml\n" in text
+    assert (
+        "    python -m deployments.weights fetch\n    RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml\n" in text
+    )
 
 
 def test_a_failed_model_is_told_but_not_called_a_miniature(run: Run, graph: FakeGraph) -> None:

@@ -14,6 +14,12 @@ from deployments.errors import ModelNotLoaded
 
 TokenIds = tuple[int, ...]
 
+MEND = (
+    "Fetch moondream2 again with `python -m deployments.weights fetch`; miniatures are made again with "
+    "`python -m checkpoints.untrained`."
+)
+"""What to do about a checkpoint that cannot be loaded."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -140,8 +146,6 @@ def read_config(path: Path | None) -> MoondreamConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "sizes"
-        raise ModelNotLoaded(f"{path} is not a Moondream configuration: {where}: {first['msg']}.") from error
+        raise ModelNotLoaded(f"{path} is not a Moondream configuration: {where}: {first['msg']}. {MEND}") from error
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelNotLoaded(
-            f"{path} cannot be read as a JSON object ({error}); fetch the checkpoint again."
-        ) from error
+        raise ModelNotLoaded(f"{path} cannot be read as a JSON object ({error}). {MEND}") from error

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from deployments.captioner.architecture import MoondreamConfig, read_config
+from deployments.captioner.architecture import MEND, MoondreamConfig, read_config
 from deployments.captioner.moondream import Moondream
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import Report
@@ -98,10 +98,7 @@ def _find_tensors(model: Moondream, layout: dict[str, tuple[str, ...]], weights:
                     part = file.get_slice(key)
                     files[key], stored[key] = path, (tuple(part.get_shape()), str(part.get_dtype()))
         except (OSError, SafetensorError) as error:
-            raise ModelNotLoaded(
-                f"{path} cannot be read as safetensors ({error}); fetch it again with "
-                "`python -m deployments.weights fetch`."
-            ) from error
+            raise ModelNotLoaded(f"{path} cannot be read as safetensors ({error}). {MEND}") from error
     for key, names in layout.items():
         if key not in stored:
             raise _misfit(weights, f"tensor {key} is missing")
@@ -121,7 +118,7 @@ def _misfit(weights: Sequence[Path], difference: str) -> ModelNotLoaded:
     names = ", ".join(str(path) for path in weights) or "The checkpoint, which has no weights file,"
     return ModelNotLoaded(
         f"{names} does not hold the model that config.json describes: {difference}. Set captioner.model to a "
-        "moondream2 checkpoint of revision 2025-06-21, or fetch it again with `python -m deployments.weights fetch`."
+        f"moondream2 checkpoint of revision 2025-06-21. {MEND}"
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -119,7 +120,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, metavar="DIR")
     try:
         comparisons = compare_folder(parser.parse_args(arguments).folder)
-    except (OSError, ServiceError) as error:
+        if not comparisons:
+            raise ValueError("expected.json names no picture")
+    except (OSError, ValueError, KeyError, SafetensorError, ServiceError) as error:
         sys.stderr.write(f"Nothing was compared: {error}\n")
         return 2
     for comparison in comparisons:

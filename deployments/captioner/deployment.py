@@ -24,6 +24,7 @@ MAX_CONCURRENT_CALLS = 2
     num_replicas=1,
     max_ongoing_requests=MAX_CONCURRENT_CALLS,
     max_queued_requests=64,
+    graceful_shutdown_timeout_s=5,
     ray_actor_options={"num_cpus": 0},
 )
 class CaptionerDeployment:
@@ -45,18 +46,18 @@ class CaptionerDeployment:
         )
 
     async def caption_image(self, media: Media, task: CaptionTask, deadline: float) -> ImageCaption:
-        captioner = await self._slot.get()
+        captioner = await self._slot.get(deadline)
         return await self._threads.run(lambda stop: captioner.caption_image(media, task, stop), deadline)
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, deadline: float
     ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order; a frame that fails harms no other."""
-        captioner = await self._slot.get()
+        captioner = await self._slot.get(deadline)
         return await self._threads.run(lambda stop: captioner.caption_frames(frames, task, stop), deadline)
 
     async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
-        captioner = await self._slot.get()
+        captioner = await self._slot.get(deadline)
         return await self._threads.run(lambda stop: captioner.summarize(descriptions, max_new_tokens, stop), deadline)
 
     async def status(self) -> ModelStatus:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.architecture import MEND, MoondreamConfig
 from deployments.captioner.types import CaptionTask
 from deployments.errors import ModelNotLoaded
 
@@ -22,14 +22,11 @@ def read_tokenizer(path: Path, config: MoondreamConfig) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the tokenizers library raises bare Exception for a malformed file
+        raise ModelNotLoaded(f"{path} cannot be read as a tokenizer ({error}). {MEND}") from error
+    if not max(config.tokenizer.ids()) < tokenizer.get_vocab_size() <= config.text.vocab_size:
         raise ModelNotLoaded(
-            f"{path} cannot be read as a tokenizer ({error}); fetch it again with "
-            "`python -m deployments.weights fetch`."
-        ) from error
-    if tokenizer.get_vocab_size() > config.text.vocab_size:
-        raise ModelNotLoaded(
-            f"{path} knows {tokenizer.get_vocab_size()} tokens, the model only {config.text.vocab_size}: it belongs to "
-            "another checkpoint. Fetch both again with `python -m deployments.weights fetch`."
+            f"{path} knows {tokenizer.get_vocab_size()} tokens, the model {config.text.vocab_size}: it belongs to "
+            f"another checkpoint. {MEND}"
         )
     # A question that spells <|endoftext|> is asked about those words; it does not write into the prompt's structure.
     tokenizer.encode_special_tokens = True

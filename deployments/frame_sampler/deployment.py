@@ -18,6 +18,7 @@ MAX_ONGOING_REQUESTS = 2
     num_replicas=1,
     max_ongoing_requests=MAX_ONGOING_REQUESTS,
     max_queued_requests=64,
+    graceful_shutdown_timeout_s=5,
     ray_actor_options={"num_cpus": 0},
 )
 class FrameSamplerDeployment:

@@ -25,6 +25,7 @@ MAX_CONCURRENT_CALLS = 2
     num_replicas=1,
     max_ongoing_requests=MAX_CONCURRENT_CALLS,
     max_queued_requests=64,
+    graceful_shutdown_timeout_s=5,
     ray_actor_options={"num_cpus": 0},
 )
 class TranscriberDeployment:
@@ -45,7 +46,7 @@ class TranscriberDeployment:
 
     async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
         """Return what is said in a sound file or on a video's audio track; raises InvalidFile if there is none."""
-        engine = await self._slot.get()
+        engine = await self._slot.get(deadline)
 
         def work(stop: Stop) -> Transcript:
             return engine.transcribe(decode_audio(media, stop, self._max_duration_s), task, stop)

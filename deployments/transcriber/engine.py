@@ -123,20 +123,21 @@ def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
     `official_size` ("base") brings the attention heads that OpenAI chose for word times; otherwise they come from the
     later half of the layers, as in `whisper.load_model(path)`. Raises ModelNotLoaded if the file is no such checkpoint.
     """
-    try:
-        model = whisper.load_model(str(path), device="cpu")
-    except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ModelNotLoaded(
-            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). Delete it and fetch it again, "
-            "or name another .pt file in transcriber.model."
-        ) from error
-    if official_size is not None:
-        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
     # Word times run a numba kernel. Its OpenMP layer would raise the calling thread's number of threads in torch to all
     # cores, and slow every later step down; this one leaves it alone, but bears one thread at a time only.
     numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
-    engine = WhisperEngine(model)
-    engine.warm_up()
+    try:
+        model = whisper.load_model(str(path), device="cpu")
+        if official_size is not None:
+            model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
+        engine = WhisperEngine(model)
+        engine.warm_up()
+    except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ModelNotLoaded(
+            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). Fetch Whisper again with "
+            "`python -m deployments.weights fetch`, make miniatures again with `python -m checkpoints.untrained`, or "
+            "name another .pt file in transcriber.model."
+        ) from error
     return engine
 
 

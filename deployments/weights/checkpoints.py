@@ -21,7 +21,7 @@ from deployments.weights import sources
 from deployments.weights.download import DownloadFailed, Progress, RemoteFile, checksum, fetch_files, format_bytes
 
 FETCH_COMMAND = "python -m deployments.weights fetch"
-MINIATURE_COMMAND = "serve run config/mini.yaml"
+MINIATURE_COMMAND = "RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml"
 MAKE_MINIATURES_COMMAND = "python -m checkpoints.untrained"
 
 

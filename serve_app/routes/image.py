@@ -36,7 +36,7 @@ IMAGE = Modality(
     options=ImageOptions,
     limit_mb=lambda limits: limits.image_mb,
     analyze=analyze,
-    timeout_advice="Lower max_length",
+    timeout_advice="Lower max_length, send a smaller picture",
 )
 
 

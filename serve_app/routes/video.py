@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
-from deployments.errors import DeadlineExceeded, ProcessingFailed
+from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask
 from deployments.media import Media
 from serve_app.analysis import Edge, Modality, answer, milliseconds_since
@@ -105,7 +105,13 @@ async def _caption(
 async def _transcribe(media: Media, video: SampledVideo, edge: Edge, deadline: float) -> AudioAnalysis:
     if not video.has_audio:
         return audio.analyze_silence(video.metadata.duration_s, edge)
-    return await audio.analyze(media, AudioOptions(), edge, deadline)
+    try:
+        return await audio.analyze(media, AudioOptions(), edge, deadline)
+    except InvalidFile as error:
+        raise InvalidFile(
+            f"The video's sound track cannot be transcribed; leave out include_audio to have only its pictures "
+            f"described. {error}"
+        ) from error
 
 
 async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
@@ -132,7 +138,7 @@ VIDEO = Modality(
     options=VideoOptions,
     limit_mb=lambda limits: limits.video_mb,
     analyze=analyze,
-    timeout_advice="Lower num_frames or max_length",
+    timeout_advice="Lower num_frames or max_length, leave out include_audio, send a shorter clip",
 )
 
 

@@ -42,10 +42,10 @@ def test_an_eager_model_tells_its_progress_until_it_is_there() -> None:
     slot = slot_of(loader)
     wait_until(lambda: slot.status().detail != "")
     with pytest.raises(ModelLoading, match="reading 1 of 2 files"):
-        asyncio.run(slot.get())
+        asyncio.run(slot.get(time.time() + 5))
     loader.may_end.set()
     wait_until(lambda: slot.status().state == "loaded")
-    assert asyncio.run(slot.get()) == "model"
+    assert asyncio.run(slot.get(time.time() + 5)) == "model"
     status = slot.status()
     assert (status.revision, status.weight_bytes, status.threads) == ("r1", 3, 2)
     assert loader.attempts == 1
@@ -60,10 +60,10 @@ def test_a_failed_load_tells_why_and_is_tried_again_on_demand() -> None:
     loader.may_end.clear()
     for told in ("Another attempt has begun", "The last attempt failed"):
         with pytest.raises(ModelNotLoaded, match=f"Run the fetch command.*{told}|{told}.*Run the fetch command"):
-            asyncio.run(slot.get())
+            asyncio.run(slot.get(time.time() + 5))
     loader.may_end.set()
     wait_until(lambda: slot.status().state == "loaded")
-    assert asyncio.run(slot.get()) == "model"
+    assert asyncio.run(slot.get(time.time() + 5)) == "model"
 
 
 def test_a_lazy_model_is_loaded_by_its_first_request_which_waits_for_it() -> None:
@@ -72,7 +72,7 @@ def test_a_lazy_model_is_loaded_by_its_first_request_which_waits_for_it() -> Non
     assert slot.status().state == "not_loaded"
     assert loader.attempts == 0
     loader.may_end.set()
-    assert asyncio.run(slot.get()) == "model"
+    assert asyncio.run(slot.get(time.time() + 5)) == "model"
 
 
 def test_an_unforeseen_error_while_loading_is_told_without_internals() -> None:
@@ -83,3 +83,11 @@ def test_an_unforeseen_error_while_loading_is_told_without_internals() -> None:
     wait_until(lambda: slot.status().state == "failed")
     assert "secret" not in slot.status().detail
     assert "KeyError" in slot.status().detail
+
+
+def test_a_lazy_model_that_loads_past_the_deadline_says_so() -> None:
+    loader = Loader()
+    slot = slot_of(loader, lazy=True)
+    with pytest.raises(ModelLoading, match="still loading"):
+        asyncio.run(slot.get(time.time() + 0.1))
+    loader.may_end.set()

@@ -12,6 +12,7 @@ import requests
 from samples.running_server import RunningServer
 from tests.e2e.client import DATA, answer_of, error_of, post_file, replica_of
 from tests.e2e.test_limits import wait_until_busy
+from tests.media import plain_picture, write_video
 
 pytestmark = pytest.mark.e2e
 
@@ -64,7 +65,13 @@ def test_a_killed_transcriber_is_replaced(server: RunningServer, tmp_path: Path)
     answer_of(post_file(server.url, "audio", DATA / "speech.wav"))
 
 
-def test_a_killed_frame_sampler_is_replaced(server: RunningServer) -> None:
-    replica_of(server.pid, "FrameSampler").kill()
-    assert answered_or_unavailable(post_file(server.url, "video", DATA / "clip.mp4", num_frames=1, max_length=5))
+def test_a_killed_frame_sampler_is_replaced(server: RunningServer, tmp_path: Path) -> None:
+    long = tmp_path / "long.mp4"
+    pictures = [plain_picture((level, 128, 255 - level), 640, 480) for level in (0, 255)] * 300
+    long.write_bytes(write_video(pictures, codec="mpeg4"))
+    options = {"num_frames": 2, "max_length": 5, "frame_sampling": "keyframes"}
+    with ThreadPoolExecutor(1) as client:
+        request = client.submit(post_file, server.url, "video", long, **options)
+        kill_when_busy(replica_of(server.pid, "FrameSampler"), request)
+    answered_or_unavailable(request.result())
     answer_of(post_file(server.url, "video", DATA / "clip.mp4", num_frames=1, max_length=5))

@@ -26,6 +26,7 @@ def test_misspelt_keys_are_named_at_every_depth() -> None:
     deployment["ray_actor_options"] = {"num_cpu": 0}
     assert set(problems(config)) == {
         "http_option: unknown key; did you mean 'http_options'?",
+        "http_options.host: is missing; Serve would listen on 0.0.0.0, the whole network",
         "applications[0].deployments[1].ray_actor_options.num_cpu: unknown key; did you mean 'num_cpus'?",
         "applications[0].deployments[1].max_queued_request: unknown key; did you mean 'max_queued_requests'?",
     }
@@ -44,6 +45,14 @@ def test_a_timeout_of_serve_itself_is_refused() -> None:
     config["http_options"]["request_timeout_s"] = 65
     [problem] = problems(config)
     assert problem.startswith("http_options.request_timeout_s: leave it unset")
+
+
+def test_more_calls_than_a_replica_has_threads_are_refused() -> None:
+    config = _parsed()
+    config["applications"][0]["deployments"][1]["max_ongoing_requests"] = 8
+    assert problems(config) == [
+        "applications[0].deployments[1].max_ongoing_requests: must be 2: a replica has 2 threads"
+    ]
 
 
 def test_a_port_that_is_none_is_refused() -> None:

@@ -137,6 +137,23 @@ def test_a_lost_replica_is_asked_once_more_when_its_successor_has_loaded() -> No
     assert len(handle.calls) == 3
 
 
+@pytest.mark.usefixtures("_no_grace")
+def test_a_call_waits_for_a_model_that_was_loaded_before() -> None:
+    async def two_calls() -> list[str]:
+        handle = FakeHandle("first", as_ray_raises(ModelLoading("loading")), "second")
+        replica = Replica(handle)  # type: ignore[arg-type]
+        return [await replica.call("work", deadline=time.time() + 5) for _ in range(2)]
+
+    assert asyncio.run(two_calls()) == ["first", "second"]
+
+
+def test_a_call_does_not_wait_for_a_model_that_loads_for_the_first_time() -> None:
+    handle = FakeHandle(as_ray_raises(ModelLoading("reading weights")))
+    with pytest.raises(ModelLoading, match="reading weights"):
+        call(handle)
+    assert len(handle.calls) == 1
+
+
 def test_what_kills_two_replicas_is_not_tried_a_third_time() -> None:
     handle = FakeHandle(ActorDiedError())
     with pytest.raises(ProcessingFailed, match="twice"):

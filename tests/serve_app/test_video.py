@@ -136,7 +136,10 @@ def test_a_timeout_says_how_many_frames_were_captioned_and_what_to_change(make_a
     graph.captioner.describe = describe
     body = post(TestClient(make_api(serving={"request_timeout_s": 0.5})), num_frames="32")
     assert body["error"]["code"] == "TIMEOUT"
-    assert "captioned 16 of 32 frames. Lower num_frames or max_length" in body["error"]["message"]
+    assert (
+        "captioned 16 of 32 frames. Lower num_frames or max_length, leave out include_audio, send a shorter clip"
+        in body["error"]["message"]
+    )
 
 
 def test_a_timeout_while_sampling_says_how_far_that_got(make_api: MakeApi, graph: FakeGraph) -> None:

@@ -235,9 +235,7 @@ def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tm
     whole = loaded.path.read_bytes()
     for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], whole[:-100]):
         path.write_bytes(content)
-        with pytest.raises(
-            ModelNotLoaded, match=r"broken.pt is not a whole openai-whisper checkpoint .*fetch it again"
-        ):
+        with pytest.raises(ModelNotLoaded, match=r"broken.pt is not a whole openai-whisper checkpoint .*weights fetch"):
             load_engine(path)
 
 

@@ -154,7 +154,7 @@ def test_a_wrong_byte_is_found_and_the_part_removed(hub: Hub, tmp_path: Path) ->
     with pytest.raises(ModelNotLoaded, match=r"model\.safetensors arrived damaged") as error:
         ensure_moondream("moondream2", tmp_path, ignore)
     assert "`python -m deployments.weights fetch`" in str(error.value)
-    assert "`serve run config/mini.yaml`" in str(error.value)
+    assert "`RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml`" in str(error.value)
     assert not list(tmp_path.rglob("model.safetensors*"))
     assert ensure_moondream("moondream2", tmp_path, ignore).weights[0].read_bytes() == WEIGHTS
 
@@ -205,7 +205,7 @@ def test_no_hub_is_said_with_the_commands_that_mend_it(
     with pytest.raises(ModelNotLoaded, match=r"127\.0\.0\.1:1 .*no connection") as error:
         ensure_moondream("moondream2", tmp_path, ignore)
     assert "`python -m deployments.weights fetch`" in str(error.value)
-    assert "`serve run config/mini.yaml`" in str(error.value)
+    assert "`RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml`" in str(error.value)
 
 
 @pytest.mark.parametrize("page", [b"<html>Log in to this network</html>", b'{"error": "gone"}', b"[]"])

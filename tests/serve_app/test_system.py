@@ -1,0 +1,83 @@
+import asyncio
+import os
+
+import psutil
+import pytest
+
+from config.settings import AppConfig
+from deployments.errors import DeadlineExceeded, ModelLoading, ModelNotLoaded, ServerBusy
+from deployments.model_slot import ModelStatus
+from serve_app import system
+from serve_app.system import SystemMonitor, app_processes
+
+LOADED = ModelStatus("moondream2", "loaded")
+
+
+class FakeReplica:
+    """Answers with each outcome in turn, and with the last one again and again."""
+
+    def __init__(self, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> None:
+        self._outcomes = list(outcomes)
+        self.is_idle = is_idle
+        self.is_asked_out = asyncio.Event()
+
+    async def status(self, timeout_s: float) -> ModelStatus:
+        outcome = self._outcomes[0]
+        if len(self._outcomes) > 1:
+            self._outcomes.pop(0)
+        else:
+            self.is_asked_out.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
+    monkeypatch.setattr(system, "MODEL_PERIOD_LOADED_S", 0.001)
+    monkeypatch.setattr(system, "MODEL_PERIOD_LOADING_S", 0.001)
+    monkeypatch.setattr(SystemMonitor, "_watch_memory", lambda self: None)
+
+    async def watch() -> str:
+        replica = FakeReplica(*outcomes, is_idle=is_idle)
+        monitor = SystemMonitor([replica], AppConfig())  # type: ignore[list-item]
+        monitor.start()
+        await asyncio.wait_for(replica.is_asked_out.wait(), 5)
+        await asyncio.sleep(0.01)
+        return monitor.models()[0].state
+
+    return asyncio.run(watch())
+
+
+def test_a_model_is_what_its_replica_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_after(monkeypatch, ModelLoading("soon"), LOADED) == "loaded"
+    assert state_after(monkeypatch, LOADED, ModelNotLoaded("no replica could be started")) == "failed"
+
+
+def test_a_replica_at_work_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    for silence in (DeadlineExceeded("busy"), ServerBusy("queue full")):
+        assert state_after(monkeypatch, LOADED, silence, is_idle=False) == "loaded"
+
+
+def test_an_idle_replica_that_does_not_answer_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_after(monkeypatch, LOADED, DeadlineExceeded("silent")) == "loading"
+
+
+def test_an_unforeseen_error_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert state_after(monkeypatch, ModelLoading("soon"), RuntimeError("Ray's"), LOADED) == "loaded"
+
+
+def test_a_process_that_ends_while_it_is_measured_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def memory_full_info(self) -> None:
+            raise psutil.NoSuchProcess(1)
+
+    assert system._memory_bytes(Gone()) == 0  # type: ignore[arg-type]
+    assert system._memory_bytes(psutil.Process(os.getpid())) > 10 * 2**20
+
+
+def test_the_processes_below_serve_run_are_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This test stands where a replica would, its parent where the raylet and its grandparent where `serve run` are."""
+    launcher = psutil.Process(os.getppid()).parent()
+    assert launcher is not None
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: ["serve", "run"])
+    assert {launcher.pid, os.getppid(), os.getpid()} <= {process.pid for process in app_processes()}
