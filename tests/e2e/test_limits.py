@@ -165,7 +165,7 @@ def test_health_answers_while_both_slots_work_and_a_client_that_leaves_stops_its
         assert cpu_seconds_in(captioner, 0.5) > 0.1
         for post in posts:
             post.result()
-    time.sleep(1)
+    time.sleep(1)  # what a client that left may still cost
     assert cpu_seconds_in(captioner, 1) < 0.3
     answer_of(post_file(url, "image", DATA / "picture.jpg", max_length=5))
 
