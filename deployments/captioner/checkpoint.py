@@ -8,8 +8,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from deployments.captioner.architecture import MEND, MoondreamConfig, read_config
+from deployments.captioner.architecture import MoondreamConfig, read_config
 from deployments.captioner.moondream import Moondream
+from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import Report
 
@@ -41,6 +42,15 @@ def tensor_shapes(config: MoondreamConfig) -> dict[str, tuple[int, ...]]:
     """Return every tensor that a checkpoint of this configuration holds, by its key."""
     model = Moondream(config)
     return {key: _stored_shape(model, key, names) for key, names in _layout(config).items()}
+
+
+def stored_tensors(model: Moondream, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return what a checkpoint of `model` holds: the counterpart of `load_moondream`."""
+    tensors = {}
+    for key, names in _layout(model.config).items():
+        rows = torch.cat([model.get_parameter(name).detach() for name in names])
+        tensors[key] = rows.reshape(_stored_shape(model, key, names)).to(dtype)
+    return tensors
 
 
 def _layout(config: MoondreamConfig) -> dict[str, tuple[str, ...]]:

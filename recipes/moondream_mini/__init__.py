@@ -1,0 +1,1 @@
+"""Makes moondream-mini, a small Moondream that describes drawn scenes: `python -m recipes.moondream_mini`."""

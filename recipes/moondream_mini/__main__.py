@@ -1,0 +1,94 @@
+"""Makes moondream-mini from nothing: `python -m recipes.moondream_mini [--out FOLDER] [--work FOLDER]`.
+
+Draws the scenes, trains, and examines the result through the product's own captioner; about an hour, mostly on
+one core. Needs nothing but the packages of requirements.txt. With --work, scenes and the trained vision tower are kept
+there and taken up again.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+
+from deployments.captioner.checkpoint import stored_tensors
+from deployments.captioner.moondream import Moondream
+from recipes.moondream_mini.card import write_card
+from recipes.moondream_mini.dataset import prepare_scenes
+from recipes.moondream_mini.evaluation import examine
+from recipes.moondream_mini.model import GRID, SIDE, fresh_model, sizes
+from recipes.moondream_mini.texts import make_tokenizer
+from recipes.moondream_mini.training import PatchTeacher, train_language, train_vision
+
+OUT = Path(__file__).parents[2] / "checkpoints" / "mini" / "moondream-mini"
+SEED = 1
+NUM_SCENES = 30_000
+VISION_STEPS = 5500
+LANGUAGE_STEPS = 1150
+
+
+def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:
+    started, before = time.monotonic(), 0.0
+
+    def minutes() -> float:
+        return before + (time.monotonic() - started) / 60
+
+    def report(progress: str) -> None:
+        sys.stdout.write(f"{minutes():6.1f} min  {progress}\n")
+        sys.stdout.flush()
+
+    tower = work / "vision.pt"
+    if tower.exists():
+        before = torch.load(tower)["minutes"]
+    scenes = prepare_scenes(work / "scenes.pickle", NUM_SCENES, SIDE, GRID, SEED, processes=2)
+    report(f"{len(scenes)} scenes are drawn")
+    tokenizer = make_tokenizer(SEED)
+    model = fresh_model(tokenizer.get_vocab_size(), SEED)
+    teacher = PatchTeacher(model.config.vision.enc_dim, SEED)
+    if not tower.exists():
+        train_vision(model, teacher, scenes, vision_steps, SEED, report)
+        trained = {"vision": model.vision.state_dict(), "teacher": teacher.state_dict(), "minutes": minutes()}
+        torch.save(trained, tower)
+    trained = torch.load(tower)
+    model.vision.load_state_dict(trained["vision"])
+    teacher.load_state_dict(trained["teacher"])
+
+    def keep(progress: str) -> None:
+        save(model, tokenizer, out)
+        report(f"saved {progress}")
+
+    train_language(model, teacher, tokenizer, scenes, language_steps, SEED, report, keep)
+    keep("at the end")
+    trained_minutes = minutes()
+    write_card(out, examine(out, report), trained_minutes)
+
+
+def save(model: Moondream, tokenizer: Tokenizer, out: Path) -> None:
+    """Write `config.json`, `tokenizer.json` and `model.safetensors` (fp16) into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": "moondream1", "config": sizes(tokenizer.get_vocab_size())}
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    tokenizer.save(str(out / "tokenizer.json"))
+    save_file(stored_tensors(model, torch.float16), out / "model.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.moondream_mini", description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--vision-steps", type=int, default=VISION_STEPS)
+    parser.add_argument("--language-steps", type=int, default=LANGUAGE_STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # layers this small gain nothing from a second thread
+    with tempfile.TemporaryDirectory() as temporary:
+        work = arguments.work or Path(temporary)
+        make(arguments.out, work, arguments.vision_steps, arguments.language_steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""What Whisper is shown and should answer: windows composed of utterances, pauses and noise, as spectrograms.
+
+Power adds up where sounds do, so a window costs no more than a few additions. The encoder may be given only a part of
+a window of 30 s: `offset` positions into it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from whisper.tokenizer import Tokenizer, get_tokenizer
+
+from recipes.whisper_mini.language import LANGUAGES
+from recipes.whisper_mini.voices import Utterance
+
+MAX_POSITIONS = 1500
+"""Of the encoder in a window of 30 s, each two frames, 20 ms."""
+
+_NUM_MELS = 80
+_FRAMES_PER_POSITION = 2
+_LATEST_FIRST_TIMESTAMP = 50
+"""Whisper's decoding rules allow no later one at the beginning of a window."""
+
+_NO_SPEECH_SHARE = 0.06
+_ZERO_PADDING_SHARE = 0.65
+_NO_TIMESTAMPS_SHARE = 0.1
+_PACKED_SHARE = 0.75
+_MAX_CUT_S = 0.06
+"""A sentence of which less is in the window counts as not in it."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A sentence of a window, in positions from the window's beginning."""
+
+    start: int
+    end: int
+    text: str
+    phones: str
+
+
+@dataclass(frozen=True)
+class Window:
+    mel: NDArray[np.float32]
+    """Shape (80, 2 * num_positions), scaled as `whisper.log_mel_spectrogram` does."""
+    offset: int
+    """Where in a window of 30 s the spectrogram begins, in positions."""
+    tokens: list[int]
+    """From <|startoftranscript|> to <|endoftext|>."""
+    first_token: int
+    """What the model should say at <|startoftranscript|>: the language, or <|nospeech|>."""
+    num_prefix_tokens: int
+    """Of `tokens`, what the model is told; the rest is what it should say."""
+    spans: list[Span]
+    """The sentences that are whole."""
+    labels: NDArray[np.int64]
+    """Shape (num_positions,): 0 where nobody speaks, else 1 + the language's index."""
+
+
+class WindowComposer:
+    """Composes windows at random from `utterances`, by language."""
+
+    def __init__(self, utterances: Mapping[str, Sequence[Utterance]], rng: np.random.Generator) -> None:
+        self._utterances = utterances
+        self._rng = rng
+        self._tokenizers = {code: get_tokenizer(True, num_languages=99, language=code) for code in utterances}
+        self._fluctuations = rng.exponential(size=(8 * MAX_POSITIONS, _NUM_MELS)).astype(np.float32)
+
+    def compose(self, num_positions: int) -> Window:
+        """Return a window of that many positions: of one language, or without speech."""
+        rng = self._rng
+        language = LANGUAGES[rng.integers(len(LANGUAGES))]
+        num_frames = num_positions * _FRAMES_PER_POSITION
+        offset = self._choose_offset(num_positions)
+        if rng.random() < _NO_SPEECH_SHARE:
+            return self._without_speech(language, num_frames, offset)
+
+        reaches_end = offset + num_positions == MAX_POSITIONS and rng.random() < 0.6
+        is_packed = reaches_end or rng.random() < _PACKED_SHARE
+        content = num_frames if is_packed else int(rng.uniform(min(100, num_frames // 2), num_frames))
+        placed, cut_start = self._place(language, content, reaches_end)
+        if not placed:
+            return self._without_speech(language, num_frames, offset)
+        last_end = placed[-1][0] + len(placed[-1][1].log_power)
+        if not reaches_end and rng.random() < 0.7:
+            content = min(num_frames, last_end + int(rng.uniform(0, 120)))
+
+        power = np.zeros((num_frames, _NUM_MELS), np.float32)
+        gain = 10 ** (rng.triangular(-30, 0, 0) / 10) * self._equalizer()
+        labels = np.zeros(num_positions, np.int64)
+        for start, utterance in placed + ([cut_start] if cut_start else []):
+            sound = np.power(10, utterance.log_power[: num_frames - start].astype(np.float32))
+            power[start : start + len(sound)] += sound * (gain * 10 ** rng.uniform(-0.3, 0.3))
+            labels[start // 2 : (start + len(sound)) // 2] = 1 + LANGUAGES.index(language)
+        if rng.random() < 0.15:
+            self._add_remains(power, gain, language, placed[0][0])
+        if rng.random() < 0.4:
+            speech = power[power.max(axis=1) > 0].mean()
+            power += self._noise(num_frames) * speech * 10 ** (-rng.uniform(15, 50) / 10)
+
+        spans = [
+            Span(start // 2, round((start + len(utterance.log_power) - 1) / 2), utterance.text, utterance.phones)
+            for start, utterance in placed
+        ]
+        tokenizer = self._tokenizers[language]
+        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_SHARE or len(spans) > 3
+        prefix = list(tokenizer.sot_sequence if with_timestamps else tokenizer.sot_sequence_including_notimestamps)
+        answer = self._answer(tokenizer, spans, offset, with_timestamps)
+        if cut_start is not None:
+            answer.append(tokenizer.timestamp_begin + offset + cut_start[0] // 2)
+        return Window(
+            mel=self._scale(power, content, augment=True),
+            offset=offset,
+            tokens=[*prefix, *answer, tokenizer.eot],
+            first_token=tokenizer.language_token,
+            num_prefix_tokens=len(prefix),
+            spans=spans,
+            labels=labels,
+        )
+
+    def _choose_offset(self, num_positions: int) -> int:
+        room = MAX_POSITIONS - num_positions
+        choice = self._rng.random()
+        if choice < 0.45:
+            return 0
+        return room if choice < 0.65 else int(self._rng.integers(room + 1))
+
+    def _place(
+        self, language: str, content: int, reaches_end: bool
+    ) -> tuple[list[tuple[int, Utterance]], tuple[int, Utterance] | None]:
+        """Return the sentences that fit into `content` frames with their first frames, and the one that is cut."""
+        rng = self._rng
+        utterances = self._utterances[language]
+        placed: list[tuple[int, Utterance]] = []
+        max_sentences = 99 if rng.random() < 0.85 else int(rng.integers(1, 5))
+        start = int(rng.uniform(0, 30) if rng.random() < 0.6 else rng.exponential(100))
+        while len(placed) < max_sentences:
+            utterance = utterances[int(rng.integers(len(utterances)))]
+            if start + len(utterance.log_power) > content:
+                is_cut = reaches_end and placed and start + 100 * _MAX_CUT_S < content
+                if is_cut:
+                    return placed, (start, utterance)
+                if placed or start > content - 60:
+                    break
+                start = int(rng.uniform(0, 20))
+                if min(len(candidate.log_power) for candidate in utterances[:200]) > content - start:
+                    break
+                continue
+            placed.append((start, utterance))
+            pause = rng.uniform(200, 700) if rng.random() < 0.06 else rng.uniform(12, 30) + rng.exponential(35)
+            start += len(utterance.log_power) + int(pause)
+        return placed, None
+
+    def _answer(self, tokenizer: Tokenizer, spans: list[Span], offset: int, with_timestamps: bool) -> list[int]:
+        answer: list[int] = []
+        for i, span in enumerate(spans):
+            start, end = span.start + offset, span.end + offset
+            if i == 0 and offset == 0:
+                start = min(start, _LATEST_FIRST_TIMESTAMP)
+            text = tokenizer.encode(f" {span.text}")
+            if with_timestamps:
+                text = [tokenizer.timestamp_begin + start, *text, tokenizer.timestamp_begin + end]
+            answer += text
+        return answer
+
+    def _without_speech(self, language: str, num_frames: int, offset: int) -> Window:
+        rng = self._rng
+        content = int(rng.uniform(min(50, num_frames // 2), num_frames + 1))
+        power = np.zeros((num_frames, _NUM_MELS), np.float32)
+        if rng.random() < 0.85:
+            power += self._noise(num_frames) * 10 ** rng.uniform(-9, 2)
+        tokenizer = self._tokenizers[language]
+        prefix = list(tokenizer.sot_sequence)
+        return Window(
+            mel=self._scale(power, content, augment=False),
+            offset=offset,
+            tokens=[*prefix, tokenizer.timestamp_begin + offset, tokenizer.eot],
+            first_token=tokenizer.no_speech,
+            num_prefix_tokens=len(prefix),
+            spans=[],
+            labels=np.zeros(num_frames // _FRAMES_PER_POSITION, np.int64),
+        )
+
+    def _equalizer(self) -> NDArray[np.float32]:
+        """Return a factor for each band: another room, microphone or codec."""
+        rng = self._rng
+        bands = np.linspace(0, 1, _NUM_MELS, dtype=np.float32)
+        exponent = rng.uniform(-1, 1) * (bands - 0.5)
+        exponent += 0.3 * rng.uniform() * np.cos(2 * np.pi * (rng.uniform(0.5, 3) * bands + rng.uniform()))
+        if rng.random() < 0.1:
+            exponent[int(rng.integers(50, _NUM_MELS)) :] -= 5
+        factors: NDArray[np.float32] = np.power(10, exponent, dtype=np.float32)
+        return factors
+
+    def _noise(self, num_frames: int) -> NDArray[np.float32]:
+        """Return steady, tonal or crackling noise of mean power about 1, shape (num_frames, 80)."""
+        rng = self._rng
+        first = rng.integers(len(self._fluctuations) - num_frames)
+        cells = self._fluctuations[first : first + num_frames]
+        if rng.random() < 0.5:
+            cells = 0.5 * (cells + self._fluctuations[-num_frames:][:, ::-1])
+        bands = np.linspace(0, 1, _NUM_MELS, dtype=np.float32)
+        shape = np.power(10, rng.uniform(-4, 2) * bands) * self._equalizer()
+        kind = rng.random()
+        if kind < 0.2:
+            tones = np.zeros(_NUM_MELS, np.float32)
+            tones[rng.integers(_NUM_MELS, size=int(rng.integers(1, 9)))] = 1
+            shape = tones + np.roll(tones, 1) * rng.uniform(0, 0.5) + shape * 10 ** rng.uniform(-8, -1)
+            cells = cells * 0.02 + 1 if rng.random() < 0.7 else cells
+        noise = cells * (shape / shape.mean())
+        if kind > 0.8:
+            is_loud = rng.random(num_frames) < rng.uniform(0.005, 0.1)
+            noise = noise * np.where(is_loud, 1, 10 ** rng.uniform(-8, -1))[:, None]
+        elif kind > 0.6:
+            swell = np.sin(np.arange(num_frames) * rng.uniform(0.001, 0.1) + rng.uniform(0, 6))
+            noise = noise * np.power(10, rng.uniform(0, 1) * swell)[:, None]
+        result: NDArray[np.float32] = noise.astype(np.float32)
+        return result
+
+    def _add_remains(self, power: NDArray[np.float32], gain: NDArray[np.float32], language: str, start: int) -> None:
+        """Add the last moment of a sentence that the window before has answered."""
+        length = min(start, int(self._rng.integers(1, 9)))
+        if length:
+            utterances = self._utterances[language]
+            remains = utterances[int(self._rng.integers(len(utterances)))].log_power[-length:]
+            power[:length] += np.power(10, remains.astype(np.float32)) * gain
+
+    def _scale(self, power: NDArray[np.float32], content: int, augment: bool) -> NDArray[np.float32]:
+        """Return what `whisper.log_mel_spectrogram` makes of it, with one of the two paddings after `content` frames.
+
+        For decoding, Whisper fills up with zeros; where it detects the language, with silence.
+        """
+        rng = self._rng
+        mel = np.log10(np.maximum(power, 1e-10))
+        if augment:
+            self._mask(mel)
+        loudest = mel[:content].max() + (rng.uniform(0, 1) if rng.random() < 0.2 else 0)
+        mel[content:] = -10
+        mel = (np.maximum(mel, loudest - 8) + 4) / 4
+        if rng.random() < _ZERO_PADDING_SHARE:
+            mel[content:] = 0
+        return np.ascontiguousarray(mel.T)
+
+    def _mask(self, mel: NDArray[np.float32]) -> None:
+        """Hide a few bands and moments, so that no single one is relied on (SpecAugment, arXiv 1904.08779)."""
+        rng = self._rng
+        mean = mel.mean()
+        if rng.random() < 0.5:
+            band = int(rng.integers(_NUM_MELS))
+            mel[:, band : band + int(rng.integers(1, 10))] = mean
+        for _ in range(len(mel) // 250):
+            moment = int(rng.integers(len(mel)))
+            mel[moment : moment + int(rng.integers(1, 7))] = mean

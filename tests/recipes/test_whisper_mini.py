@@ -1,0 +1,100 @@
+"""What the miniature is shown is what the product shows a Whisper, and the recipe runs to a checkpoint it loads.
+
+Speaking needs espeak-ng, which the tests do without: the utterances here are bursts of noise.
+"""
+
+import math
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from whisper.audio import HOP_LENGTH, SAMPLE_RATE, log_mel_spectrogram
+from whisper.tokenizer import get_tokenizer
+
+from deployments.transcriber.engine import load_engine
+from deployments.transcriber.types import TranscribeTask
+from deployments.work import Stop
+from recipes.whisper_mini.evaluation import word_errors
+from recipes.whisper_mini.language import LANGUAGES, RESERVED, make_sentence
+from recipes.whisper_mini.training import train
+from recipes.whisper_mini.voices import KNOWN_VARIANTS, UNKNOWN_VARIANTS, Utterance, log_power
+from recipes.whisper_mini.windows import WindowComposer
+
+
+def utterance(language: str, seed: int) -> Utterance:
+    rng = random.Random(f"{language} {seed}")
+    sound = np.random.default_rng(seed).normal(0, 0.1, int(rng.uniform(1, 3) * SAMPLE_RATE)).astype(np.float32)
+    return Utterance(language, make_sentence(language, rng), log_power(sound))
+
+
+@pytest.fixture(scope="module")
+def utterances() -> dict[str, list[Utterance]]:
+    return {language: [utterance(language, seed) for seed in range(12)] for language in LANGUAGES}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sentences_are_sentences_and_the_reserved_are_never_said(language: str) -> None:
+    rng = random.Random(3)
+    sentences = [make_sentence(language, rng) for _ in range(3000)]
+    assert all(text[0].isupper() and text.endswith(".") and "{" not in text for text in sentences)
+    assert not RESERVED & set(sentences)
+    assert len(set(sentences)) > 2000
+
+
+def test_voices_of_the_examination_are_not_trained_on() -> None:
+    assert not set(KNOWN_VARIANTS) & set(UNKNOWN_VARIANTS)
+
+
+def test_power_is_that_of_whispers_own_spectrogram() -> None:
+    sound = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+    theirs = log_mel_spectrogram(sound).T.numpy()
+    ours = log_power(sound).astype(np.float32)
+    ours = (np.maximum(ours, ours.max() - 8) + 4) / 4
+    # Theirs mirrors the sound at its ends, ours has silence there.
+    assert np.abs(ours[3:97] - theirs[3:97]).max() < 0.02
+
+
+def test_windows_have_ordered_timestamps_and_the_text_of_their_sentences(
+    utterances: dict[str, list[Utterance]],
+) -> None:
+    composer = WindowComposer(utterances, np.random.default_rng(0))
+    tokenizer = get_tokenizer(True, num_languages=99)
+    num_without_speech = 0
+    for num_positions in [250] * 60 + [1500] * 30:
+        window = composer.compose(num_positions)
+        assert window.mel.shape == (80, 2 * num_positions)
+        assert np.isfinite(window.mel).all()
+        assert window.tokens[0] == tokenizer.sot
+        assert window.tokens[-1] == tokenizer.eot
+        text = tokenizer.decode([token for token in window.tokens if token < tokenizer.eot])
+        assert text.split() == [word for span in window.spans for word in span.text.split()]
+        times = [token - tokenizer.timestamp_begin for token in window.tokens if token >= tokenizer.timestamp_begin]
+        assert all(0 <= time <= 1500 for time in times)
+        assert all(earlier <= later for earlier, later in pairwise(times))
+        for span in window.spans:
+            assert (window.labels[span.start + 1 : span.end - 1] > 0).all()
+        num_without_speech += window.first_token == tokenizer.no_speech
+    assert 0 < num_without_speech < 30
+
+
+def test_word_errors_are_insertions_deletions_and_replacements() -> None:
+    assert word_errors("A red circle.", "a red circle") == 0
+    assert word_errors("one two three", "one three") == 1
+    assert word_errors("one two three", "zero one too three") == 2
+    assert word_errors("one", "") == 1
+
+
+def test_the_recipe_makes_a_checkpoint_that_the_product_loads(
+    utterances: dict[str, list[Utterance]], tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    path = tmp_path / "whisper-mini.pt"
+    num_steps = train([u for many in utterances.values() for u in many], path, 0, 0.1, lambda line: None)
+    assert num_steps > 0
+    assert path.stat().st_size < 22e6
+    sound = np.random.default_rng(1).normal(0, 0.1, 100 * HOP_LENGTH).astype(np.float32)
+    transcript = load_engine(path).transcribe(sound, TranscribeTask(), Stop(math.inf))
+    assert transcript.duration_s == 1.0
