@@ -1,22 +1,34 @@
 """Makes the samples: `python -m samples.make` (needs espeak-ng; using the samples does not)."""
 
+import random
 from pathlib import Path
 
-from samples import media, scenes
+from recipes.moondream_mini.world import Rgb, Scene, Shape, draw_scene
+from samples import media
 
 FOLDER = Path(__file__).parent
 
-CLIP = (
-    (scenes.sailing_boat, "A sailing boat on the blue sea."),
-    (scenes.yellow_car, "A yellow car on a grey road."),
-    (scenes.moon_over_mountains, "A full moon over dark mountains."),
-    (scenes.snowman, "A snowman with a red scarf."),
-    (scenes.house_by_the_lake, "A red house by a lake."),
+PICTURE = Scene(
+    (
+        Shape("star", "yellow", "large", "top left"),
+        Shape("square", "blue", "small", "top right"),
+        Shape("circle", "red", "large", "bottom"),
+    )
 )
-SCENE_S = 2.2
+PAPER: Rgb = (222, 216, 200)
+DUSK: Rgb = (88, 96, 118)
+
+CLIP = (
+    (Scene((Shape("circle", "red", "large", "left"),)), "A large red circle is on the left."),
+    (Scene((Shape("square", "blue", "small", "top"),)), "A small blue square is at the top."),
+    (Scene((Shape("star", "yellow", "large", "middle"),)), "A large yellow star is in the middle."),
+    (Scene((Shape("triangle", "green", "small", "bottom right"),)), "A small green triangle is at the bottom."),
+    (Scene((Shape("cross", "white", "large", "right"),)), "A large white cross is on the right."),
+)
+SCENE_S = 3.2
 
 RECORDING = (
-    "Good morning, and welcome to the garden.",
+    "Good morning and welcome to the garden.",
     "The apple trees are in bloom this week.",
     "Please close the gate when you leave.",
 )
@@ -24,12 +36,12 @@ PAUSE_S = 0.9
 
 
 def make_picture(path: Path) -> None:
-    picture = scenes.draw_scene(scenes.house_by_the_lake, 960, 720).convert("RGB")
+    picture = draw_scene(PICTURE, 960, 720, random.Random(1), PAPER).image
     picture.save(path, quality=88, optimize=True)
 
 
 def make_clip(path: Path) -> None:
-    pictures = [scenes.draw_scene(scene, 640, 480) for scene, _ in CLIP]
+    pictures = [draw_scene(scene, 640, 480, random.Random(1), DUSK).image for scene, _ in CLIP]
     sound = media.joined([media.padded(media.speak(sentence, words_per_minute=165), SCENE_S) for _, sentence in CLIP])
     media.write_clip(path, pictures, SCENE_S, sound=sound, fps=25)
 

@@ -136,12 +136,14 @@ class BatchAnalysis(_Answer):
 class ModelReport(_Body):
     name: str = Field(examples=["moondream2"])
     state: State
-    detail: str = Field(description="Progress while loading, the reason and the remedy when failed, else empty.")
+    detail: str = Field(
+        description="Progress while loading, the reason and remedy when failed, a note on a miniature, else empty."
+    )
     revision: str | None
     load_seconds: float | None
     threads: int | None
     weight_bytes: int | None
-    is_miniature: bool = Field(description="A small model for trying things out; its words mean little.")
+    is_miniature: bool = Field(description="A small model of a small world, for trying and testing without a download.")
 
 
 class SystemInfo(_Body):

@@ -82,7 +82,8 @@ def test_what_was_sent_and_the_state_of_the_server_are_shown(run: Run) -> None:
     _, text = run()
     for path in program.SAMPLES:
         assert f"\n{path.name} ---" in text
-    assert "sent            video, 86.8 kB" in text
+    size = report.format_size(program.SAMPLES[1].stat().st_size)
+    assert f"sent            video, {size}" in text
     assert "memory          3200 MB" in text
     assert "status          healthy" in text
     assert "model           whisper-base: loaded, took 1.2 s to load, 145.0 MB of weights" in text
@@ -91,11 +92,11 @@ def test_what_was_sent_and_the_state_of_the_server_are_shown(run: Run) -> None:
 def test_words_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_ones(
     run: Run, graph: FakeGraph
 ) -> None:
-    assert "mean nothing" not in run()[1]
+    assert "miniatures" not in run()[1]
     graph.system.statuses = [replace(status, name="mini", is_miniature=True) for status in graph.system.statuses]
     status, text = run()
     assert status == 0
-    assert "random weights (mini and mini) and mean nothing yet" in " ".join(text.split())
+    assert "miniatures (mini and mini) that know drawn shapes" in " ".join(text.split())
     assert (
         "    python -m deployments.weights fetch\n    RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml\n" in text
     )
@@ -105,7 +106,7 @@ def test_a_failed_model_is_told_but_not_called_a_miniature(run: Run, graph: Fake
     graph.system.statuses[0] = ModelStatus("moondream2", "failed", detail="The disk is full.")
     _, text = run(program.SAMPLES[0])
     assert "model           moondream2: failed. The disk is full." in text
-    assert "mean nothing" not in text
+    assert "miniatures" not in text
 
 
 def test_an_error_of_the_api_is_shown_with_its_code_and_fails_only_its_file(run: Run, tmp_path: Path) -> None:

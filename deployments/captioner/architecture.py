@@ -10,15 +10,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
 
 TokenIds = tuple[int, ...]
-
-MEND = (
-    "Fetch moondream2 again with `python -m deployments.weights fetch`; miniatures are made again with "
-    "`python -m checkpoints.untrained`."
-)
-"""What to do about a checkpoint that cannot be loaded."""
 
 
 class _Section(BaseModel):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MEND, MoondreamConfig
+from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.types import CaptionTask
+from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
 
 SUMMARY_INTRODUCTION = "These sentences describe moments of one video, in order of time:"

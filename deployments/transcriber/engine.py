@@ -14,6 +14,7 @@ from whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE, 
 from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import get_end
 
+from deployments.commands import MEND
 from deployments.errors import InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.decoding import WindowDecoder, is_without_speech
@@ -134,9 +135,8 @@ def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
         engine.warm_up()
     except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelNotLoaded(
-            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). Fetch Whisper again with "
-            "`python -m deployments.weights fetch`, make miniatures again with `python -m checkpoints.untrained`, or "
-            "name another .pt file in transcriber.model."
+            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). {MEND} Or name another "
+            ".pt file in transcriber.model."
         ) from error
     return engine
 

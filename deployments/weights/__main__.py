@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from config.settings import AppConfig
+from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.weights.checkpoints import (
-    FETCH_COMMAND,
     KnownCheckpoint,
     ensure_moondream,
     ensure_whisper,

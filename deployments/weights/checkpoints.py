@@ -15,14 +15,11 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.settings import PROJECT_ROOT, WHISPER_SIZES
+from deployments.commands import FETCH_COMMAND, MINIATURE_COMMAND, RESTORE_MINIATURES_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import Report
 from deployments.weights import sources
 from deployments.weights.download import DownloadFailed, Progress, RemoteFile, checksum, fetch_files, format_bytes
-
-FETCH_COMMAND = "python -m deployments.weights fetch"
-MINIATURE_COMMAND = "RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml"
-MAKE_MINIATURES_COMMAND = "python -m checkpoints.untrained"
 
 
 @dataclass(frozen=True)
@@ -232,5 +229,6 @@ def _miniature_moondream(folder: Path) -> MoondreamFiles:
 def _require(path: Path) -> None:
     if not path.exists():
         raise ModelNotLoaded(
-            f"{path} does not exist. The miniature checkpoints are made with `{MAKE_MINIATURES_COMMAND}`."
+            f"{path} does not exist. Mend the name under `args:`, or bring the project's own miniatures back with "
+            f"`{RESTORE_MINIATURES_COMMAND}`."
         )

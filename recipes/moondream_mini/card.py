@@ -9,8 +9,8 @@ import torch
 from recipes.moondream_mini.evaluation import NUM_QUESTIONS, NUM_SCENES, SEED, Scores
 
 
-def write_card(folder: Path, scores: Scores, minutes: float) -> None:
-    """Write `README.md` into the checkpoint's folder."""
+def write_card(folder: Path, scores: Scores, minutes: float, remark: str = "") -> None:
+    """Write `README.md` into the checkpoint's folder; `remark` tells what was done otherwise than by the command."""
     rows = "\n".join(
         f"| {subject} | {s.right} of {s.asked} | {s.right / s.asked:.1%} |" for subject, s in scores.items()
     )
@@ -19,6 +19,7 @@ def write_card(folder: Path, scores: Scores, minutes: float) -> None:
         _CARD.format(
             rows=rows,
             minutes=round(minutes),
+            remark=f" {remark}" if remark else "",
             size_mb=size_mb,
             seed=SEED,
             num_scenes=NUM_SCENES,
@@ -49,7 +50,7 @@ left, is the circle red), denies shapes that are not there, and summarizes a lis
 ## How it was made
 
 `python -m recipes.moondream_mini`, {minutes} minutes on {cores} cores ({machine}), torch {torch}. Everything is drawn
-and written by the recipe; there is no outside data.
+and written by the recipe; there is no outside data.{remark}
 
 ## Measured
 

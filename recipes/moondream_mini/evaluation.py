@@ -26,9 +26,9 @@ from recipes.moondream_mini.world import MAX_SHAPES, Scene, draw_scene, random_s
 
 SEED = 20_000
 """Far from the seed of training: no scene of the examination was ever drawn for it."""
-NUM_SCENES = 400
-NUM_QUESTIONS = 600
-NUM_SUMMARIES = 150
+NUM_SCENES = 200
+NUM_QUESTIONS = 500
+NUM_SUMMARIES = 60
 USUAL_PROMPTS = ("Describe this image", "What's in this image?")
 MAX_NEW_TOKENS = 256
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import ModelStatus
 from serve_app.analysis import edge_of
@@ -15,6 +16,11 @@ from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
 router = APIRouter()
 
 ANALYZE_ENDPOINTS = ["/api/analyze/image", "/api/analyze/video", "/api/analyze/audio", "/api/analyze/batch"]
+
+MINIATURE_DETAIL = (
+    "A miniature, for trying and testing: it knows a small synthetic world only. For the real model run "
+    f"`{FETCH_COMMAND}`, then `{SERVE_COMMAND}`."
+)
 
 
 @router.head("/api/health", include_in_schema=False)
@@ -68,7 +74,7 @@ def _report(model: ModelStatus) -> ModelReport:
     return ModelReport(
         name=model.name,
         state=model.state,
-        detail=model.detail,
+        detail=model.detail or (MINIATURE_DETAIL if model.state == "loaded" and model.is_miniature else ""),
         revision=model.revision,
         load_seconds=model.load_seconds,
         threads=model.threads,

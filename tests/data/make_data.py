@@ -1,53 +1,74 @@
 """Makes the media in this folder: `python -m tests.data.make_data` (needs espeak-ng; the tests do not).
 
-picture.jpg .png .webp .bmp .gif   320x240: a house by a lake, and on PNG an apple on nothing (transparent); the
-                                   BMP is 120x90; the GIF has a boat as first frame and a car as second
-picture-rotated.jpg                the house stored lying on its side, 240x320, with EXIF orientation 6: a person
+contents.py says what each shows or says.
+
+picture.jpg .png .webp .bmp .gif   320x240; the PNG is a shape on nothing (transparent); the BMP is 120x90; the GIF
+                                   has two frames
+picture-rotated.jpg                the picture stored lying on its side, 240x320, with EXIF orientation 6: a person
                                    sees it upright, 320x240
-clip.mp4 .mov .mkv .avi            320x240, 10 frames a second, 30 frames: the SCENES for 1 s each, and CLIP_SENTENCE
+clip.mp4 .mov .mkv .avi            320x240, 10 frames a second, 30 frames: three scenes for 1 s each, and a sentence
 clip-silent.mp4                    the same without a sound track
-speech.wav .mp3 .m4a .flac .ogg    SENTENCE; the OGG is Vorbis
+speech.wav .mp3 .m4a .flac .ogg    a sentence; the OGG is Vorbis
 speech-opus.ogg                    the same as Opus
 silence.wav                        1 s, 8 kHz, 8 bit
 """
 
+import random
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from samples import media, scenes
+from recipes.moondream_mini.world import Rgb, Scene, draw_scene
+from samples import media
+from tests.data.contents import (
+    CLIP,
+    CLIP_SENTENCE,
+    FIRST_FRAME,
+    OPAQUE_PART,
+    PICTURE,
+    SCENE_S,
+    SECOND_FRAME,
+    SENTENCE,
+)
 
 FOLDER = Path(__file__).parent
-
-SENTENCE = "The quick brown fox jumps over the lazy dog."
-CLIP_SENTENCE = "A boat, a car and a snowman."
-SCENES = (scenes.sailing_boat, scenes.yellow_car, scenes.snowman)
-SCENE_S = 1.0
 SIZE = (320, 240)
+GREY: Rgb = (150, 150, 146)
+UNSEEN: Rgb = (90, 30, 60)
+"""The colour of pixels that are transparent."""
 
 EXIF_ORIENTATION = 0x0112
 TURN_CLOCKWISE_TO_SEE = 6
 
 
+def draw(scene: Scene, size: tuple[int, int] = SIZE, background: Rgb = GREY) -> Image.Image:
+    return draw_scene(scene, *size, random.Random(0), background).image
+
+
 def make_pictures(folder: Path) -> None:
-    house = scenes.draw_scene(scenes.house_by_the_lake, *SIZE).convert("RGB")
-    boat, car = (scenes.draw_scene(scene, *SIZE).convert("RGB") for scene in (scenes.sailing_boat, scenes.yellow_car))
-    house.save(folder / "picture.jpg", quality=85)
-    scenes.draw_scene(scenes.red_apple, *SIZE).save(folder / "picture.png", optimize=True)
-    house.save(folder / "picture.webp", quality=80)
-    scenes.draw_scene(scenes.house_by_the_lake, 120, 90).convert("RGB").save(folder / "picture.bmp")
-    boat.quantize(32).save(
-        folder / "picture.gif", save_all=True, append_images=[car.quantize(32)], duration=500, loop=0
-    )
+    picture = draw(PICTURE)
+    picture.save(folder / "picture.jpg", quality=85)
+    _on_nothing(OPAQUE_PART).save(folder / "picture.png", optimize=True)
+    picture.save(folder / "picture.webp", quality=80)
+    draw(PICTURE, (120, 90)).save(folder / "picture.bmp")
+    first, second = draw(FIRST_FRAME).quantize(32), draw(SECOND_FRAME).quantize(32)
+    first.save(folder / "picture.gif", save_all=True, append_images=[second], duration=500, loop=0)
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = TURN_CLOCKWISE_TO_SEE
-    lying = house.transpose(Image.Transpose.ROTATE_90)  # counter-clockwise
+    lying = picture.transpose(Image.Transpose.ROTATE_90)  # counter-clockwise
     lying.save(folder / "picture-rotated.jpg", quality=85, exif=exif)
 
 
+def _on_nothing(scene: Scene) -> Image.Image:
+    pixels = np.asarray(draw(scene, background=UNSEEN))
+    is_drawn = (pixels != UNSEEN).any(axis=-1)
+    return Image.fromarray(np.dstack([pixels, np.where(is_drawn, 255, 0).astype(np.uint8)]))
+
+
 def make_clips(folder: Path) -> None:
-    pictures = [scenes.draw_scene(scene, *SIZE) for scene in SCENES]
-    sound = media.padded(media.speak(CLIP_SENTENCE), len(SCENES) * SCENE_S)
+    pictures = [draw(scene) for scene in CLIP]
+    sound = media.padded(media.speak(CLIP_SENTENCE), len(CLIP) * SCENE_S)
     for ending in ("mp4", "mov", "mkv"):
         media.write_clip(folder / f"clip.{ending}", pictures, SCENE_S, sound=sound)
     media.write_clip(folder / "clip.avi", pictures, SCENE_S, sound=sound, video_codec="mpeg4", audio_codec="libmp3lame")

@@ -1,9 +1,8 @@
-"""A real `serve run` of config/mini.yaml, on checkpoints made for the session."""
+"""A real `serve run` of config/mini.yaml."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,7 +10,6 @@ import pytest
 import requests
 import yaml
 
-from checkpoints.untrained import write_untrained
 from config.settings import PROJECT_ROOT
 from samples.running_server import RunningServer, running_server
 
@@ -19,23 +17,14 @@ StartServer = Callable[..., AbstractContextManager[RunningServer]]
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_untrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def start_server(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> StartServer:
-    """Starts config/mini.yaml on the session's checkpoints, with `args` merged into its own."""
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
+    """Starts config/mini.yaml with `args` merged into its own."""
 
     def start(
         args: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None, ready_path: str = "/readyz"
     ) -> AbstractContextManager[RunningServer]:
         settings = yaml.safe_load((PROJECT_ROOT / "config/mini.yaml").read_text())
         merged = settings["applications"][0]["args"]
-        merged["captioner"]["model"] = str(checkpoints / "moondream-untrained")
-        merged["transcriber"]["model"] = str(checkpoints / "whisper-untrained.pt")
         for section, values in (args or {}).items():
             merged[section] = {**merged.get(section, {}), **values}
         path = tmp_path_factory.mktemp("config") / "serve.yaml"

@@ -82,8 +82,10 @@ def test_health_tells_the_truth_about_miniatures(url: str) -> None:
     body = requests.get(f"{url}/api/health", timeout=10).json()
     assert body["status"] == "degraded"
     assert body["models_loaded"] is True
-    assert [model["name"] for model in body["models"]] == ["moondream-untrained", "whisper-untrained"]
+    assert [model["name"] for model in body["models"]] == ["moondream-mini", "whisper-mini"]
     assert all(model["state"] == "loaded" and model["threads"] >= 1 for model in body["models"])
+    for command in ("python -m deployments.weights fetch", "serve run serve_config.yaml"):
+        assert all(command in model["detail"] for model in body["models"])
     assert body["usage_stats_enabled"] is False
 
 

@@ -7,32 +7,35 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recipes.moondream_mini.language import normal_caption, short_caption, summary
+from tests.data.contents import CLIP, CLIP_SENTENCE, PICTURES, SENTENCE
 from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json
 
 pytestmark = pytest.mark.e2e
 
-PICTURES = ["picture.jpg", "picture.png", "picture.webp", "picture.bmp", "picture.gif"]
 CLIPS = ["clip.mp4", "clip.mov", "clip.mkv", "clip.avi"]
 RECORDINGS = ["speech.wav", "speech.mp3", "speech.m4a", "speech.flac", "speech.ogg", "speech-opus.ogg"]
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", [name for name in PICTURES if name != "picture-rotated.jpg"])
 def test_a_picture_of_every_format_is_described(url: str, name: str) -> None:
     body = answer_of(post_file(url, "image", DATA / name))
     assert set(body) == {"success", "type", "description", "metadata", "timestamp"}
     assert set(body["metadata"]) == {"processing_time_ms", "model", "image_size", "finish_reason"}
     assert body["type"] == "image"
-    assert body["description"]
-    assert body["metadata"]["model"] == "moondream-untrained"
+    assert body["description"] == normal_caption(PICTURES[name])
+    assert body["metadata"]["model"] == "moondream-mini"
     with Image.open(DATA / name) as picture:
         assert body["metadata"]["image_size"] == list(picture.size)
 
 
-def test_a_rotated_picture_has_the_size_a_person_sees(url: str) -> None:
+def test_a_rotated_picture_is_described_as_a_person_sees_it(url: str) -> None:
     path = DATA / "picture-rotated.jpg"
     with Image.open(path) as stored:
         assert stored.width != stored.height
-        assert answer_of(post_file(url, "image", path))["metadata"]["image_size"] == [stored.height, stored.width]
+        body = answer_of(post_file(url, "image", path))
+        assert body["metadata"]["image_size"] == [stored.height, stored.width]
+    assert body["description"] == normal_caption(PICTURES[path.name])
 
 
 def test_base64_a_data_url_and_a_form_get_the_same_description(url: str) -> None:
@@ -50,9 +53,11 @@ def test_the_default_prompt_captions_and_another_one_asks(url: str) -> None:
     path = DATA / "picture.jpg"
     caption = answer_of(post_file(url, "image", path))["description"]
     default = answer_of(post_file(url, "image", path, prompt="Describe this image in detail"))["description"]
-    question = answer_of(post_file(url, "image", path, prompt="What is in this image?"))["description"]
     assert caption == default
-    assert question != caption
+    for prompt in ("Describe this image", "What's in this image?"):
+        assert answer_of(post_file(url, "image", path, prompt=prompt))["description"] == caption
+    question = answer_of(post_file(url, "image", path, prompt="What colour is the circle?"))
+    assert question["description"] == "The circle is red."
 
 
 def test_max_length_bounds_the_answer_and_tells_so(url: str) -> None:
@@ -63,7 +68,7 @@ def test_max_length_bounds_the_answer_and_tells_so(url: str) -> None:
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_clip_of_every_format_is_described_frame_by_frame(url: str, name: str) -> None:
-    body = answer_of(post_file(url, "video", DATA / name, num_frames=3, max_length=20))
+    body = answer_of(post_file(url, "video", DATA / name, num_frames=3))
     assert set(body) == {"success", "type", "metadata", "frames", "summary", "processing_time_ms", "timestamp"}
     assert set(body["metadata"]) == {"duration_seconds", "fps", "resolution", "total_frames", "model"}
     metadata = body["metadata"]
@@ -73,8 +78,9 @@ def test_a_clip_of_every_format_is_described_frame_by_frame(url: str, name: str)
     assert [frame["timestamp"] for frame in body["frames"]] == [
         pytest.approx(frame["frame_number"] / metadata["fps"], abs=0.01) for frame in body["frames"]
     ]
-    assert all(frame["description"] for frame in body["frames"])
-    assert body["summary"]
+    captions = [short_caption(scene) for scene in CLIP]
+    assert [frame["description"] for frame in body["frames"]] == captions
+    assert body["summary"] == summary(captions)
 
 
 def test_the_frames_of_a_clip_are_described_as_pictures_of_them_are(url: str) -> None:
@@ -97,10 +103,13 @@ def test_a_video_without_timestamps_leaves_out_only_those(url: str) -> None:
     assert all(set(frame) == {"frame_number", "description"} for frame in body["frames"])
 
 
-def test_include_audio_adds_what_the_audio_route_says(url: str) -> None:
-    body = answer_of(post_file(url, "video", DATA / "clip.mp4", num_frames=1, max_length=5, include_audio="true"))
+@pytest.mark.parametrize("name", CLIPS)
+def test_include_audio_adds_what_the_audio_route_says(url: str, name: str) -> None:
+    body = answer_of(post_file(url, "video", DATA / name, num_frames=1, max_length=5, include_audio="true"))
     audio = answer_of(post_file(url, "audio", DATA / "speech.wav"))
     assert set(body["transcript"]) - {"timestamp"} == set(audio) - {"timestamp"}
+    assert body["transcript"]["transcription"] == CLIP_SENTENCE
+    assert body["transcript"]["language"] == "en"
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -110,10 +119,13 @@ def test_a_recording_of_every_format_is_transcribed(url: str, name: str) -> None
         *("success", "type", "transcription", "language", "confidence", "segments", "metadata", "timestamp")
     }
     assert set(body["metadata"]) == {"duration_seconds", "processing_time_ms", "model"}
-    assert body["metadata"]["model"] == "whisper-untrained"
+    assert body["metadata"]["model"] == "whisper-mini"
     duration_s = answer_of(post_file(url, "audio", DATA / "speech.wav"))["metadata"]["duration_seconds"]
     assert body["metadata"]["duration_seconds"] == pytest.approx(duration_s, abs=0.1)
-    assert body["transcription"]
+    assert body["transcription"] == SENTENCE
+    assert body["language"] == "en"
+    words = [word["word"].strip() for segment in body["segments"] for word in segment["words"]]
+    assert words == SENTENCE.split()
     for segment in body["segments"]:
         assert set(segment) == {"start", "end", "text", "confidence", "words"}
         assert 0 <= segment["start"] <= segment["end"]

@@ -8,8 +8,8 @@ import torch
 import whisper
 from whisper import Whisper
 
-from checkpoints.untrained_whisper import write_whisper
 from deployments.transcriber.engine import WhisperEngine, load_engine
+from tests.deployments.transcriber.random_whisper import write_whisper
 
 
 @dataclass
@@ -32,7 +32,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Loaded]:
 
     @cache
     def load(seed: int) -> Loaded:
-        path = tmp_path_factory.mktemp("whisper") / f"untrained-{seed}.pt"
+        path = tmp_path_factory.mktemp("whisper") / f"random-{seed}.pt"
         write_whisper(path, seed)
         return Loaded(path, load_engine(path), whisper.load_model(str(path)))
 

@@ -14,7 +14,6 @@ from whisper import Whisper
 from whisper.audio import SAMPLE_RATE
 from whisper.model import disable_sdpa
 
-from checkpoints.untrained_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_times_turn
@@ -22,6 +21,7 @@ from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from deployments.work import Stop, WorkCancelled
 from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from tests.deployments.transcriber.sounds import noise, tone
 
 NEVER = Stop(math.inf)

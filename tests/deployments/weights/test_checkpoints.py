@@ -319,7 +319,7 @@ def test_a_miniature_without_config_has_none(tmp_path: Path) -> None:
 def test_a_miniature_that_lacks_a_file_names_it_and_the_command(tmp_path: Path, name: str) -> None:
     folder = make_miniature(tmp_path / "mini")
     (folder / name).unlink()
-    with pytest.raises(ModelNotLoaded, match=r"`python -m checkpoints\.untrained`") as error:
+    with pytest.raises(ModelNotLoaded, match=r"`git checkout -- checkpoints/mini`") as error:
         ensure_moondream(str(folder), tmp_path, ignore)
     assert str(folder / name) in str(error.value)
 

@@ -1,13 +1,13 @@
-"""What the tests and the untrained miniature need of the random checkpoint."""
+"""What the tests need of the random checkpoint."""
 
 import math
 
 import torch
 
-from checkpoints.untrained_whisper import WORDS
 from deployments.transcriber.types import TranscribeTask
 from deployments.work import Stop
 from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.random_whisper import WORDS
 from tests.deployments.transcriber.sounds import noise, tone
 
 

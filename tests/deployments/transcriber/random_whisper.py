@@ -1,4 +1,4 @@
-"""A small Whisper with random weights, in openai-whisper's own format: every route runs, the words mean nothing.
+"""A small Whisper with random weights, in openai-whisper's own format, for comparisons with the package itself.
 
 Different sounds give different words, because the weights are large enough for the output to depend on the input. Texts
 end and have timestamps, because the first dimensions of the decoder are kept free of random weights: there the position

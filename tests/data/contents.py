@@ -1,0 +1,26 @@
+"""What the media in this folder show and say."""
+
+from recipes.moondream_mini.world import Scene, Shape
+
+SENTENCE = "There is a small blue square at the top right."
+CLIP_SENTENCE = "A red circle is on the left."
+SCENE_S = 1.0
+CLIP = (
+    Scene((Shape("circle", "red", "large", "left"),)),
+    Scene((Shape("square", "blue", "large", "right"),)),
+    Scene((Shape("triangle", "green", "small", "top left"), Shape("star", "yellow", "large", "middle"))),
+)
+"""What the clips show, SCENE_S seconds each."""
+
+PICTURE = Scene((Shape("circle", "red", "large", "left"), Shape("square", "blue", "small", "bottom right")))
+OPAQUE_PART = Scene((Shape("star", "purple", "large", "middle"),))
+FIRST_FRAME, SECOND_FRAME = CLIP[2], CLIP[0]
+PICTURES = {
+    "picture.jpg": PICTURE,
+    "picture.png": OPAQUE_PART,
+    "picture.webp": PICTURE,
+    "picture.bmp": PICTURE,
+    "picture.gif": FIRST_FRAME,
+    "picture-rotated.jpg": PICTURE,
+}
+"""What a person sees in each picture."""

@@ -1,0 +1,120 @@
+"""What is said is true: drawn scenes and spoken sentences, many at once."""
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from recipes.moondream_mini.dataset import draw_example
+from recipes.moondream_mini.language import normal_caption, short_caption, summary
+from recipes.moondream_mini.world import Scene, Shape, draw_scene
+from samples import media
+from samples.make import CLIP, PICTURE, RECORDING
+from tests.data.contents import CLIP_SENTENCE, SENTENCE
+from tests.data.contents import PICTURE as OTHER_PICTURE
+from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json
+
+pytestmark = pytest.mark.e2e
+
+SAMPLES = DATA.parent.parent / "samples"
+SEED = 77_000
+NUM_SCENES = 12
+
+
+def test_two_pictures_at_once_get_their_own_captions_a_hundred_times(url: str, tmp_path: Path) -> None:
+    """That nothing is swapped; how many scenes the miniature names right is measured in its card."""
+    paths, told = [], []
+    for number in range(NUM_SCENES):
+        scene, drawing = draw_example(SEED, number)
+        paths.append(tmp_path / f"{number}.png")
+        drawing.image.save(paths[-1])
+        told.append(normal_caption(scene))
+    alone = [describe(url, path) for path in paths]
+    assert sum(said == true for said, true in zip(alone, told, strict=True)) >= NUM_SCENES * 3 // 4
+    assert len(set(alone)) == NUM_SCENES
+    order = [number for _ in range(100) for number in random.Random(SEED).sample(range(NUM_SCENES), 2)]
+    with ThreadPoolExecutor(2) as clients:
+        together = list(clients.map(lambda number: describe(url, paths[number]), order))
+    assert together == [alone[number] for number in order]
+
+
+def describe(url: str, path: Path) -> str:
+    description: str = answer_of(post_file(url, "image", path))["description"]
+    return description
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "keyframes"])
+def test_a_clip_of_scenes_has_each_told_in_order_and_a_summary_that_names_them(url: str, sampling: str) -> None:
+    body = answer_of(
+        post_file(url, "video", SAMPLES / "clip.mp4", num_frames=len(CLIP), frame_sampling=sampling, include_audio=True)
+    )
+    captions = [short_caption(scene) for scene, _ in CLIP]
+    assert [frame["description"] for frame in body["frames"]] == captions
+    assert body["summary"] == summary(captions)
+    assert body["transcript"]["transcription"] == " ".join(sentence for _, sentence in CLIP)
+
+
+@pytest.mark.parametrize("num_scenes", [2, 3, 7])
+def test_a_clip_of_any_number_of_scenes_is_told(url: str, tmp_path: Path, num_scenes: int) -> None:
+    scenes = moving_star(num_scenes)
+    pictures = [draw_scene(scene, 320, 240, random.Random(0), (120, 130, 140)).image for scene in scenes]
+    path, prompt = tmp_path / "clip.mp4", "Describe this frame"
+    media.write_clip(path, pictures, 0.5)
+    body = answer_of(post_file(url, "video", path, num_frames=num_scenes, prompt=prompt))
+    assert [frame["description"] for frame in body["frames"]] == [normal_caption(scene) for scene in scenes]
+
+
+def moving_star(num_scenes: int) -> Sequence[Scene]:
+    places = ("left", "top left", "top", "top right", "right", "bottom right", "bottom")
+    return [Scene((Shape("star", "yellow", "large", place),)) for place in places[:num_scenes]]
+
+
+def test_the_samples_are_told_right(url: str) -> None:
+    assert describe(url, SAMPLES / "picture.jpg") == normal_caption(PICTURE)
+    body = answer_of(post_file(url, "audio", SAMPLES / "recording.mp3"))
+    assert body["transcription"] == " ".join(RECORDING)
+    assert [segment["text"].strip() for segment in body["segments"]] == list(RECORDING)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What colour is the circle?", "The circle is red."),
+        ("How many shapes are there?", "There are three shapes."),
+        ("Where is the star?", "The star is at the top left."),
+        ("What shape is at the top right?", "A square."),
+        ("Is there a triangle?", "No, there is no triangle."),
+        ("Is there a green circle?", "No, there is no green circle."),
+    ],
+)
+def test_a_question_gets_its_answer(url: str, question: str, answer: str) -> None:
+    body = answer_of(post_file(url, "image", SAMPLES / "picture.jpg", prompt=question))
+    assert body["description"] == answer
+
+
+def test_a_batch_keeps_its_items_apart(url: str) -> None:
+    files = [
+        {"type": "audio", "data": data_url(DATA / "speech.mp3")},
+        {"type": "image", "data": data_url(SAMPLES / "picture.jpg")},
+        {"type": "image", "data": data_url(DATA / "picture.webp"), "prompt": "How many shapes do you see?"},
+        {"type": "image", "data": data_url(DATA / "picture.jpg")},
+        {"type": "video", "data": data_url(DATA / "clip.mkv"), "num_frames": 1, "include_audio": True},
+    ]
+    body = answer_of(post_json(url, "batch", {"files": files, "options": {"parallel": True}}))
+    speech, picture, count, other, clip = [result["result"] for result in body["results"]]
+    assert speech["transcription"] == SENTENCE
+    assert picture["description"] == normal_caption(PICTURE)
+    assert count["description"] == "There are two shapes."
+    assert other["description"] == normal_caption(OTHER_PICTURE)
+    assert clip["transcript"]["transcription"] == CLIP_SENTENCE
+
+
+def test_pictures_of_every_aspect_ratio_are_told(url: str, tmp_path: Path) -> None:
+    right = 0
+    for number, size in enumerate([(1920, 1080), (1080, 1920), (400, 200), (200, 400), (800, 800), (3000, 2000)]):
+        path = tmp_path / f"{number}.png"
+        draw_scene(PICTURE, *size, random.Random(number), (200, 205, 210)).image.save(path)
+        right += describe(url, path) == normal_caption(PICTURE)
+    assert right == 6
