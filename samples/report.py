@@ -14,8 +14,8 @@ MIN_WIDTH, MAX_WIDTH = 40, 100
 """Columns: narrower leaves no room beside the labels, wider is hard to read."""
 
 MINIATURE_NOTE = (
-    "These words are true, but from miniatures ({names}) that know drawn shapes and a few hundred spoken words. "
-    "For the real models:"
+    "These words come from miniatures ({names}) that know drawn shapes and a few hundred spoken words, and err at "
+    "times. For the real models:"
 )
 REAL_COMMANDS = ("python -m deployments.weights fetch", "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml")
 

@@ -1,6 +1,6 @@
 """Makes moondream-mini from nothing: `python -m recipes.moondream_mini [--out FOLDER] [--work FOLDER]`.
 
-Draws the scenes, trains, and examines the result through the product's own captioner; about an hour, mostly on
+Draws the scenes, trains, and examines the result through the product's own captioner; about two hours, mostly on
 one core. Needs nothing but the packages of requirements.txt. With --work, scenes and the trained vision tower are kept
 there and taken up again.
 """
@@ -29,7 +29,7 @@ OUT = Path(__file__).parents[2] / "checkpoints" / "mini" / "moondream-mini"
 SEED = 1
 NUM_SCENES = 30_000
 VISION_STEPS = 5500
-LANGUAGE_STEPS = 1150
+LANGUAGE_STEPS = 3000
 
 
 def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:

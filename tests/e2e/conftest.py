@@ -1,5 +1,6 @@
 """A real `serve run` of config/mini.yaml."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -9,8 +10,10 @@ import psutil
 import pytest
 import requests
 import yaml
+from safetensors.torch import load_file, save_file
 
 from config.settings import PROJECT_ROOT
+from deployments.captioner.architecture import read_config
 from samples.running_server import RunningServer, running_server
 
 StartServer = Callable[..., AbstractContextManager[RunningServer]]
@@ -51,9 +54,29 @@ def url(server: RunningServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def constrained(start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server with narrow limits, whose Whisper weights are neither there nor to be had."""
+def talkative_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A copy of moondream-mini that never ends an answer: every request takes as long as its max_length allows."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "talkative-mini"
+    shutil.copytree(PROJECT_ROOT / "checkpoints/mini/moondream-mini", folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.text.lm_head.bias"][read_config(folder / "config.json").tokenizer.eos_id] = -1e4
+    save_file(tensors, folder / "model.safetensors")
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def talkative(start_server: StartServer, talkative_model: str) -> Iterator[RunningServer]:
+    with start_server({"captioner": {"model": talkative_model}}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def constrained(
+    start_server: StartServer, talkative_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """A talkative server with narrow limits, whose Whisper weights are neither there nor to be had."""
     args = {
+        "captioner": {"model": talkative_model},
         "serving": {"max_concurrent_requests": 1, "max_queued_requests": 1},
         "transcriber": {"model": "base"},
         "weights": {"cache_dir": str(tmp_path_factory.mktemp("cache"))},

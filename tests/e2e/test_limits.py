@@ -155,9 +155,10 @@ def wait_until_busy(process: psutil.Process) -> None:
 
 
 def test_health_answers_while_both_slots_work_and_a_client_that_leaves_stops_its_work(
-    server: RunningServer, url: str
+    talkative: RunningServer,
 ) -> None:
-    captioner = replica_of(server.pid, "Captioner")
+    url = talkative.url
+    captioner = replica_of(talkative.pid, "Captioner")
     assert cpu_seconds_in(captioner, 1) < 0.3
     with ThreadPoolExecutor(2) as clients:
         posts = [clients.submit(_post_and_leave, url) for _ in range(2)]

@@ -39,39 +39,39 @@ def wait_until_ready(url: str) -> None:
         time.sleep(0.2)
 
 
-def test_a_video_whose_captioner_is_killed_is_answered_by_the_next_one(server: RunningServer) -> None:
+def test_a_video_whose_captioner_is_killed_is_answered_by_the_next_one(talkative: RunningServer) -> None:
     options = {"num_frames": 30, "max_length": 60, "prompt": "What is shown?"}
-    expected = answer_of(post_file(server.url, "video", DATA / "clip.mp4", **options))
+    expected = answer_of(post_file(talkative.url, "video", DATA / "clip.mp4", **options))
     with ThreadPoolExecutor(1) as client:
-        request = client.submit(post_file, server.url, "video", DATA / "clip.mp4", **options)
-        kill_when_busy(replica_of(server.pid, "Captioner"), request)
+        request = client.submit(post_file, talkative.url, "video", DATA / "clip.mp4", **options)
+        kill_when_busy(replica_of(talkative.pid, "Captioner"), request)
     body = answer_of(request.result())
     assert [frame["description"] for frame in body["frames"]] == [frame["description"] for frame in expected["frames"]]
-    wait_until_ready(server.url)
+    wait_until_ready(talkative.url)
 
 
-def test_a_killed_transcriber_is_replaced(server: RunningServer, tmp_path: Path) -> None:
+def test_a_killed_transcriber_is_replaced(talkative: RunningServer, tmp_path: Path) -> None:
     import wave
 
     long = tmp_path / "long.wav"
     with wave.open(str(long), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes((np.random.default_rng(1).normal(0, 3000, 16000 * 120)).astype("<i2").tobytes())
+        file.writeframes((np.random.default_rng(1).normal(0, 3000, 16000 * 600)).astype("<i2").tobytes())
     with ThreadPoolExecutor(1) as client:
-        request = client.submit(post_file, server.url, "audio", long)
-        kill_when_busy(replica_of(server.pid, "Transcriber"), request)
+        request = client.submit(post_file, talkative.url, "audio", long)
+        kill_when_busy(replica_of(talkative.pid, "Transcriber"), request)
     answered_or_unavailable(request.result())
-    wait_until_ready(server.url)
-    answer_of(post_file(server.url, "audio", DATA / "speech.wav"))
+    wait_until_ready(talkative.url)
+    answer_of(post_file(talkative.url, "audio", DATA / "speech.wav"))
 
 
-def test_a_killed_frame_sampler_is_replaced(server: RunningServer, tmp_path: Path) -> None:
+def test_a_killed_frame_sampler_is_replaced(talkative: RunningServer, tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     pictures = [plain_picture((level, 128, 255 - level), 640, 480) for level in (0, 255)] * 300
     long.write_bytes(write_video(pictures, codec="mpeg4"))
     options = {"num_frames": 2, "max_length": 5, "frame_sampling": "keyframes"}
     with ThreadPoolExecutor(1) as client:
-        request = client.submit(post_file, server.url, "video", long, **options)
-        kill_when_busy(replica_of(server.pid, "FrameSampler"), request)
+        request = client.submit(post_file, talkative.url, "video", long, **options)
+        kill_when_busy(replica_of(talkative.pid, "FrameSampler"), request)
     answered_or_unavailable(request.result())
-    answer_of(post_file(server.url, "video", DATA / "clip.mp4", num_frames=1, max_length=5))
+    answer_of(post_file(talkative.url, "video", DATA / "clip.mp4", num_frames=1, max_length=5))
