@@ -1,6 +1,6 @@
 """What the miniature is shown is what the product shows a Whisper, and the recipe runs to a checkpoint it loads.
 
-Speaking needs espeak-ng, which the tests do without: the utterances here are bursts of noise.
+Speaking needs espeak-ng, which the tests do without: the utterances here are bursts of noise, their letters the phones.
 """
 
 import math
@@ -27,7 +27,8 @@ from recipes.whisper_mini.windows import WindowComposer
 def utterance(language: str, seed: int) -> Utterance:
     rng = random.Random(f"{language} {seed}")
     sound = np.random.default_rng(seed).normal(0, 0.1, int(rng.uniform(1, 3) * SAMPLE_RATE)).astype(np.float32)
-    return Utterance(language, make_sentence(language, rng), log_power(sound))
+    text = make_sentence(language, rng)
+    return Utterance(language, text, text.lower(), log_power(sound))
 
 
 @pytest.fixture(scope="module")
