@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recipes.moondream_mini.language import (
     UNKNOWN_ANSWER,
@@ -163,6 +163,51 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Does this picture show {thing}?",
     ),
 }
+CLAUSES: dict[str, tuple[str, ...]] = {
+    "describe": ("what you see", "what is in the image", "what the picture shows", "what is drawn here"),
+    "colour": (
+        "what colour the {noun} is",
+        "which color the {noun} has",
+        "what the color of the {noun} is",
+        "the colour of the {noun}",
+        "how the {noun} is coloured",
+    ),
+    "form": (
+        "what shape the {noun} is",
+        "which shape the {noun} has",
+        "what shape there is {where}",
+        "what kind of shape is {where}",
+        "the shape of the {noun}",
+    ),
+    "place": ("where the {noun} is", "where you see the {noun}", "where to find the {noun}", "the place of the {noun}"),
+    "size": ("how big the {noun} is", "what size the {noun} has", "if the {noun} is large or small"),
+    "count": ("how many {nouns} there are", "how many {nouns} you see", "the number of {nouns}"),
+    "presence": (
+        "whether there is {a_noun}",
+        "if there is {a_noun} here",
+        "if you see any {nouns}",
+        "whether {a_noun} is in the picture",
+        "if {a_noun} can be seen",
+    ),
+    "content": ("what is {where}", "what there is {where}", "what can be seen {where}", "which object is {where}"),
+    "check": ("whether the {noun} is {value}", "if it is right that the {noun} is {value}"),
+    "unknown": ("whether there is {thing}", "if you see {thing}", "if {thing} can be seen"),
+}
+FRAMES = (
+    "Tell me {}.",
+    "Do you know {}?",
+    "I would like to know {}.",
+    "Could you say {}?",
+    "Let me know {}.",
+    "Say {}",
+    "My question is {}.",
+    "Look at the image and find out {}.",
+    "I need to know {}",
+    "Now tell us {}, please.",
+)
+"""Around a clause, a question asked in another way."""
+CLAUSE_SHARE = 0.25
+
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "describe": (
         "What is there to see in this picture?",
@@ -246,7 +291,9 @@ need next now of okay only or other out over part please quite really right said
 show simple so some sort such sure take than that the them then there these they think this time to
 try us use very want was way we well were which who will with wonder would you your image picture
 photo drawing scene""".split()
-NOISY_SHARE = 0.25
+NOISY_SHARE = 0.3
+PLACED_SHARE = 0.3
+"""How often a shape is told from others by its place."""
 
 FORM_SYNONYMS = {
     "circle": ("disc",),
@@ -287,7 +334,12 @@ class Question:
 def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = False) -> Question:
     """Return a question about the scene; a held-out one has a wording that training has never seen."""
     [kind] = rng.choices(KINDS, KIND_WEIGHTS)
-    wording = rng.choice((HELD_OUT if is_held_out else TRAINING)[kind])
+    if is_held_out:
+        wording = rng.choice(HELD_OUT[kind])
+    elif rng.random() < CLAUSE_SHARE:
+        wording = rng.choice(FRAMES).format(rng.choice(CLAUSES[kind]))
+    else:
+        wording = rng.choice(TRAINING[kind])
     subject = _random_subject(scene, rng, kind)
     fields = {
         "noun": _noun(subject, rng, plural=False),
@@ -314,8 +366,10 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     elif kind == "content":
         answer = content_answer(scene, _place_of(subject))
     elif kind == "check":
-        asked: Attribute = rng.choice(("form", "colour", "place", "size"))
-        if asked == "form":
+        asked: Attribute = rng.choice(
+            ("form", "colour", "size") if subject.place else ("form", "colour", "place", "size")
+        )
+        if asked == "form" and not subject.place:
             subject = Subject(colour=_random_claimed(scene, Subject(), rng).colour)
             fields["noun"] = _noun(subject, rng, plural=False)
         claimed = _random_claimed(scene, subject, rng)
@@ -344,12 +398,16 @@ def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
     if kind == "form":
         return Subject(place=shape.place) if rng.random() < 0.5 else _subject(shape, rng, ["colour", "size"])
     if kind == "check":
-        return Subject(form=shape.form)
+        is_placed = rng.random() < PLACED_SHARE
+        return Subject(place=shape.place) if is_placed else Subject(form=shape.form)
     subject = _subject(shape, rng, names)
+    if kind in ("colour", "size", "presence") and rng.random() < PLACED_SHARE:
+        names.append("place")
+        subject = replace(subject, place=shape.place, form=subject.form if rng.random() < 0.5 else None)
     if rng.random() < 0.25 and scene.shapes:  # only just wrong: one attribute of a shape that is there is changed
         other = _random_shape(rng)
         name = rng.choice([name for name in names if getattr(subject, name)])
-        subject = Subject(**{**vars(subject), name: getattr(other, name)})
+        subject = replace(subject, **{name: getattr(other, name)})
     return subject
 
 
@@ -383,12 +441,13 @@ def _noun(subject: Subject, rng: random.Random, *, plural: bool) -> str:
         choices = others.get(word or "", ())
         return rng.choice(choices) if choices and rng.random() < SYNONYM_SHARE else word
 
-    return subject.noun(
+    noun = subject.noun(
         plural,
         form=synonym(subject.form or "shape", FORM_SYNONYMS),
         size=synonym(subject.size, SIZE_SYNONYMS),
         colour=synonym(subject.colour, COLOUR_SYNONYMS),
     )
+    return f"{noun} {rng.choice(PLACE_WORDINGS[subject.place])}" if subject.place else noun
 
 
 def _spoken_freely(text: str, rng: random.Random) -> str:

@@ -17,10 +17,11 @@ from recipes.moondream_mini.world import MAX_SHAPES, Scene, random_scene
 
 VOCAB_SIZE = 1024
 NUM_CORPUS_SCENES = 6000
-QUESTIONS_PER_SCENE = 6
+QUESTIONS_PER_SCENE = 8
 LONG_CAPTION_SHARE = 0.1
-SHORT_CAPTION_SHARE = 0.4
-SCENES_PER_SUMMARY = (1, 2, 2, 3, 3, 4, 5, 6, 8)
+SHORT_CAPTION_SHARE = 0.3
+NORMAL_CAPTION_SHARE = 0.6
+SCENES_PER_SUMMARY = (1, 2, 3, 4, 5, 6, 7, 8, 10)
 MAX_SUMMARY_TOKENS = 256
 IGNORED = -100
 """The target of a position that is not learned."""
@@ -68,7 +69,9 @@ class Block:
 def scene_blocks(config: MoondreamConfig, tokenizer: Tokenizer, scene: Scene, rng: random.Random) -> list[Block]:
     """Return captions of a scene and questions about it, each of which is learned as if it were asked alone."""
     captions = config.tokenizer.templates.caption
-    blocks = [_block(config, tokenizer, list(captions.normal), normal_caption(scene))]
+    blocks = []
+    if rng.random() < NORMAL_CAPTION_SHARE:
+        blocks.append(_block(config, tokenizer, list(captions.normal), normal_caption(scene)))
     if rng.random() < SHORT_CAPTION_SHARE:
         blocks.append(_block(config, tokenizer, list(captions.short), short_caption(scene)))
     if rng.random() < LONG_CAPTION_SHARE:
@@ -83,7 +86,7 @@ def scene_blocks(config: MoondreamConfig, tokenizer: Tokenizer, scene: Scene, rn
 def summary_blocks(config: MoondreamConfig, tokenizer: Tokenizer, rng: random.Random) -> list[Block]:
     """Return lists of captions, as the product asks for their summary, and the summaries; of about equal lengths."""
     num_scenes = rng.choice(SCENES_PER_SUMMARY)
-    return [_summary_block(config, tokenizer, num_scenes, rng) for _ in range(12 // (num_scenes + 1) + 1)]
+    return [_summary_block(config, tokenizer, num_scenes, rng) for _ in range(16 // (num_scenes + 1) + 1)]
 
 
 def _summary_block(config: MoondreamConfig, tokenizer: Tokenizer, num_scenes: int, rng: random.Random) -> Block:

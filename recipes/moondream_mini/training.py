@@ -108,13 +108,14 @@ def train_language(
         # Few shapes first: which of several is meant is learned once there is something to say about one.
         choice: Sequence[int] = few_shapes if step < num_steps * FEW_SHAPES_SHARE else range(len(scenes))
         crops, targets, masks, told = _draw_rows(scenes, rng.sample(choice, LANGUAGE_BATCH), rng)
-        features = encode_crops(model, crops)
-        patch_loss, right = teacher(features, targets, masks)
-        images = model.projection(torch.cat([features, features], dim=-1))
-        blocks = [scene_blocks(model.config, tokenizer, scene, rng) for scene in told]
-        image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
-        summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
-        summary_loss = _answer_loss(model, None, make_batch(summaries, 1))
+        with torch.autocast("cpu", torch.bfloat16):
+            features = encode_crops(model, crops)
+            patch_loss, right = teacher(features, targets, masks)
+            images = model.projection(torch.cat([features, features], dim=-1))
+            blocks = [scene_blocks(model.config, tokenizer, scene, rng) for scene in told]
+            image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
+            summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
+            summary_loss = _answer_loss(model, None, make_batch(summaries, 1))
         optimizer.step(image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss)
         if (step + 1) % REPORT_EVERY == 0:
             report(
@@ -192,7 +193,7 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
     targets = torch.from_numpy(batch.targets)
     learned = targets != IGNORED
     logits = model.lm_head(model.text.final_layernorm(hidden[:, num_prefix:][learned]))
-    return functional.cross_entropy(logits, targets[learned])
+    return functional.cross_entropy(logits.float(), targets[learned])
 
 
 def _block_mask(blocks: Tensor, num_prefix: int) -> Tensor:

@@ -15,7 +15,7 @@ from whisper.tokenizer import get_tokenizer
 from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.model import DIMENSIONS, TrainedWhisper
 from recipes.whisper_mini.voices import Utterance
-from recipes.whisper_mini.windows import Window, WindowComposer
+from recipes.whisper_mini.windows import UNHEARD, Window, WindowComposer
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plan:
     peak_learning_rate: float
 
 
-FROM_NOTHING = Plan((Phase(0.4, 28, 140), Phase(0.66, 8, 500), Phase(1.0, 4, 1500)), 1.8e-3)
+FROM_NOTHING = Plan((Phase(0.33, 28, 140), Phase(0.6, 8, 500), Phase(1.0, 4, 1500)), 1.8e-3)
 GOING_ON = Plan((Phase(0.5, 8, 500), Phase(1.0, 4, 1500)), 1.0e-3)
 """With a checkpoint that this recipe has made."""
 
@@ -41,6 +41,9 @@ _WARM_UP = 0.02
 """Of the training's time."""
 _CTC_WEIGHT = 1.0
 _LABEL_WEIGHT = 0.2
+_PLACE_WEIGHT = 0.3
+_NEAR = 20
+"""Positions around the moment when a token is heard, which is known no better."""
 _FIRST_TOKEN_WEIGHT = 0.1
 _SAVE_EVERY_STEPS = 200
 _LOG_EVERY_STEPS = 50
@@ -49,8 +52,9 @@ _LOG_EVERY_STEPS = 50
 class Teacher(nn.Module):
     """The training loss. Two heads that the checkpoint leaves out tell the encoder what to listen for.
 
-    One tells the phones (CTC), which is what lets the decoder's attention find its place; the other tells which
-    language is spoken when.
+    One tells the phones (CTC), the other which language is spoken when. The decoder is told where to listen: the
+    attention of its last layer should lie near where the next token is heard, which is also what makes the times of
+    words right.
     """
 
     def __init__(self, model: TrainedWhisper, phones: Sequence[str]) -> None:
@@ -64,30 +68,36 @@ class Teacher(nn.Module):
         """Return the loss of a batch of windows of one length, and its parts."""
         mel = torch.from_numpy(np.stack([window.mel for window in windows]))
         features = self.model.encode(mel, torch.tensor([window.offset for window in windows]))
+        token_loss, place_loss = self._decoder_losses(windows, features)
         parts = {
-            "token": self._token_loss(windows, features),
+            "token": token_loss,
+            "place": place_loss,
             "ctc": self._spelling_loss(windows, features),
             "label": F.cross_entropy(
                 self.speaking(features).flatten(0, 1), torch.from_numpy(np.concatenate([w.labels for w in windows]))
             ),
         }
-        loss = parts["token"] + _CTC_WEIGHT * parts["ctc"] + _LABEL_WEIGHT * parts["label"]
+        loss = parts["token"] + _CTC_WEIGHT * parts["ctc"]
+        loss = loss + _PLACE_WEIGHT * parts["place"] + _LABEL_WEIGHT * parts["label"]
         return loss, {name: part.item() for name, part in parts.items()}
 
-    def _token_loss(self, windows: list[Window], features: Tensor) -> Tensor:
+    def _decoder_losses(self, windows: list[Window], features: Tensor) -> tuple[Tensor, Tensor]:
         length = max(len(window.tokens) for window in windows) - 1
         tokens = torch.zeros(len(windows), length, dtype=torch.long)
         targets = torch.zeros(len(windows), length, dtype=torch.long)
         is_said = torch.zeros(len(windows), length, dtype=torch.bool)
+        moments = torch.full((len(windows), length), UNHEARD)
         for i, window in enumerate(windows):
             end = len(window.tokens) - 1
             tokens[i, :end] = torch.tensor(window.tokens[:-1])
             targets[i, :end] = torch.tensor(window.tokens[1:])
+            moments[i, :end] = torch.tensor(window.moments[1:])
             is_said[i, window.num_prefix_tokens - 1 : end] = True
-        states = self.model.decode(tokens, features)
+        states, attention = self.model.decode(tokens, features)
         first = torch.tensor([window.first_token for window in windows])
         first_loss = self.model.loss(states[:, 0], first).mean()
-        return self.model.loss(states[is_said], targets[is_said]).mean() + _FIRST_TOKEN_WEIGHT * first_loss
+        token_loss = self.model.loss(states[is_said], targets[is_said]).mean() + _FIRST_TOKEN_WEIGHT * first_loss
+        return token_loss, _place_loss(attention, moments)
 
     def _spelling_loss(self, windows: list[Window], features: Tensor) -> Tensor:
         slices, codes = [], []
@@ -102,6 +112,17 @@ class Teacher(nn.Module):
         log_probs = self.spelling(nn.utils.rnn.pad_sequence(slices)).log_softmax(dim=-1)
         loss = F.ctc_loss(log_probs, torch.cat(codes), lengths, code_lengths, reduction="none", zero_infinity=True)
         return loss.sum() / code_lengths.sum()
+
+
+def _place_loss(attention: Tensor, moments: Tensor) -> Tensor:
+    """Return the mean negative log of how much attention lies near the moments, over tokens that are heard."""
+    is_heard = moments != UNHEARD
+    if not is_heard.any():
+        return attention.new_zeros(())
+    distances = torch.arange(attention.shape[-1]) - moments[is_heard][:, None]
+    near = (distances.abs() <= _NEAR)[:, None]
+    shares = (attention.transpose(1, 2)[is_heard] * near).sum(dim=-1)
+    return -shares.clamp(min=1e-6).log().mean()
 
 
 def train(

@@ -16,6 +16,7 @@ from recipes.whisper_mini.voices import Utterance
 
 MAX_POSITIONS = 1500
 """Of the encoder in a window of 30 s, each two frames, 20 ms."""
+UNHEARD = -1.0
 
 _NUM_MELS = 80
 _FRAMES_PER_POSITION = 2
@@ -24,7 +25,8 @@ _LATEST_FIRST_TIMESTAMP = 50
 
 _NO_SPEECH_SHARE = 0.06
 _ZERO_PADDING_SHARE = 0.65
-_NO_TIMESTAMPS_SHARE = 0.1
+_NO_TIMESTAMPS_SHARE = 0.2
+"""Whisper tells the times of words from what it says without timestamps."""
 _PACKED_SHARE = 0.75
 _MAX_CUT_S = 0.06
 """A sentence of which less is in the window counts as not in it."""
@@ -48,6 +50,8 @@ class Window:
     """Where in a window of 30 s the spectrogram begins, in positions."""
     tokens: list[int]
     """From <|startoftranscript|> to <|endoftext|>."""
+    moments: list[float]
+    """Where each token is heard, in positions from the spectrogram's beginning; UNHEARD if it is nowhere."""
     first_token: int
     """What the model should say at <|startoftranscript|>: the language, or <|nospeech|>."""
     num_prefix_tokens: int
@@ -104,15 +108,17 @@ class WindowComposer:
             for start, utterance in placed
         ]
         tokenizer = self._tokenizers[language]
-        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_SHARE or len(spans) > 3
+        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_SHARE
         prefix = list(tokenizer.sot_sequence if with_timestamps else tokenizer.sot_sequence_including_notimestamps)
-        answer = self._answer(tokenizer, spans, offset, with_timestamps)
+        answer, moments = self._answer(tokenizer, spans, offset, with_timestamps)
         if cut_start is not None:
             answer.append(tokenizer.timestamp_begin + offset + cut_start[0] // 2)
+            moments.append(cut_start[0] / 2)
         return Window(
             mel=self._scale(power, content, augment=True),
             offset=offset,
             tokens=[*prefix, *answer, tokenizer.eot],
+            moments=[*(UNHEARD for _ in prefix), *moments, UNHEARD],
             first_token=tokenizer.language_token,
             num_prefix_tokens=len(prefix),
             spans=spans,
@@ -152,17 +158,23 @@ class WindowComposer:
             start += len(utterance.log_power) + int(pause)
         return placed, None
 
-    def _answer(self, tokenizer: Tokenizer, spans: list[Span], offset: int, with_timestamps: bool) -> list[int]:
+    def _answer(
+        self, tokenizer: Tokenizer, spans: list[Span], offset: int, with_timestamps: bool
+    ) -> tuple[list[int], list[float]]:
         answer: list[int] = []
+        moments: list[float] = []
         for i, span in enumerate(spans):
             start, end = span.start + offset, span.end + offset
             if i == 0 and offset == 0:
                 start = min(start, _LATEST_FIRST_TIMESTAMP)
             text = tokenizer.encode(f" {span.text}")
+            heard = _moments(tokenizer, text, span)
             if with_timestamps:
                 text = [tokenizer.timestamp_begin + start, *text, tokenizer.timestamp_begin + end]
+                heard = [span.start, *heard, span.end]
             answer += text
-        return answer
+            moments += heard
+        return answer, moments
 
     def _without_speech(self, language: str, num_frames: int, offset: int) -> Window:
         rng = self._rng
@@ -176,6 +188,7 @@ class WindowComposer:
             mel=self._scale(power, content, augment=False),
             offset=offset,
             tokens=[*prefix, tokenizer.timestamp_begin + offset, tokenizer.eot],
+            moments=[UNHEARD] * (len(prefix) + 2),
             first_token=tokenizer.no_speech,
             num_prefix_tokens=len(prefix),
             spans=[],
@@ -252,3 +265,11 @@ class WindowComposer:
         for _ in range(len(mel) // 250):
             moment = int(rng.integers(len(mel)))
             mel[moment : moment + int(rng.integers(1, 7))] = mean
+
+
+def _moments(tokenizer: Tokenizer, text: list[int], span: Span) -> list[float]:
+    """Return about when each token of a sentence is heard: its middle, if every letter took the same time."""
+    ends = np.cumsum([len(tokenizer.decode([token])) for token in text])
+    middles = (ends + np.concatenate([[0], ends[:-1]])) / 2 / ends[-1]
+    moments: list[float] = (span.start + (span.end - span.start) * middles).tolist()
+    return moments
