@@ -49,15 +49,26 @@ class WeightsConfig(_Section):
 class CaptionerConfig(_Section):
     model: str = "moondream2"
     """`moondream2`, or a folder holding a checkpoint in the hub's format (relative to the project's folder)."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Weights and arithmetic: fp32 takes 7.7 GB for moondream2; bf16 half of that, but it is slower than fp32 on
+    precision: Literal["int8", "fp32", "bf16"] = "int8"
+    """Weights and arithmetic: int8 takes 1.9 GB for moondream2, bf16 3.7 GB, fp32 7.5 GB. bf16 is slower than fp32 on
     processors without bf16 instructions, such as those of the target laptops."""
+    keep_int8: bool = True
+    """Keep moondream2's rounded weights (1.9 GB) beside the fetched ones, so that later starts need not round them."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for each core."""
     max_crops_per_image: int = Field(1, ge=1, le=12)
     """Local crops of a picture beside the whole: more show finer detail, each costs a pass of the vision tower."""
     max_crops_per_frame: int = Field(1, ge=1, le=12)
     """The same for a video's frames."""
+    cache_mb: int = Field(900, ge=0)
+    """Memory for what the model has read (attention keys and values) while it answers, and of recent images: five
+    frames of moondream2 are answered together in it. One sequence may always run, however little this is."""
+    image_cache_mb: int = Field(360, ge=0)
+    """Of that, what is kept of recent images (two of moondream2), so that another question on the same image is
+    answered in a fraction of the time; 0 turns this off."""
+    answer_cache_mb: int = Field(4, ge=0)
+    """Memory for recent answers: the same image with the same prompt and options is answered at once; 0 turns this
+    off."""
 
     @property
     def name(self) -> str:

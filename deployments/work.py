@@ -63,6 +63,9 @@ class WorkerThreads:
                 stop.cancel()
                 await _ended(future)
                 raise
+            finally:
+                # Its exception has this frame in its traceback: a cycle, in which all that the work held would stay.
+                del future
 
 
 async def _ended(future: "asyncio.Future[T]") -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from deployments.captioner.types import Reused
 from deployments.model_slot import State
 
 # A field that an answer may leave out is None here and never null on the wire (`body_of`), so its schema says only what
@@ -48,6 +49,10 @@ class ImageMetadata(_Body):
     model: str = Field(examples=["moondream2"])
     image_size: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
     finish_reason: Literal["stop", "length"] = Field(description="`length`: the text was cut off at `max_length`.")
+    reused: Reused = Field(
+        description="What an earlier request on the same picture had left: nothing, how the model sees the `image`, or "
+        "the whole `answer` to the same prompt and options."
+    )
 
 
 class ImageAnalysis(_Answer):
@@ -92,6 +97,7 @@ class VideoMetadata(_Body):
     resolution: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
     total_frames: int = Field(examples=[915])
     model: str = Field(examples=["moondream2"])
+    reused_frames: int = Field(description="Frames whose description an earlier request had left.", examples=[0])
 
 
 class Frame(_Body):

@@ -1,6 +1,7 @@
 """Checkpoints in the hub's key layout (safetensors, prefix `model.`), loaded one tensor at a time."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,95 +10,168 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from deployments.captioner.architecture import MoondreamConfig, read_config
+from deployments.captioner.int8 import Int8Embedding, Int8Linear, choose_kernel, round_rows
 from deployments.captioner.moondream import Moondream
+from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import Report
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["int8", "fp32", "bf16"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-STORED_DTYPES = {"F16", "BF16", "F32"}
+DTYPES = {"int8": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
+"""Of activations, and of the weights that are not rounded to int8."""
+CACHE_DTYPES = {"int8": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
+STORED_DTYPES = "F16 BF16 F32"
 IGNORED_PREFIX = "model.region."
 """The heads that detect and point, which nothing here asks for."""
+SCALES = "_scales"
+"""What the key of rounded weights has more where their scales are stored."""
+KEPT_WHOLE = "vision.patch_emb"
+"""Its inputs are pixels, and it is 1/3000 of all weights: rounding it would save nothing."""
+
+logger = logging.getLogger("ray.serve")
 
 
-def load_moondream(config: Path | None, weights: Sequence[Path], precision: Precision, report: Report) -> Moondream:
+Shapes = dict[str, tuple[int, ...]]
+"""Of a checkpoint's tensors, by their keys."""
+Layout = dict[str, tuple[tuple[int, ...], str]]
+"""Shape and type of a file's tensors; several types, with spaces between, where any will do."""
+Read = Callable[[str], torch.Tensor]
+"""Returns the tensor of a key."""
+
+
+def load_moondream(
+    config: Path | None, weights: Sequence[Path], precision: Precision, report: Report, keep_int8: Path | None = None
+) -> Moondream:
     """Return the model on the CPU, ready to run, its weights in `precision` whatever precision they are stored in.
 
-    Memory peaks at the model and one tensor. Raises ModelNotLoaded when a file cannot be read, or its keys or shapes
-    differ from what `config` asks for, naming the first that does; nothing is read before all of them are known to fit.
+    Memory peaks at the model and one layer. With `keep_int8` and precision int8, what was rounded is written there for
+    `load_int8`. Raises ModelNotLoaded when a file cannot be read, or its keys or shapes differ from what `config` asks
+    for, naming the first that does; nothing is read before all of them are known to fit.
     """
     model = Moondream(read_config(config))
-    layout = _layout(model.config)
-    files = _find_tensors(model, layout, weights)
-    for number, (key, names) in enumerate(layout.items()):
-        if number % 50 == 0:
-            report(f"reading weights, {number} of {len(layout)} tensors")
-        _fill(model, names, _read(files[key], key), DTYPES[precision])
-    return model.eval()
+    files = _find_tensors({key: (shape, STORED_DTYPES) for key, shape in _shapes(model).items()}, weights)
+    if keep_int8 is None:
+        fill(model, lambda key: _read(files[key], key), precision, report)
+    else:
+        with SafetensorsWriter(keep_int8, _int8_layout(model)) as writer:
+            fill(model, lambda key: _read(files[key], key), precision, report, writer.write)
+    return model
+
+
+def load_int8(config: Path | None, path: Path, report: Report) -> Moondream:
+    """Return the model whose rounded weights `load_moondream` has kept at `path`, in a fraction of its time.
+
+    Raises ModelNotLoaded as that does.
+    """
+    model = Moondream(read_config(config))
+    files = _find_tensors(_int8_layout(model), [path])
+    fill(model, lambda key: _read(files[key], key), "int8", report, is_rounded=True)
+    return model
+
+
+def load_rounding_once(config: Path | None, weights: Sequence[Path], kept: Path, report: Report) -> Moondream:
+    """Return the model in int8, from what an earlier call has kept at `kept`, or from `weights`, then keeping it there.
+
+    Where nothing can be kept the log says so. Raises ModelNotLoaded as `load_moondream` does.
+    """
+    if kept.exists():
+        try:
+            return load_int8(config, kept, report)
+        except ModelNotLoaded as error:
+            logger.warning("Rounding the weights again: %s", error)
+    try:
+        return load_moondream(config, weights, "int8", report, keep_int8=kept)
+    except OSError as error:
+        logger.warning("The rounded weights cannot be kept, so each start will round them again: %s", error)
+    # Not inside the except clause, where the error would hold on to the half-filled model.
+    return load_moondream(config, weights, "int8", report)
+
+
+def fill(
+    model: Moondream,
+    read: Read,
+    precision: Precision,
+    report: Report,
+    keep: Callable[[str, torch.Tensor], None] = lambda key, tensor: None,
+    *,
+    is_rounded: bool = False,
+) -> None:
+    """Give the model its weights in that precision, layer by layer, as `read` returns them.
+
+    `keep` is called with every tensor of the int8 form, in order; `is_rounded` tells that `read` returns that form.
+    """
+    kernel = choose_kernel(torch.cpu.get_capabilities()) if precision == "int8" else None
+    if kernel:
+        logger.info("int8 arithmetic: %s", kernel.name)
+    num_tensors, num_read = len(_shapes(model)), 0
+    for name, module in list(model.named_modules()):
+        tensors = {}
+        for kind, _ in module.named_parameters(recurse=False):
+            if num_read % 50 == 0:
+                report(f"reading weights, {num_read} of {num_tensors} tensors")
+            key = _key(f"{name}.{kind}")
+            tensors[key] = read(key)
+            num_read += 1
+        if kernel and _is_rounded(name, module):
+            key = _key(f"{name}.weight")
+            if is_rounded:
+                tensors[key], tensors[key + SCALES] = tensors[key].clone(), read(key + SCALES).clone()
+            else:
+                tensors[key], tensors[key + SCALES] = round_rows(tensors[key])
+            if isinstance(module, nn.Embedding):
+                layer: nn.Module = Int8Embedding(tensors[key], tensors[key + SCALES])
+            else:
+                layer = Int8Linear(tensors[key], tensors[key + SCALES], tensors[_key(f"{name}.bias")].float(), kernel)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer)
+        else:
+            for kind, _ in list(module.named_parameters(recurse=False)):
+                # Copied out of the file's mapping.
+                tensor = tensors[_key(f"{name}.{kind}")].to(DTYPES[precision], copy=True)
+                setattr(module, kind, nn.Parameter(tensor, requires_grad=False))
+        for key, tensor in tensors.items():
+            keep(key, tensor)
+    model.cache_dtype = CACHE_DTYPES[precision]
+    model.eval()
+
+
+def _is_rounded(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Embedding) and name != KEPT_WHOLE
 
 
 def tensor_shapes(config: MoondreamConfig) -> dict[str, tuple[int, ...]]:
     """Return every tensor that a checkpoint of this configuration holds, by its key."""
-    model = Moondream(config)
-    return {key: _stored_shape(model, key, names) for key, names in _layout(config).items()}
+    return _shapes(Moondream(config))
 
 
 def stored_tensors(model: Moondream, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return what a checkpoint of `model` holds: the counterpart of `load_moondream`."""
-    tensors = {}
-    for key, names in _layout(model.config).items():
-        rows = torch.cat([model.get_parameter(name).detach() for name in names])
-        tensors[key] = rows.reshape(_stored_shape(model, key, names)).to(dtype)
-    return tensors
+    return {_key(name): parameter.detach().to(dtype) for name, parameter in model.named_parameters()}
 
 
-def _layout(config: MoondreamConfig) -> dict[str, tuple[str, ...]]:
-    """Return, for each key of a checkpoint, the parameters that its rows hold, in order."""
-    layout: dict[str, tuple[str, ...]] = {}
+def _shapes(model: Moondream) -> Shapes:
+    return {_key(name): tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
-    def add(key: str, *modules: str) -> None:
-        for kind in ("weight", "bias"):
-            layout[f"model.{key}.{kind}"] = tuple(f"{module}.{kind}" for module in modules)
 
-    add("vision.patch_emb", "vision.embeddings.patch_embedding")
-    layout["model.vision.pos_emb"] = ("vision.embeddings.position_embedding.weight",)
-    for n in range(config.vision.enc_n_layers):
-        block, layer = f"vision.blocks.{n}", f"vision.encoder.layers.{n}"
-        add(f"{block}.ln1", f"{layer}.layer_norm1")
-        add(f"{block}.attn.qkv", *(f"{layer}.self_attn.{part}_proj" for part in "qkv"))
-        add(f"{block}.attn.proj", f"{layer}.self_attn.out_proj")
-        add(f"{block}.ln2", f"{layer}.layer_norm2")
-        add(f"{block}.mlp.fc1", f"{layer}.mlp.fc1")
-        add(f"{block}.mlp.fc2", f"{layer}.mlp.fc2")
-    add("vision.post_ln", "vision.post_layernorm")
-    add("vision.proj_mlp.fc1", "projection.fc1")
-    add("vision.proj_mlp.fc2", "projection.fc2")
-    layout["model.text.wte"] = ("text.embed_tokens.weight",)
-    for n in range(config.text.n_layers):
-        block, layer = f"text.blocks.{n}", f"text.layers.{n}"
-        add(f"{block}.ln", f"{layer}.input_layernorm")
-        add(f"{block}.attn.qkv", *(f"{layer}.self_attn.{part}_proj" for part in "qkv"))
-        add(f"{block}.attn.proj", f"{layer}.self_attn.dense")
-        add(f"{block}.mlp.fc1", f"{layer}.mlp.fc1")
-        add(f"{block}.mlp.fc2", f"{layer}.mlp.fc2")
-    add("text.post_ln", "text.final_layernorm")
-    add("text.lm_head", "lm_head")
+def _int8_layout(model: Moondream) -> Layout:
+    """Return shape and type of what a file of rounded weights holds."""
+    layout: Layout = {key: (shape, "F32") for key, shape in _shapes(model).items()}
+    for name, module in model.named_modules():
+        if _is_rounded(name, module):
+            key = _key(f"{name}.weight")
+            shape, _ = layout[key]
+            layout[key], layout[key + SCALES] = (shape, "I8"), (shape[:1], "F32")
     return layout
 
 
-def _stored_shape(model: Moondream, key: str, names: Iterable[str]) -> tuple[int, ...]:
-    shapes = [tuple(model.get_parameter(name).shape) for name in names]
-    if key == "model.vision.patch_emb.weight":  # the convolution's kernel, flattened channel by channel
-        rows, *kernel = shapes[0]
-        return (rows, torch.Size(kernel).numel())
-    if key == "model.vision.pos_emb":
-        return (1, *shapes[0])
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+def _key(name: str) -> str:
+    """Return the checkpoint's key of a parameter."""
+    return "model.text.wte" if name == "text.wte.weight" else f"model.{name}"
 
 
-def _find_tensors(model: Moondream, layout: dict[str, tuple[str, ...]], weights: Sequence[Path]) -> dict[str, Path]:
+def _find_tensors(layout: Mapping[str, tuple[tuple[int, ...], str]], weights: Sequence[Path]) -> dict[str, Path]:
     """Return the file of each key, having checked every key, shape and type."""
     files: dict[str, Path] = {}
     stored: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -109,15 +183,14 @@ def _find_tensors(model: Moondream, layout: dict[str, tuple[str, ...]], weights:
                     files[key], stored[key] = path, (tuple(part.get_shape()), str(part.get_dtype()))
         except (OSError, SafetensorError) as error:
             raise ModelNotLoaded(f"{path} cannot be read as safetensors ({error}). {MEND}") from error
-    for key, names in layout.items():
+    for key, (expected, wanted) in layout.items():
         if key not in stored:
             raise _misfit(weights, f"tensor {key} is missing")
         shape, dtype = stored[key]
-        expected = _stored_shape(model, key, names)
         if shape != expected:
             raise _misfit(weights, f"tensor {key} has shape {shape}, but the configuration asks for {expected}")
-        if dtype not in STORED_DTYPES:
-            raise _misfit(weights, f"tensor {key} is stored as {dtype}, which is none of F16, BF16 and F32")
+        if dtype not in wanted.split():
+            raise _misfit(weights, f"tensor {key} is stored as {dtype}, which is none of {wanted}")
     for key in sorted(stored):
         if key not in layout and not key.startswith(IGNORED_PREFIX):
             raise _misfit(weights, f"tensor {key} is none of this architecture's")
@@ -138,14 +211,3 @@ def _read(path: Path, key: str) -> torch.Tensor:
     with safe_open(path, framework="pt") as file:
         tensor: torch.Tensor = file.get_tensor(key)
         return tensor
-
-
-def _fill(model: Moondream, names: Sequence[str], tensor: torch.Tensor, dtype: torch.dtype) -> None:
-    """Make the rows of `tensor` the named parameters, copied out of the file's mapping."""
-    tensor = tensor.to(dtype, copy=True)
-    shapes = [model.get_parameter(name).shape for name in names]
-    rows = [shape[0] for shape in shapes]
-    parts = torch.split(tensor.view(sum(rows), *shapes[0][1:]), rows)
-    for name, part in zip(names, parts, strict=True):
-        module, _, kind = name.rpartition(".")
-        setattr(model.get_submodule(module), kind, nn.Parameter(part, requires_grad=False))

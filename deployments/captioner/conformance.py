@@ -22,7 +22,7 @@ from torch import Tensor
 
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.generation import generate, prompt_length
-from deployments.captioner.moondream import KeyValueCache, Moondream, Prompt
+from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.errors import ServiceError
 from deployments.media import as_media
@@ -77,11 +77,12 @@ def _compare_picture(
     ]
     for key, value in facts.items():
         if isinstance(value, dict):
-            prompt = Prompt(value["prompt_ids"], image)
-            length = prompt_length(config, len(prompt.ids), has_image=True)
-            cache = KeyValueCache.allocate(config.text, 1, length, model.dtype)
-            [first_logits] = model.prefill(prompt, cache, _never)
-            [answer] = generate(model, [prompt], MAX_GREEDY_IDS, _never)
+            ids = value["prompt_ids"]
+            cache = model.new_cache(prompt_length(config, len(ids), has_image=True) + MAX_GREEDY_IDS)
+            model.read_image(image, cache, _never)
+            first_logits = model.read_prompt(ids, cache, _never)
+            cache.length = config.text.prefix_attn
+            [answer] = generate(model, ids, [cache], MAX_GREEDY_IDS, _never)
             comparisons.append(_compare_tensor(f"{name}.{key}.first_logits", first_logits, tensors))
             comparisons.append(_compare_ids(f"{name}.{key}.greedy_ids", answer.ids, value["greedy_ids"]))
     return comparisons

@@ -67,7 +67,7 @@ class CaptionerDeployment:
 def _load(
     config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: Report
 ) -> "LoadedModel[Captioner]":
-    # Imported here: torch and transformers take seconds and hundreds of megabytes, and Ray also imports this module
+    # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module
     # where only the class is named.
     import os
 
@@ -78,7 +78,9 @@ def _load(
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 
     from deployments.captioner.captioner import Captioner
-    from deployments.captioner.checkpoint import load_moondream
+    from deployments.captioner.checkpoint import load_moondream, load_rounding_once
+    from deployments.captioner.int8 import weight_bytes
+    from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
     from deployments.captioner.prompts import read_tokenizer
     from deployments.weights import ensure_moondream
 
@@ -86,12 +88,17 @@ def _load(
     # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs, which would leave all cores but one idle.
     # Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
-    model = load_moondream(files.config, files.weights, config.precision, report)
+    return_freed_memory()
+    if config.precision == "int8" and config.keep_int8 and not files.is_miniature:
+        kept = files.weights[0].parent / "int8.safetensors"
+        model = load_rounding_once(files.config, files.weights, kept, report)
+    else:
+        model = load_moondream(files.config, files.weights, config.precision, report)
+    reuse_freed_memory()
     captioner = Captioner(
         model,
         read_tokenizer(files.tokenizer, model.config),
-        max_crops_per_image=config.max_crops_per_image,
-        max_crops_per_frame=config.max_crops_per_frame,
+        config,
         max_image_pixels=limits.max_image_pixels,
     )
     report("warming up")
@@ -99,6 +106,6 @@ def _load(
     return LoadedModel(
         captioner,
         revision=files.revision,
-        weight_bytes=sum(parameter.nbytes for parameter in model.parameters()),
+        weight_bytes=weight_bytes(model),
         threads=torch.get_num_threads(),
     )

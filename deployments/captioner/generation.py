@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.moondream import Check, KeyValueCache, Moondream, Prompt
+from deployments.captioner.moondream import Check, KeyValueCache, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
 
@@ -40,36 +40,30 @@ def check_fits(config: MoondreamConfig, length: int, max_new_tokens: int) -> Non
 
 
 @torch.inference_mode()
-def generate(model: Moondream, prompts: Sequence[Prompt], max_new_tokens: int, check: Check) -> list[Answer]:
-    """Return one answer for each prompt, in order; no prompts give no answers.
+def generate(
+    model: Moondream, ids: Sequence[int], caches: Sequence[KeyValueCache], max_new_tokens: int, check: Check
+) -> list[Answer]:
+    """Return the answer to the prompt `ids` after what each cache holds, in order; no caches give no answers.
 
-    All prompts must be of one length. Their rows are independent: an answer is the same whoever it is decoded with.
-    Raises InvalidRequest when prompt and answer do not fit the context, and whatever `check` raises.
+    An answer does not depend on whom it is decoded with: exactly so in int8; in fp32 and bf16 but for the rounding of
+    sums, which the number of rows may reorder. Raises whatever `check` raises.
     """
-    if not prompts:
-        return []
-    lengths = {prompt_length(model.config, len(prompt.ids), has_image=prompt.image is not None) for prompt in prompts}
-    if len(lengths) > 1:
-        raise ValueError(f"Prompts decoded together must have one length, not {sorted(lengths)}.")
-    length = lengths.pop()
-    check_fits(model.config, length, max_new_tokens)
-
-    cache = KeyValueCache.allocate(model.config.text, len(prompts), length + max_new_tokens, model.dtype)
-    logits = torch.cat([model.prefill(prompt, cache.row(row), check) for row, prompt in enumerate(prompts)])
-    cache.length = length
-
     tokenizer = model.config.tokenizer
-    answers: list[list[int]] = [[] for _ in prompts]
-    is_finished = [False] * len(prompts)
+    answers: list[list[int]] = [[] for _ in caches]
+    is_ended = [False] * len(caches)
+    running = list(range(len(caches)))
+    logits = [model.read_prompt(ids, cache, check) for cache in caches]
     for written in range(1, max_new_tokens + 1):
-        next_ids = logits.argmax(dim=-1)
-        for row, token in enumerate(next_ids.tolist()):
-            is_finished[row] = is_finished[row] or token == tokenizer.eos_id
-            if not is_finished[row]:
-                answers[row].append(token)
-        if all(is_finished) or written == max_new_tokens:
+        for row, next_id in zip(running, [int(row.argmax()) for row in logits], strict=True):
+            if next_id == tokenizer.eos_id:
+                is_ended[row] = True
+            else:
+                answers[row].append(next_id)
+        running = [row for row in running if not is_ended[row]]
+        if not running or written == max_new_tokens:
             break
         check(f"{written} of at most {max_new_tokens} tokens were written")
-        logits = model.decode(next_ids, cache)
-        logits[:, tokenizer.answer_id] = -torch.inf
-    return [Answer(ids, "stop" if ended else "length") for ids, ended in zip(answers, is_finished, strict=True)]
+        decoded = model.decode([answers[row][-1] for row in running], [caches[row] for row in running])
+        decoded[:, tokenizer.answer_id] = -torch.inf
+        logits = list(decoded)
+    return [Answer(ids, "stop" if ended else "length") for ids, ended in zip(answers, is_ended, strict=True)]

@@ -1,12 +1,11 @@
-"""Moondream2 as three standard parts: a SigLIP vision tower, a projection and a Phi decoder.
+"""Moondream2: a SigLIP vision tower, a projection and a Phi decoder, for inference on a CPU.
 
-The layers are transformers' own; the loops over them are here, so that work can be stopped between two layers and the
-prefix be masked as Moondream wants it. A model holds weights only: all that a request changes is in its KeyValueCache,
-so requests may run at once in several threads.
+Modules have the names of the checkpoint's keys. A model holds weights only: all that a request changes is in its
+KeyValueCaches, so requests may run at once in several threads. The prefix of an image is read on its own, before the
+prompt: what it leaves in a cache serves any prompt about that image.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,65 +13,163 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PhiConfig, PhiModel, SiglipVisionConfig, SiglipVisionModel
-from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
 from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
+from deployments.captioner.attention import attend_to_bf16
 from deployments.captioner.preprocessing import ImageCrops
 
 Check = Callable[[str], None]
 """Takes how far the work got and returns, or raises to end it: `Stop.check`."""
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes queries (..., n, num_heads, head_dim), keys and values (..., n, num_kv_heads, head_dim) of new positions, and
+returns what the heads found, shaped as the queries."""
 
-@dataclass(frozen=True)
-class Prompt:
-    """One sequence to be answered: bos, the image where there is one, then `ids`."""
-
-    ids: Sequence[int]
-    image: Tensor | None = None
-    """Image embeddings, shape (grid * grid, dim)."""
+LAYER_NORM_EPS = 1e-5
+ROPE_THETA = 10_000.0
+ROTARY_SHARE = 0.5
+"""Of a head's dimensions, how many turn with the position."""
 
 
 class KeyValueCache:
-    """The attention keys and values of the sequences that are decoded together, preallocated to their full length.
+    """The attention keys and values of one sequence, preallocated to its full length.
 
-    Shape (num_layers, num_rows, num_kv_heads, capacity, head_dim) each; a row is a sequence.
+    `shape` is (num_layers, num_kv_heads, capacity, head_dim), of the keys and of the values.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self._keys = keys
-        self._values = values
+    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+        self._keys = torch.empty(shape, dtype=dtype)
+        self._values = torch.empty(shape, dtype=dtype)
         self.length = 0
         """Positions filled; the model moves it on when all layers have written theirs."""
 
-    @classmethod
-    def allocate(cls, config: TextConfig, num_rows: int, capacity: int, dtype: torch.dtype) -> "KeyValueCache":
-        shape = (config.n_layers, num_rows, config.n_kv_heads, capacity, config.head_dim)
-        return cls(torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype))
+    @property
+    def capacity(self) -> int:
+        return self._keys.shape[2]
 
-    def row(self, row: int) -> "KeyValueCache":
-        """Return a cache for one sequence that writes into this one's memory."""
-        return KeyValueCache(self._keys[:, row : row + 1], self._values[:, row : row + 1])
+    @property
+    def nbytes(self) -> int:
+        return self._keys.nbytes + self._values.nbytes
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        """Store a layer's new positions, shape (num_rows, num_kv_heads, n, head_dim); return all up to them."""
-        end = self.length + keys.shape[2]
-        self._keys[layer, :, :, self.length : end] = keys
-        self._values[layer, :, :, self.length : end] = values
-        return self._keys[layer, :, :, :end], self._values[layer, :, :, :end]
+    def with_capacity(self, capacity: int) -> "KeyValueCache":
+        """Return a cache with the same positions filled and room for at least `capacity`: this one if it has it."""
+        if capacity <= self.capacity:
+            return self
+        num_layers, num_kv_heads, _, head_dim = self._keys.shape
+        larger = KeyValueCache((num_layers, num_kv_heads, capacity, head_dim), self._keys.dtype)
+        larger._keys[:, :, : self.length] = self._keys[:, :, : self.length]
+        larger._values[:, :, : self.length] = self._values[:, :, : self.length]
+        larger.length = self.length
+        return larger
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Store a layer's next positions, shape (n, num_kv_heads, head_dim) each."""
+        positions = slice(self.length, self.length + len(keys))
+        self._keys[layer, :, positions] = keys.transpose(0, 1)
+        self._values[layer, :, positions] = values.transpose(0, 1)
+
+    def attend(self, layer: int, queries: Tensor, length: int) -> Tensor:
+        """Return what the heads of one position, shape (num_heads, head_dim), find among the first `length`."""
+        if self._keys.dtype == torch.bfloat16:
+            return attend_to_bf16(queries.float(), self._keys, self._values, layer, length).to(queries.dtype)
+        return _attention(queries[:, None], *self.read(layer, length, queries.dtype))[:, 0]
+
+    def read(self, layer: int, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return a layer's keys and values before position `end`, shape (num_kv_heads, end, head_dim) each."""
+        return self._keys[layer, :, :end].to(dtype), self._values[layer, :, :end].to(dtype)
 
 
-class Projection(nn.Module):
-    """Maps (global, pooled local) patch features to the language model's width."""
+class Attention(nn.Module):
+    """The projections of an attention layer; what they are attended with depends on who calls."""
+
+    def __init__(self, dim: int, num_heads: int, num_kv_heads: int) -> None:
+        super().__init__()
+        self._num_heads, self._num_kv_heads = num_heads, num_kv_heads
+        self._head_dim = dim // num_heads
+        self.qkv = nn.Linear(dim, (num_heads + 2 * num_kv_heads) * self._head_dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, shape (..., n, heads, head_dim), of (..., n, dim)."""
+        projected: Tensor = self.qkv(hidden)
+        heads = projected.view(*hidden.shape[:-1], -1, self._head_dim)
+        queries, keys, values = torch.split(heads, [self._num_heads, self._num_kv_heads, self._num_kv_heads], dim=-2)
+        return queries, keys, values
+
+    def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
+        found: Tensor = self.proj(attend(*self.split(hidden)).flatten(-2))
+        return found
+
+
+class FeedForward(nn.Module):
+    def __init__(self, inputs: int, inner: int, outputs: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(inputs, inner)
+        self.fc2 = nn.Linear(inner, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
+        return y
+
+
+class VisionBlock(nn.Module):
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.ln1 = nn.LayerNorm(config.enc_dim, LAYER_NORM_EPS)
+        self.attn = Attention(config.enc_dim, config.enc_n_heads, config.enc_n_heads)
+        self.ln2 = nn.LayerNorm(config.enc_dim, LAYER_NORM_EPS)
+        self.mlp = FeedForward(config.enc_dim, config.enc_ff_dim, config.enc_dim)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = hidden + self.attn(self.ln1(hidden), attend_to_all)
+        y: Tensor = hidden + self.mlp(self.ln2(hidden))
+        return y
+
+
+class Vision(nn.Module):
+    """The vision tower, and the projection of its features to the language model's width."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(2 * config.enc_dim, config.proj_inner_dim)
-        self.fc2 = nn.Linear(config.proj_inner_dim, config.proj_out_dim)
+        self._grid, self._patch = config.grid, config.enc_patch_size
+        self.patch_emb = nn.Linear(config.in_channels * config.enc_patch_size**2, config.enc_dim)
+        self.pos_emb = nn.Parameter(torch.empty(1, config.grid**2, config.enc_dim))
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.enc_n_layers))
+        self.post_ln = nn.LayerNorm(config.enc_dim, LAYER_NORM_EPS)
+        self.proj_mlp = FeedForward(2 * config.enc_dim, config.proj_inner_dim, config.proj_out_dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        projected: Tensor = self.fc2(functional.gelu(self.fc1(features), approximate="tanh"))
-        return projected
+    def forward(self, crops: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
+        """Return patch features, shape (n, grid * grid, dim), of crops, shape (n, 3, side, side)."""
+        grid, patch = self._grid, self._patch
+        patches = crops.reshape(len(crops), -1, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
+        hidden = self.patch_emb(patches.reshape(len(crops), grid**2, -1)) + self.pos_emb
+        for block in self.blocks:
+            check()
+            hidden = block(hidden)
+        features: Tensor = self.post_ln(hidden)
+        return features
+
+
+class TextBlock(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
+        self.attn = Attention(config.dim, config.n_heads, config.n_kv_heads)
+        self.mlp = FeedForward(config.dim, config.ff_dim, config.dim)
+
+    def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
+        normed = self.ln(hidden)
+        y: Tensor = hidden + self.attn(normed, attend) + self.mlp(normed)
+        return y
+
+
+class Text(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.dim)
+        self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.n_layers))
+        self.post_ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
+        self.lm_head = nn.Linear(config.dim, config.vocab_size)
 
 
 class Moondream(nn.Module):
@@ -81,20 +178,22 @@ class Moondream(nn.Module):
     def __init__(self, config: MoondreamConfig) -> None:
         super().__init__()
         self.config = config
-        text_config = _phi_config(config.text)
         with torch.device("meta"):
-            self.vision = SiglipVisionModel(_siglip_config(config.vision))
-            self.projection = Projection(config.vision)
-            self.text = PhiModel(text_config)
-            self.lm_head = nn.Linear(config.text.dim, config.text.vocab_size, bias=True)
-        # Buffers that no checkpoint holds: left on the meta device they would come out as garbage.
-        self.text.rotary_emb = PhiRotaryEmbedding(text_config)
-        positions = torch.arange(config.vision.grid**2)[None]
-        self.vision.embeddings.register_buffer("position_ids", positions, persistent=False)
+            self.vision = Vision(config.vision)
+            self.text = Text(config.text)
+        self.rotary = Rotary(config.text)
+        self.cache_dtype = torch.float32
+        """Of the keys and values that its caches should hold."""
+
+    def new_cache(self, capacity: int) -> KeyValueCache:
+        """Return an empty cache for a sequence of at most that many positions."""
+        text = self.config.text
+        return KeyValueCache((text.n_layers, text.n_kv_heads, capacity, text.head_dim), self.cache_dtype)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.lm_head.weight.dtype
+        """Of activations."""
+        return self.text.post_ln.weight.dtype
 
     @torch.inference_mode()
     def encode_image(self, crops: ImageCrops, check: Check) -> Tensor:
@@ -106,16 +205,11 @@ class Moondream(nn.Module):
         whole = features[0]
         # A 1x1 tiling's only local crop is the whole picture, pixel for pixel.
         local = whole if crops.tiling == (1, 1) else self._pool(features[1:], crops.tiling)
-        embeddings: Tensor = self.projection(torch.cat([whole, local], dim=-1))
+        embeddings: Tensor = self.vision.proj_mlp(torch.cat([whole, local], dim=-1))
         return embeddings
 
     def _encode_crop(self, crop: NDArray[np.float32], check: Callable[[], None]) -> Tensor:
-        """Return patch features, shape (grid * grid, vision dim), of a crop of shape (3, side, side)."""
-        hidden: Tensor = self.vision.embeddings(torch.from_numpy(crop)[None])
-        for layer in self.vision.encoder.layers:
-            check()
-            hidden = layer(hidden, attention_mask=None)
-        features: Tensor = self.vision.post_layernorm(hidden)[0]
+        features: Tensor = self.vision(torch.from_numpy(crop)[None].to(self.dtype), check)[0]
         return features
 
     def _pool(self, tiles: Sequence[Tensor], tiling: tuple[int, int]) -> Tensor:
@@ -140,70 +234,110 @@ class Moondream(nn.Module):
         return pooled.permute(1, 2, 0).reshape(grid * grid, -1)
 
     @torch.inference_mode()
-    def prefill(self, prompt: Prompt, cache: KeyValueCache, check: Check) -> Tensor:
-        """Read a prompt into an empty cache of one row; return the logits of its answer's first token, (1, vocab)."""
-        ids = torch.tensor([self.config.tokenizer.bos_id, *prompt.ids])
-        embeddings = self.text.embed_tokens(ids)
-        mask = None
-        if prompt.image is not None:
-            embeddings = torch.cat([embeddings[:1], prompt.image, embeddings[1:]])
-            mask = self._prefix_mask(len(embeddings))
-        return self._forward(embeddings[None], cache, mask, partial(check, "the prompt was being read"))
+    def read_image(self, embeddings: Tensor, cache: KeyValueCache, check: Check) -> None:
+        """Fill an empty cache with the prefix of an image: bos and its embeddings, which see each other both ways."""
+        hidden = torch.cat([self.text.wte(self._bos), embeddings])
+        turn = self.rotary(torch.arange(len(hidden)))
+        *lower, last = self.text.blocks
+        assert isinstance(last, TextBlock)
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            keys = rotate(keys, turn)
+            cache.write(layer, keys, values)
+            return attend_to_all(rotate(queries, turn), keys, values)
+
+        for layer, block in enumerate(lower):
+            check("the picture was being read")
+            hidden = block(hidden, partial(attend, layer))
+        check("the picture was being read")
+        # Of the last layer nothing but keys and values is ever looked at.
+        _, keys, values = last.attn.split(last.ln(hidden))
+        cache.write(len(lower), rotate(keys, turn), values)
+        cache.length = len(hidden)
 
     @torch.inference_mode()
-    def decode(self, ids: Tensor, cache: KeyValueCache) -> Tensor:
-        """Append one token to each sequence, shape (num_rows,); return the logits of the next, (num_rows, vocab)."""
-        return self._forward(self.text.embed_tokens(ids)[:, None], cache, None, lambda: None)
+    def read_prompt(self, ids: Sequence[int], cache: KeyValueCache, check: Check) -> Tensor:
+        """Append a prompt to a cache, after bos where it is empty; return the logits of what follows, (vocab,)."""
+        if cache.length == 0:
+            ids = [self.config.tokenizer.bos_id, *ids]
+        start, end = cache.length, cache.length + len(ids)
+        turn = self.rotary(torch.arange(start, end))
+        mask = torch.ones(len(ids), end, dtype=torch.bool).tril(diagonal=start)
 
-    def _prefix_mask(self, length: int) -> Tensor:
-        """Return which position sees which: both ways inside the prefix, only backwards after it."""
-        mask = torch.ones(length, length, dtype=torch.bool).tril()
-        prefix = self.config.text.prefix_attn
-        mask[:prefix, :prefix] = True
-        return mask[None, None]
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            cache.write(layer, rotate(keys, turn), values)
+            past = cache.read(layer, end, queries.dtype)
+            queries = rotate(queries, turn).transpose(0, 1)
+            return _attention(queries, *past, mask).transpose(0, 1)
 
-    def _forward(self, hidden: Tensor, cache: KeyValueCache, mask: Tensor | None, check: Callable[[], None]) -> Tensor:
-        """Run (num_rows, n, dim) embeddings behind what the cache holds; return the last position's logits.
-
-        Without a mask a single position sees everything before it, and several in an empty cache are causal.
-        """
-        end = cache.length + hidden.shape[1]
-        rotary = self.text.rotary_emb(hidden, torch.arange(cache.length, end)[None])
-        for layer in self.text.layers:
-            check()
-            hidden = layer(hidden, attention_mask=mask, past_key_values=cache, position_embeddings=rotary)
+        hidden = self.text.wte(torch.tensor(ids))
+        for layer, block in enumerate(self.text.blocks):
+            check("the prompt was being read")
+            hidden = block(hidden, partial(attend, layer))
         cache.length = end
-        logits: Tensor = self.lm_head(self.text.final_layernorm(hidden[:, -1]))
+        return self._logits(hidden[-1])
+
+    @torch.inference_mode()
+    def decode(self, ids: Sequence[int], caches: Sequence[KeyValueCache]) -> Tensor:
+        """Append one token to each sequence; return the logits of the next, shape (num_sequences, vocab).
+
+        A sequence's logits do not depend on the others (in fp32 and bf16, but for the rounding of sums).
+        """
+        turn = self.rotary(torch.tensor([cache.length for cache in caches]))
+
+        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            queries, keys = rotate(queries, turn), rotate(keys, turn)
+            found = torch.empty_like(queries)
+            for row, cache in enumerate(caches):
+                cache.write(layer, keys[row : row + 1], values[row : row + 1])
+                found[row] = cache.attend(layer, queries[row], cache.length + 1)
+            return found
+
+        hidden = self.text.wte(torch.tensor(ids))
+        for layer, block in enumerate(self.text.blocks):
+            hidden = block(hidden, partial(attend, layer))
+        for cache in caches:
+            cache.length += 1
+        return self._logits(hidden)
+
+    @property
+    def _bos(self) -> Tensor:
+        return torch.tensor([self.config.tokenizer.bos_id])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.text.lm_head(self.text.post_ln(hidden))
         return logits
 
 
-def _siglip_config(config: VisionConfig) -> SiglipVisionConfig:
-    return SiglipVisionConfig(  # type: ignore[call-arg]  # attn_implementation goes through **kwargs
-        hidden_size=config.enc_dim,
-        intermediate_size=config.enc_ff_dim,
-        num_hidden_layers=config.enc_n_layers,
-        num_attention_heads=config.enc_n_heads,
-        num_channels=config.in_channels,
-        image_size=config.crop_size,
-        patch_size=config.enc_patch_size,
-        hidden_act="gelu_pytorch_tanh",
-        layer_norm_eps=1e-5,
-        vision_use_head=False,
-        attn_implementation="sdpa",
-    )
+class Rotary:
+    """Rotary position embeddings (arXiv 2104.09864): how far the first dimensions of a head turn at each position."""
+
+    def __init__(self, config: TextConfig) -> None:
+        num_pairs = int(config.head_dim * ROTARY_SHARE) // 2
+        self._speeds = ROPE_THETA ** (-torch.arange(num_pairs) / num_pairs)
+
+    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines, shape (..., 1, num_pairs), of positions, shape (...)."""
+        angles = (positions[..., None] * self._speeds)[..., None, :]
+        return angles.cos(), angles.sin()
 
 
-def _phi_config(config: TextConfig) -> PhiConfig:
-    return PhiConfig(  # type: ignore[call-arg]  # as above
-        vocab_size=config.vocab_size,
-        hidden_size=config.dim,
-        intermediate_size=config.ff_dim,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads,
-        max_position_embeddings=config.max_context,
-        hidden_act="gelu_new",
-        layer_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
-        attn_implementation="sdpa",
-    )
+def rotate(heads: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Return queries or keys, shape (..., n, num_heads, head_dim), turned as Rotary says for their positions."""
+    cosines, sines = (part.to(heads.dtype) for part in turn)
+    num_pairs = cosines.shape[-1]
+    first, second, rest = torch.split(heads, [num_pairs, num_pairs, heads.shape[-1] - 2 * num_pairs], dim=-1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines, rest], dim=-1)
+
+
+def attend_to_all(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Let every position see every other: an Attend."""
+    return _attention(queries.transpose(-2, -3), keys.transpose(-2, -3), values.transpose(-2, -3)).transpose(-2, -3)
+
+
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return what queries, shape (..., num_heads, n, head_dim), find; `mask`, (n, num_keys), what each may see."""
+    is_grouped = keys.shape[-3] != queries.shape[-3]
+    if queries.ndim == 3:
+        return _attention(queries[None], keys[None], values[None], mask)[0]
+    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=is_grouped)

@@ -22,10 +22,15 @@ class CaptionTask:
     question: str | None = None
 
 
+Reused = Literal["nothing", "image", "answer"]
+"""What was known from earlier requests: how the model sees the image, or the whole answer."""
+
+
 @dataclass(frozen=True)
 class Caption:
     text: str
     finish_reason: FinishReason
+    reused: Reused = "nothing"
 
 
 @dataclass(frozen=True)

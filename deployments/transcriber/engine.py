@@ -126,7 +126,7 @@ def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
     """
     # Word times run a numba kernel. Its OpenMP layer would raise the calling thread's number of threads in torch to all
     # cores, and slow every later step down; this one leaves it alone, but bears one thread at a time only.
-    numba.config.THREADING_LAYER = "workqueue"  # type: ignore[attr-defined]
+    numba.config.THREADING_LAYER = "workqueue"
     try:
         model = whisper.load_model(str(path), device="cpu")
         if official_size is not None:

@@ -7,12 +7,12 @@ from typing import Any
 from config.settings import AppConfig
 from deployments.weights.download import format_bytes
 
-CAPTIONER_BYTES = {"bf16": 3_900_000_000, "fp32": 7_700_000_000}
+CAPTIONER_BYTES = {"int8": 1_900_000_000, "bf16": 3_900_000_000, "fp32": 7_700_000_000}
 """moondream2's 1.93 billion weights in memory, for each precision."""
 TRANSCRIBER_BYTES = {"tiny": 150_000_000, "base": 290_000_000, "small": 970_000_000, "medium": 3_060_000_000}
 """Whisper's weights in fp32, twice their files."""
-OTHER_BYTES = 1_500_000_000
-"""Ray's processes and ours without weights, and the key and value caches of two requests; an estimate."""
+OTHER_BYTES = 1_200_000_000
+"""Ray's processes and ours without weights; an estimate."""
 FEW_CORES = 4
 
 
@@ -24,7 +24,9 @@ class Finding:
 
 def needed_bytes(config: AppConfig) -> int:
     """Return the memory that serving takes in all; miniatures weigh next to nothing."""
-    captioner = CAPTIONER_BYTES[config.captioner.precision] if config.captioner.model == "moondream2" else 0
+    captioner = 0
+    if config.captioner.model == "moondream2":
+        captioner = CAPTIONER_BYTES[config.captioner.precision] + config.captioner.cache_mb * 1024 * 1024
     return captioner + TRANSCRIBER_BYTES.get(config.transcriber.model, 0) + OTHER_BYTES
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deployments.captioner.architecture import read_config
+from config.settings import CaptionerConfig
 from deployments.captioner.captioner import Captioner
-from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.checkpoint import Precision, load_moondream
 from deployments.captioner.prompts import read_tokenizer
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
@@ -49,19 +49,16 @@ class Score:
 Scores = dict[str, Score]
 
 
-def load_captioner(folder: Path, *, max_crops: int = 1) -> Captioner:
+def load_captioner(folder: Path, precision: Precision) -> Captioner:
     """Return the captioner that the product serves with this checkpoint."""
-    config = read_config(folder / "config.json")
-    model = load_moondream(folder / "config.json", [folder / "model.safetensors"], "fp32", lambda progress: None)
-    tokenizer = read_tokenizer(folder / "tokenizer.json", config)
-    return Captioner(
-        model, tokenizer, max_crops_per_image=max_crops, max_crops_per_frame=max_crops, max_image_pixels=64_000_000
-    )
+    model = load_moondream(folder / "config.json", [folder / "model.safetensors"], precision, lambda progress: None)
+    tokenizer = read_tokenizer(folder / "tokenizer.json", model.config)
+    return Captioner(model, tokenizer, CaptionerConfig(), max_image_pixels=64_000_000)
 
 
-def examine(folder: Path, report: Callable[[str], None]) -> Scores:
+def examine(folder: Path, report: Callable[[str], None], precision: Precision = "int8") -> Scores:
     """Return the scores by subject; an answer is right only if every character of it is."""
-    captioner = load_captioner(folder)
+    captioner = load_captioner(folder, precision)
     scores: Scores = defaultdict(Score)
     stop = Stop(math.inf)
     started = time.monotonic()

@@ -49,8 +49,7 @@ def fresh_model(vocab_size: int, seed: int) -> Moondream:
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, nn.Parameter(_fresh(module, name, parameter.shape, generator)))
-    positions = _waves(GRID, model.config.vision.enc_dim)
-    model.vision.embeddings.position_embedding.weight = nn.Parameter(positions)
+    model.vision.pos_emb = nn.Parameter(_waves(GRID, model.config.vision.enc_dim)[None])
     return model
 
 
@@ -78,9 +77,5 @@ def _waves(grid: int, dim: int) -> Tensor:
 
 def encode_crops(model: Moondream, crops: Tensor) -> Tensor:
     """Return the vision tower's features, shape (n, grid * grid, vision dim), of uint8 crops (n, side, side, 3)."""
-    pixels = crops.permute(0, 3, 1, 2).float() / 127.5 - 1
-    hidden: Tensor = model.vision.embeddings(pixels)
-    for layer in model.vision.encoder.layers:
-        hidden = layer(hidden, attention_mask=None)
-    features: Tensor = model.vision.post_layernorm(hidden)
+    features: Tensor = model.vision(crops.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return features

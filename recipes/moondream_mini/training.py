@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deployments.captioner.moondream import Moondream
+from deployments.captioner.moondream import Moondream, rotate
 from recipes.moondream_mini.dataset import MASK_CELLS, Scenes
 from recipes.moondream_mini.model import encode_crops
 from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_blocks, summary_blocks
@@ -76,7 +76,7 @@ def train_vision(
 ) -> None:
     """Train the vision tower alone."""
     rng = random.Random(seed)
-    optimizer = Optimizer([([*model.vision.parameters(), *teacher.parameters()], VISION_RATE)], num_steps)
+    optimizer = Optimizer([([*_tower(model), *teacher.parameters()], VISION_RATE)], num_steps)
     for step in range(num_steps):
         crops, targets, masks, _ = _draw_rows(scenes, rng.sample(range(len(scenes)), VISION_BATCH), rng)
         loss, right = teacher(encode_crops(model, crops), targets, masks)
@@ -100,8 +100,8 @@ def train_language(
     `keep` is called now and then, so that the weights of the moment can be saved.
     """
     rng = random.Random(seed)
-    language = [p for part in (model.projection, model.text, model.lm_head) for p in part.parameters()]
-    vision = [*model.vision.parameters(), *teacher.parameters()]
+    language = [*model.vision.proj_mlp.parameters(), *model.text.parameters()]
+    vision = [*_tower(model), *teacher.parameters()]
     optimizer = Optimizer([(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)], num_steps)
     few_shapes = [row for row, scene in enumerate(scenes.scenes) if len(scene.shapes) <= 2]
     for step in range(num_steps):
@@ -111,7 +111,7 @@ def train_language(
         with torch.autocast("cpu", torch.bfloat16):
             features = encode_crops(model, crops)
             patch_loss, right = teacher(features, targets, masks)
-            images = model.projection(torch.cat([features, features], dim=-1))
+            images = model.vision.proj_mlp(torch.cat([features, features], dim=-1))
             blocks = [scene_blocks(model.config, tokenizer, scene, rng) for scene in told]
             image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
             summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
@@ -124,6 +124,11 @@ def train_language(
             )
         if (step + 1) % (2 * REPORT_EVERY) == 0:
             keep(f"after {step + 1} steps")
+
+
+def _tower(model: Moondream) -> list[nn.Parameter]:
+    """Return the vision tower's parameters, without those of the projection behind it."""
+    return [parameter for name, parameter in model.vision.named_parameters() if not name.startswith("proj_mlp")]
 
 
 def _draw_rows(scenes: Scenes, rows: Sequence[int], rng: random.Random) -> tuple[Tensor, Tensor, Tensor, list[Scene]]:
@@ -180,19 +185,24 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
     """
     ids = torch.from_numpy(batch.ids)
     num_rows, length = ids.shape
-    embeddings = model.text.embed_tokens(torch.cat([torch.full((num_rows, 1), model.config.tokenizer.bos_id), ids], 1))
+    embeddings = model.text.wte(torch.cat([torch.full((num_rows, 1), model.config.tokenizer.bos_id), ids], 1))
     if images is not None:
         embeddings = torch.cat([embeddings[:, :1], images, embeddings[:, 1:]], dim=1)
     num_prefix = embeddings.shape[1] - length
     positions = torch.cat([torch.arange(num_prefix).expand(num_rows, -1), torch.from_numpy(batch.positions)], dim=1)
-    rotary = model.text.rotary_emb(embeddings, positions)
+    turn = model.rotary(positions)
     mask = _block_mask(torch.from_numpy(batch.blocks), num_prefix)
+
+    def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        queries, keys, values = (part.transpose(1, 2) for part in (rotate(queries, turn), rotate(keys, turn), values))
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask).transpose(1, 2)
+
     hidden = embeddings
-    for layer in model.text.layers:
-        hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+    for block in model.text.blocks:
+        hidden = block(hidden, attend)
     targets = torch.from_numpy(batch.targets)
     learned = targets != IGNORED
-    logits = model.lm_head(model.text.final_layernorm(hidden[:, num_prefix:][learned]))
+    logits = model.text.lm_head(model.text.post_ln(hidden[:, num_prefix:][learned]))
     return functional.cross_entropy(logits.float(), targets[learned])
 
 

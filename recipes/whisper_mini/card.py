@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def write_card(
             num_steps=num_steps,
             minutes=minutes,
             origin="going on from an earlier checkpoint of this recipe" if goes_on else "from nothing",
-            espeak=espeak.split("Data at")[0].strip(),
+            espeak=re.findall(r"\d+\.\d+\S*", espeak)[0],
             torch=torch.__version__,
             cores=os.cpu_count(),
             machine=platform.machine(),
@@ -102,8 +103,7 @@ language, sets timestamps for each sentence, follows recordings longer than 30 s
 
 ## How it was made
 
-`python -m recipes.whisper_mini`: {num_utterances} sentences spoken by {espeak},
-composed into windows with
+`python -m recipes.whisper_mini`: {num_utterances} sentences spoken by eSpeak NG {espeak}, composed into windows with
 pauses and noise (seed {seed}); {num_steps} steps in {minutes:.0f} minutes, {origin}, on one of {cores} cores
 ({machine}, in bf16 where layers allow it, torch {torch}). Training follows the clock, so another run gives a sibling,
 not the same bytes. There is no outside data.

@@ -34,7 +34,7 @@ class Plan:
 
 
 FROM_NOTHING = Plan((Phase(0.33, 28, 140), Phase(0.6, 8, 500), Phase(1.0, 4, 1500)), 1.8e-3)
-GOING_ON = Plan((Phase(0.5, 8, 500), Phase(1.0, 4, 1500)), 1.0e-3)
+GOING_ON = Plan((Phase(0.4, 8, 500), Phase(1.0, 4, 1500)), 7e-4)
 """With a checkpoint that this recipe has made."""
 
 _WARM_UP = 0.02

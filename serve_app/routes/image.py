@@ -27,6 +27,7 @@ async def analyze(media: Media, options: ImageOptions, edge: Edge, deadline: flo
             model=edge.settings.captioner.name,
             image_size=(image.width, image.height),
             finish_reason=image.caption.finish_reason,
+            reused=image.caption.reused,
         ),
     )
 

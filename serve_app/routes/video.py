@@ -22,10 +22,9 @@ from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata
 
 router = APIRouter()
 
-FRAMES_PER_CALL = 4
-"""Frames decoded together: they share each pass over the weights, and a deadline or a lost replica costs only these."""
-CALLS_AT_ONCE = 2
-"""The captioner works on two calls at once; more would only wait, and could fill its queue."""
+FRAMES_PER_CALL = 5
+"""Frames decoded together share each pass over the weights; a deadline or a lost replica costs only these. One call at
+a time: a second would gain nothing on the same cores, and would keep another client from the captioner."""
 SUMMARY_MAX_NEW_TOKENS = 200
 """A paragraph, whatever the number of frames."""
 
@@ -47,6 +46,7 @@ async def analyze(media: Media, options: VideoOptions, edge: Edge, deadline: flo
             resolution=(video.metadata.width, video.metadata.height),
             total_frames=video.metadata.total_frames,
             model=edge.settings.captioner.name,
+            reused_frames=sum(isinstance(told, Caption) and told.reused == "answer" for told in outcomes),
         ),
         frames=[_shape(*pair, options) for pair in zip(video.frames, outcomes, strict=True)],
         summary=summary,
@@ -80,26 +80,17 @@ async def _caption(
     task = CaptionTask(options.max_length, "short", question_of(options.prompt))
     num_calls = math.ceil(len(frames) / FRAMES_PER_CALL)
     groups = [frames[len(frames) * k // num_calls : len(frames) * (k + 1) // num_calls] for k in range(num_calls)]
-    turns = asyncio.Semaphore(CALLS_AT_ONCE)
-    num_captioned = 0
-
-    async def caption_group(group: list[SampledFrame]) -> list[Caption | FrameFailure]:
-        nonlocal num_captioned
-        async with turns:
-            try:
-                pixels = [frame.pixels for frame in group]
-                outcomes = await edge.services.captioner.caption_frames(pixels, task, deadline)
-            except ProcessingFailed as error:
-                # What one group breaks on need not cost the others their descriptions.
-                outcomes = [FrameFailure(str(error)) for _ in group]
-        num_captioned += len(group)
-        return outcomes
-
-    try:
-        outcomes = await _together(*(caption_group(group) for group in groups))
-    except DeadlineExceeded:
-        raise DeadlineExceeded(f"captioned {num_captioned} of {len(frames)} frames") from None
-    return [outcome for group in outcomes for outcome in group]
+    outcomes: list[Caption | FrameFailure] = []
+    for group in groups:
+        try:
+            outcomes += await edge.services.captioner.caption_frames([frame.pixels for frame in group], task, deadline)
+        except ProcessingFailed as error:
+            # What one group breaks on need not cost the others their descriptions.
+            outcomes += [FrameFailure(str(error)) for _ in group]
+        except DeadlineExceeded as error:
+            rest = f" (of the next {len(group)}, {error})" if str(error) else ""
+            raise DeadlineExceeded(f"captioned {len(outcomes)} of {len(frames)} frames{rest}") from None
+    return outcomes
 
 
 async def _transcribe(media: Media, video: SampledVideo, edge: Edge, deadline: float) -> AudioAnalysis:

@@ -66,7 +66,7 @@ def talkative_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def talkative(start_server: StartServer, talkative_model: str) -> Iterator[RunningServer]:
-    with start_server({"captioner": {"model": talkative_model}}) as running:
+    with start_server({"captioner": {"model": talkative_model, "answer_cache_mb": 0}}) as running:
         yield running
 
 
@@ -76,7 +76,7 @@ def constrained(
 ) -> Iterator[RunningServer]:
     """A talkative server with narrow limits, whose Whisper weights are neither there nor to be had."""
     args = {
-        "captioner": {"model": talkative_model},
+        "captioner": {"model": talkative_model, "answer_cache_mb": 0},
         "serving": {"max_concurrent_requests": 1, "max_queued_requests": 1},
         "transcriber": {"model": "base"},
         "weights": {"cache_dir": str(tmp_path_factory.mktemp("cache"))},

@@ -127,19 +127,6 @@ def test_docs_name_no_other_host(url: str) -> None:
         assert set(content) == {"multipart/form-data", "application/json"}
 
 
-def test_two_pictures_at_once_get_their_own_words(url: str) -> None:
-    names = ["picture.jpg", "picture.png"]
-    alone = [answer_of(post_file(url, "image", DATA / name, max_length=40))["description"] for name in names]
-    assert alone[0] != alone[1]
-
-    def describe(turn: int) -> str:
-        description: str = answer_of(post_file(url, "image", DATA / names[turn % 2], max_length=40))["description"]
-        return description
-
-    with ThreadPoolExecutor(2) as clients:
-        assert list(clients.map(describe, range(40))) == alone * 20
-
-
 def cpu_seconds_in(process: psutil.Process, wall_s: float) -> float:
     before = process.cpu_times()
     time.sleep(wall_s)

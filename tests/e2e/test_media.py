@@ -21,7 +21,7 @@ RECORDINGS = ["speech.wav", "speech.mp3", "speech.m4a", "speech.flac", "speech.o
 def test_a_picture_of_every_format_is_described(url: str, name: str) -> None:
     body = answer_of(post_file(url, "image", DATA / name))
     assert set(body) == {"success", "type", "description", "metadata", "timestamp"}
-    assert set(body["metadata"]) == {"processing_time_ms", "model", "image_size", "finish_reason"}
+    assert set(body["metadata"]) == {"processing_time_ms", "model", "image_size", "finish_reason", "reused"}
     assert body["type"] == "image"
     assert body["description"] == normal_caption(PICTURES[name])
     assert body["metadata"]["model"] == "moondream-mini"
@@ -70,7 +70,8 @@ def test_max_length_bounds_the_answer_and_tells_so(url: str) -> None:
 def test_a_clip_of_every_format_is_described_frame_by_frame(url: str, name: str) -> None:
     body = answer_of(post_file(url, "video", DATA / name, num_frames=3))
     assert set(body) == {"success", "type", "metadata", "frames", "summary", "processing_time_ms", "timestamp"}
-    assert set(body["metadata"]) == {"duration_seconds", "fps", "resolution", "total_frames", "model"}
+    known = {"duration_seconds", "fps", "resolution", "total_frames", "model", "reused_frames"}
+    assert set(body["metadata"]) == known
     metadata = body["metadata"]
     assert metadata["duration_seconds"] == pytest.approx(metadata["total_frames"] / metadata["fps"], rel=0.01)
     third = metadata["total_frames"] / 3
@@ -162,8 +163,9 @@ def test_a_batch_answers_each_file_as_its_own_route_does(url: str) -> None:
 
 def _timeless(body: object) -> object:
     """Return an answer without what differs each time it is given."""
+    changing = ("timestamp", "processing_time_ms", "reused", "reused_frames")
     if isinstance(body, dict):
-        return {key: _timeless(value) for key, value in body.items() if key not in ("timestamp", "processing_time_ms")}
+        return {key: _timeless(value) for key, value in body.items() if key not in changing}
     return body
 
 

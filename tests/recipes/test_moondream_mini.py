@@ -148,7 +148,7 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path) ->
         save(model, tokenizer, folder)
         contents.append((folder / "model.safetensors").read_bytes())
     assert contents[0] == contents[1]
-    captioner = load_captioner(tmp_path / "first")
+    captioner = load_captioner(tmp_path / "first", "int8")
     _, drawing = draw_example(1, 0)
     drawing.image.save(tmp_path / "scene.png")
     media = as_media((tmp_path / "scene.png").read_bytes())

@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded, ProcessingFailed
 from deployments.frame_sampler.types import SampleTask
-from serve_app.routes.video import CALLS_AT_ONCE, FRAMES_PER_CALL
+from serve_app.routes.video import FRAMES_PER_CALL
 from tests.serve_app.conftest import MP4, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -29,6 +29,7 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient) -> None
             "fps": 30.0,
             "resolution": [1920, 1080],
             "total_frames": 915,
+            "reused_frames": 0,
             "model": "moondream2",
         },
         "frames": [
@@ -52,7 +53,7 @@ def test_without_timestamps_only_the_timestamp_is_left_out(client: TestClient) -
 
 
 @pytest.mark.parametrize("num_frames", [1, 4, 5, 8, 9, 32])
-def test_frames_travel_in_small_groups_at_most_two_at_once_and_keep_their_order(
+def test_frames_travel_in_small_groups_one_group_at_a_time_and_keep_their_order(
     client: TestClient, graph: FakeGraph, num_frames: int
 ) -> None:
     graph.captioner.seconds = 0.01
@@ -61,7 +62,7 @@ def test_frames_travel_in_small_groups_at_most_two_at_once_and_keep_their_order(
     groups = [group for group, _ in graph.captioner.calls]
     assert max(map(len, groups)) <= FRAMES_PER_CALL
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
-    assert graph.captioner.peak_running == min(CALLS_AT_ONCE, len(groups))
+    assert graph.captioner.peak_running == 1  # the captioner's other place is another client's
 
 
 def test_a_frame_that_fails_fails_alone_and_is_not_narrated(client: TestClient, graph: FakeGraph) -> None:
@@ -71,6 +72,11 @@ def test_a_frame_that_fails_fails_alone_and_is_not_narrated(client: TestClient, 
     body = post(client, num_frames="3")
     assert body["frames"][1] == {"timestamp": 6.1, "frame_number": 183, "description": "", "error": "too dark"}
     assert body["summary"] == "summary of frame 0, frame 2"
+
+
+def test_frames_answered_from_an_earlier_request_are_counted(client: TestClient, graph: FakeGraph) -> None:
+    graph.captioner.describe = lambda number: Caption(f"frame {number}", "stop", "answer" if number else "nothing")
+    assert post(client, num_frames="3")["metadata"]["reused_frames"] == 2
 
 
 def test_all_frames_failing_is_our_failure(client: TestClient, graph: FakeGraph) -> None:
@@ -119,7 +125,7 @@ def test_a_failing_transcript_ends_the_captioning(client: TestClient, graph: Fak
     graph.captioner.seconds = 5
     graph.transcriber.error = ModelNotLoaded("whisper-base is loading.")
     assert post(client, include_audio="true")["error"]["code"] == "MODEL_NOT_LOADED"
-    assert graph.captioner.num_cancelled == 2
+    assert graph.captioner.num_cancelled == 1
     assert graph.captioner.num_running == 0
 
 
@@ -137,7 +143,7 @@ def test_a_timeout_says_how_many_frames_were_captioned_and_what_to_change(make_a
     body = post(TestClient(make_api(serving={"request_timeout_s": 0.5})), num_frames="32")
     assert body["error"]["code"] == "TIMEOUT"
     assert (
-        "captioned 16 of 32 frames. Lower num_frames or max_length, leave out include_audio, send a shorter clip"
+        "captioned 18 of 32 frames. Lower num_frames or max_length, leave out include_audio, send a shorter clip"
         in body["error"]["message"]
     )
 
@@ -162,6 +168,6 @@ def test_a_group_that_breaks_the_captioner_costs_only_its_own_frames(client: Tes
         return Caption(f"frame {number}", "stop")
 
     graph.captioner.describe = describe
-    frames = post(client, num_frames="5")["frames"]
-    assert [frame["description"] for frame in frames] == ["frame 0", "frame 1", "", "", ""]
-    assert {frame.get("error") for frame in frames[2:]} == {"The captioner stopped twice."}
+    frames = post(client, num_frames="10")["frames"]
+    assert [frame["description"] for frame in frames] == [""] * 5 + [f"frame {number}" for number in range(5, 10)]
+    assert {frame.get("error") for frame in frames[:5]} == {"The captioner stopped twice."}

@@ -1,8 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from config.settings import CaptionerConfig
 from deployments.captioner.captioner import Captioner
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.moondream import Moondream
@@ -34,10 +36,24 @@ def model(_loaded_model: Moondream) -> Moondream:
     return _loaded_model
 
 
+MakeCaptioner = Callable[..., Captioner]
+
+
 @pytest.fixture
-def captioner(small_checkpoint: Path, model: Moondream) -> Captioner:
-    tokenizer = read_tokenizer(small_checkpoint / "tokenizer.json", model.config)
-    return Captioner(model, tokenizer, max_crops_per_image=6, max_crops_per_frame=1, max_image_pixels=1_000_000)
+def make_captioner(small_checkpoint: Path, model: Moondream) -> MakeCaptioner:
+    """Makes a captioner with the given settings, which keeps nothing from one call to the next unless told to."""
+
+    def make(**settings: int) -> Captioner:
+        config = CaptionerConfig(**{"max_crops_per_image": 6, "image_cache_mb": 0, "answer_cache_mb": 0, **settings})
+        tokenizer = read_tokenizer(small_checkpoint / "tokenizer.json", model.config)
+        return Captioner(model, tokenizer, config, max_image_pixels=1_000_000)
+
+    return make
+
+
+@pytest.fixture
+def captioner(make_captioner: MakeCaptioner) -> Captioner:
+    return make_captioner()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.checkpoint import Precision, load_moondream
+from deployments.captioner.checkpoint import Precision, load_int8, load_moondream, load_rounding_once
 from deployments.captioner.generation import generate
-from deployments.captioner.moondream import Moondream, Prompt
+from deployments.captioner.moondream import Moondream
 from deployments.errors import ModelNotLoaded
 from tests.deployments.captioner.checkpoints import SIZES, random_tensors, shapes, write_checkpoint
 
@@ -95,16 +96,13 @@ def test_any_stored_precision_loads_in_either(tmp_path: Path, stored: torch.dtyp
     wanted = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert {parameter.dtype for parameter in loaded.parameters()} == {wanted}
     expected = tensors["model.text.wte"].to(wanted)
-    torch.testing.assert_close(loaded.get_parameter("text.embed_tokens.weight").data, expected, rtol=0, atol=0)
-    [answer] = generate(loaded, [Prompt([5, 6])], 3, lambda progress: None)
+    torch.testing.assert_close(loaded.get_parameter("text.wte.weight").data, expected, rtol=0, atol=0)
+    [answer] = generate(loaded, [5, 6], [loaded.new_cache(10)], 3, lambda progress: None)
     assert len(answer.ids) == 3
 
 
-def test_nothing_is_left_unfilled_that_no_file_holds(model: Moondream) -> None:
+def test_nothing_is_left_unfilled(model: Moondream) -> None:
     assert not [name for name, value in [*model.named_parameters(), *model.named_buffers()] if value.is_meta]
-    positions = torch.arange(0, 8, 2) / 8  # half of the 16 dimensions of a head turn
-    torch.testing.assert_close(model.get_buffer("text.rotary_emb.inv_freq"), 10000.0**-positions)
-    assert model.get_buffer("vision.embeddings.position_ids").tolist() == [list(range(36))]
 
 
 def test_weights_do_not_hold_on_to_their_file(tmp_path: Path, model: Moondream) -> None:
@@ -119,9 +117,7 @@ def test_weights_do_not_hold_on_to_their_file(tmp_path: Path, model: Moondream) 
 def test_without_sizes_the_checkpoint_is_moondream2(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["HfMoondream"], "model_type": "moondream1"}))
     message = _refusal(write_weights(tmp_path))
-    assert "tensor model.vision.patch_emb.weight has shape (32, 147), but the configuration asks for (1152, 588)" in (
-        message
-    )
+    assert "tensor model.vision.pos_emb has shape (1, 36, 32), but the configuration asks for (1, 729, 1152)" in message
 
 
 def test_the_default_model_has_the_parameters_of_moondream2() -> None:
@@ -159,6 +155,63 @@ def test_loading_tells_how_far_it_got(small_checkpoint: Path) -> None:
     told: list[str] = []
     load_moondream(small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"], "fp32", told.append)
     assert told == [f"reading weights, {n} of {len(shapes())} tensors" for n in range(0, len(shapes()), 50)]
+
+
+def test_rounded_weights_are_kept_and_read_again(small_checkpoint: Path, tmp_path: Path) -> None:
+    config, kept = small_checkpoint / "config.json", tmp_path / "new" / "int8.safetensors"
+    fresh = load_moondream(config, [small_checkpoint / "model.safetensors"], "int8", _report, keep_int8=kept)
+    again = load_int8(config, kept, _report)
+    assert kept.stat().st_size < 0.4 * (small_checkpoint / "model.safetensors").stat().st_size
+    assert sorted(kept.parent.iterdir()) == [kept.with_suffix(".lock"), kept]
+    logits = [model.read_prompt(range(40), model.new_cache(50), _report) for model in (fresh, again)]
+    assert torch.equal(*logits)
+    _assert_equal_weights(again, fresh)
+    save_file({"other": torch.zeros(1)}, kept)
+    with pytest.raises(ModelNotLoaded, match="tensor model.vision.pos_emb is missing"):
+        load_int8(config, kept, _report)
+
+
+def test_weights_are_rounded_once_and_again_when_what_was_kept_is_damaged(
+    small_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, weights, kept = small_checkpoint / "config.json", tmp_path / "model.safetensors", tmp_path / "int8"
+    shutil.copy(small_checkpoint / "model.safetensors", weights)
+    load_rounding_once(config, [weights], kept, _report)
+    weights.rename(tmp_path / "elsewhere")
+    load_rounding_once(config, [weights], kept, _report)
+    (tmp_path / "elsewhere").rename(weights)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with caplog.at_level("WARNING", "ray.serve"):
+        load_rounding_once(config, [weights], kept, _report)
+    assert "Rounding the weights again" in caplog.text
+    assert load_int8(config, kept, _report).dtype == torch.float32
+
+
+def test_where_rounded_weights_cannot_be_kept_the_model_is_served_all_the_same(
+    small_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    a_file, weights = small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"]
+    with caplog.at_level("WARNING", "ray.serve"):
+        model = load_rounding_once(small_checkpoint / "config.json", weights, a_file / "int8.safetensors", _report)
+    assert model.cache_dtype == torch.bfloat16
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_load_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    kept = tmp_path / "kept" / "int8.safetensors"
+
+    def fail_midway(progress: str) -> None:
+        if progress.startswith("reading weights, 50"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_moondream(folder / "config.json", [folder / "model.safetensors"], "int8", fail_midway, keep_int8=kept)
+    assert list(kept.parent.iterdir()) == [kept.with_suffix(".lock")]
+
+
+def _report(progress: str) -> None:
+    pass
 
 
 def write_weights(folder: Path) -> Path:

@@ -43,7 +43,7 @@ def test_a_loaded_replica_tells_what_it_serves(small_checkpoint: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["int8", "fp32", "bf16"])
 def test_a_replica_answers_every_call(precision: str, small_checkpoint: Path) -> None:
     async def run() -> None:
         async with _replica(small_checkpoint, precision=precision) as replica:

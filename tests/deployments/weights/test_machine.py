@@ -20,13 +20,17 @@ def test_memory_in_use_is_told_to_be_freed() -> None:
     assert "Close other programs" in finding.sentence
 
 
-def test_fp32_needs_more_memory_than_bf16_and_miniatures_least() -> None:
-    fp32 = needed_bytes(AppConfig())
-    bf16 = needed_bytes(AppConfig.model_validate({"captioner": {"precision": "bf16"}}))
+def test_int8_needs_least_memory_but_for_miniatures() -> None:
+    int8 = needed_bytes(AppConfig())
+    fp32, bf16 = (
+        needed_bytes(AppConfig.model_validate({"captioner": {"precision": precision}}))
+        for precision in ("fp32", "bf16")
+    )
     miniature = needed_bytes(
         AppConfig.model_validate({"captioner": {"model": "mini"}, "transcriber": {"model": "mini.pt"}})
     )
-    assert 16 * GB > fp32 > bf16 > miniature
+    assert 16 * GB > fp32 > bf16 > int8 > miniature
+    assert int8 < 5 * GB
 
 
 def test_a_laptop_of_the_target_class_is_fine_and_its_bf16_is_said_to_be_emulated() -> None:

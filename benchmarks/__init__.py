@@ -1,0 +1,1 @@
+"""How fast and how large the models are, as ratios against a reference measured in the same run."""

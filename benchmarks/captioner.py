@@ -1,0 +1,279 @@
+"""Measures moondream2 on this machine: `python -m benchmarks.captioner [--against fp32|bf16]`.
+
+Needs no weights: the model has moondream2's sizes and seeded random weights (time and memory do not depend on their
+values); `--weights FOLDER` takes a checkpoint's. With `--against`, the same model in that precision does the same work
+in the same run, in turns, and ratios are printed. The roofline compares with what this machine's memory and int8 units
+gave in the same run: bytes read by a sum over 256 MB, operations done by the product's own kernel on a square matrix
+that stays in the cache.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.checkpoint import Precision, fill, load_moondream, tensor_shapes
+from deployments.captioner.generation import generate
+from deployments.captioner.int8 import choose_kernel, round_rows, weight_bytes
+from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
+from deployments.captioner.moondream import KeyValueCache, Moondream
+from deployments.captioner.preprocessing import make_crops
+
+NEW_TOKENS = 40
+NUM_FRAMES = 5
+SUMMARY_IDS = 250
+"""What five descriptions of 40 tokens and the request for their summary come to."""
+NUM_STEPS = 12
+PROMPT = [1, 32708, 2, 6382, 3]
+MEGABYTE = 1024 * 1024
+
+
+def random_model(config: MoondreamConfig, precision: Precision) -> Moondream:
+    """Return a model with seeded random weights whose answers never end by themselves."""
+    shapes = tensor_shapes(config)
+    generator = torch.Generator().manual_seed(1)
+
+    def read(key: str) -> torch.Tensor:
+        shape = shapes[key]
+        tensor = torch.randn(shape, generator=generator) * (0.02 if len(shape) > 1 else 0.1)
+        if key == "model.text.lm_head.bias":
+            tensor[config.tokenizer.eos_id] = -1e4
+        return tensor
+
+    model = Moondream(config)
+    fill(model, read, precision, lambda progress: None)
+    return model
+
+
+def _go_on(progress: str) -> None:
+    pass
+
+
+class Workloads:
+    """What is timed, on one model; each returns when its work is done."""
+
+    def __init__(self, model: Moondream) -> None:
+        self.model = model
+        generator = np.random.default_rng(1)
+        self._photo = generator.integers(0, 256, (1080, 1920, 3), np.uint8)
+        self._tile = generator.integers(0, 256, (378, 378, 3), np.uint8)
+        self._crops = make_crops(self._tile, model.config.vision, 1)
+        self._embeddings = model.encode_image(self._crops, _go_on)
+        self._seen = self._see()
+        self._prefix = self._seen.length
+
+    def _see(self) -> KeyValueCache:
+        cache = self.model.new_cache(self.model.config.text.prefix_attn + len(PROMPT) + NEW_TOKENS + NUM_STEPS)
+        self.model.read_image(self.model.encode_image(self._crops, _go_on), cache, _go_on)
+        return cache
+
+    def vision(self) -> None:
+        self.model.encode_image(self._crops, _go_on)
+
+    def prefill(self) -> None:
+        cache = self.model.new_cache(self._prefix + len(PROMPT))
+        self.model.read_image(self._embeddings, cache, _go_on)
+        self.model.read_prompt(PROMPT, cache, _go_on)
+
+    def question(self) -> None:
+        """Ask again about an image that was seen before."""
+        self._seen.length = self._prefix
+        generate(self.model, PROMPT, [self._seen], NEW_TOKENS, _go_on)
+
+    def image(self) -> None:
+        generate(self.model, PROMPT, [self._see()], NEW_TOKENS, _go_on)
+
+    def photo(self) -> None:
+        """Describe 1920x1080 pixels with the default crop setting."""
+        crops = make_crops(self._photo, self.model.config.vision, 1)
+        cache = self.model.new_cache(self._prefix + len(PROMPT) + NEW_TOKENS)
+        self.model.read_image(self.model.encode_image(crops, _go_on), cache, _go_on)
+        generate(self.model, PROMPT, [cache], NEW_TOKENS, _go_on)
+
+    def video(self) -> None:
+        generate(self.model, PROMPT, [self._see() for _ in range(NUM_FRAMES)], NEW_TOKENS, _go_on)
+
+    def summary(self) -> None:
+        cache = self.model.new_cache(1 + SUMMARY_IDS + NEW_TOKENS)
+        generate(self.model, range(100, 100 + SUMMARY_IDS), [cache], NEW_TOKENS, _go_on)
+
+    def step(self, num_sequences: int) -> Callable[[], None]:
+        """Return a run of NUM_STEPS decode steps of that many sequences behind an image."""
+        caches = [self._see() for _ in range(num_sequences)]
+
+        def run() -> None:
+            for cache in caches:
+                cache.length = self._prefix + len(PROMPT)
+            for _ in range(NUM_STEPS):
+                self.model.decode([5] * num_sequences, caches)
+
+        return run
+
+
+COMPARED = ("vision", "prefill", "image", "step of 1")
+"""What the other precision does as well; the rest would take it many minutes."""
+
+
+def measure(models: dict[str, Workloads], rounds: int) -> dict[str, dict[str, float]]:
+    """Return the median seconds of each workload by model; the models take turns within every round.
+
+    The first model does everything, the others what is compared.
+    """
+    first = next(iter(models))
+    names = ("vision", "prefill", "question", "image", "photo", "video", "summary")
+    taken: dict[str, dict[str, list[float]]] = {model: {} for model in models}
+    for _ in range(rounds):
+        for name in names:
+            for model, workloads in models.items():
+                if model == first or name in COMPARED:
+                    taken[model].setdefault(name, []).append(_seconds(getattr(workloads, name)))
+        for count in (1, 2, 5):
+            for model, workloads in models.items():
+                if model == first or f"step of {count}" in COMPARED:
+                    run = workloads.step(count)
+                    taken[model].setdefault(f"step of {count}", []).append(_seconds(run) / NUM_STEPS)
+    return {
+        model: {name: statistics.median(seconds) for name, seconds in by_name.items()}
+        for model, by_name in taken.items()
+    }
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure_bandwidth() -> float:
+    """Return the bytes that a sum over 256 MB reads a second."""
+    block = torch.ones(64 * MEGABYTE)
+
+    def read() -> None:
+        block.sum()
+
+    return block.nbytes / min(_seconds(read) for _ in range(8))
+
+
+def measure_int8() -> float:
+    """Return the multiplications and additions a second of the int8 kernel on a matrix that stays in the cache."""
+    size = 1024
+    kernel = choose_kernel(torch.cpu.get_capabilities())
+    packed = kernel.pack(*round_rows(torch.randn(size, size)))
+    x = torch.rand(size, size) * 2 - 1
+
+    def multiply() -> None:
+        kernel.multiply(x, packed)
+
+    return 2 * size**3 / min(_seconds(multiply) for _ in range(20))
+
+
+def roofline(model: Moondream, seconds: dict[str, float]) -> list[str]:
+    """Return how much of what the machine gives vision, prefill and decoding use, for a model in int8."""
+    text, vision = model.config.text, model.config.vision
+    per_token = text.n_layers * (4 * text.dim**2 + 2 * text.dim * text.ff_dim)
+    length = text.prefix_attn + len(PROMPT)
+    attention = 2 * text.n_layers * text.dim * text.prefix_attn**2
+    operations = 2 * (per_token * length + attention)
+    cache = 2 * text.n_layers * text.n_kv_heads * text.head_dim * length * model.cache_dtype.itemsize
+    num_bytes = per_token + text.dim * text.vocab_size + cache
+    patches = vision.grid**2
+    vision_macs = patches * vision.enc_n_layers * (4 * vision.enc_dim**2 + 2 * vision.enc_dim * vision.enc_ff_dim)
+    vision_macs += 2 * vision.enc_n_layers * vision.enc_dim * patches**2
+    vision_macs += patches * vision.proj_inner_dim * (2 * vision.enc_dim + vision.proj_out_dim)
+    bandwidth, int8 = measure_bandwidth(), measure_int8()
+    return [
+        f"this machine: {bandwidth / 1e9:.1f} GB/s, {int8 / 1e12:.2f} int8 TOPS",
+        f"vision:  {2 * vision_macs / 1e12:.2f} T operations, at least {2 * vision_macs / int8:.2f} s: "
+        f"{2 * vision_macs / int8 / seconds['vision']:.0%} of the roofline",
+        f"prefill: {operations / 1e12:.2f} T operations, at least {operations / int8:.2f} s: "
+        f"{operations / int8 / seconds['prefill']:.0%} of the roofline",
+        f"decode:  {num_bytes / 1e9:.2f} GB a step, at least {num_bytes / bandwidth * 1000:.0f} ms: "
+        f"{num_bytes / bandwidth / seconds['step of 1']:.0%} of the roofline",
+    ]
+
+
+def resident_mb() -> float:
+    return psutil.Process().memory_info().rss / MEGABYTE
+
+
+def peak_mb() -> float:
+    """Return the largest resident memory since the last `forget_peak` (Linux)."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__)
+    parser.add_argument("--precision", choices=("int8", "fp32", "bf16"), default="int8")
+    parser.add_argument("--against", choices=("fp32", "bf16"))
+    parser.add_argument("--weights", type=Path, help="folder with config.json and model*.safetensors")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return_freed_memory()
+
+    def say(line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+    def load(precision: Precision) -> Moondream:
+        if arguments.weights is None:
+            return random_model(MoondreamConfig(), precision)
+        weights = sorted(arguments.weights.glob("model*.safetensors"))
+        return load_moondream(arguments.weights / "config.json", weights, precision, _go_on)
+
+    say(f"{torch.cpu.get_capabilities().get('cpu_name')}, {arguments.threads} threads, torch {torch.__version__}")
+    say(f"{arguments.precision}; int8 kernel: {choose_kernel(torch.cpu.get_capabilities()).name}")
+    before = resident_mb()
+    started = time.perf_counter()
+    model = load(arguments.precision)
+    say(f"loaded in {time.perf_counter() - started:.0f} s; weights {weight_bytes(model) / MEGABYTE:.0f} MB")
+    say(f"memory: {before:.0f} MB before, {peak_mb():.0f} MB at most while loading, {resident_mb():.0f} MB after")
+    reuse_freed_memory()
+    workloads = Workloads(model)
+    forget_peak()
+    workloads.image()
+    say(f"memory: {peak_mb():.0f} MB at most with one image, {resident_mb():.0f} MB after")
+    forget_peak()
+    workloads.video()
+    say(f"memory: {peak_mb():.0f} MB at most with {NUM_FRAMES} frames, {resident_mb():.0f} MB after")
+
+    models = {arguments.precision: workloads}
+    if arguments.against:
+        models[arguments.against] = Workloads(load(arguments.against))
+    taken = measure(models, arguments.rounds)
+    mine, other = taken[arguments.precision], taken.get(arguments.against, {})
+    say(f"\nseconds, median of {arguments.rounds}")
+    for name, seconds in mine.items():
+        against = f"  {arguments.against} {other[name]:8.3f}  {other[name] / seconds:5.2f}x" if name in other else ""
+        say(f"{name:12} {seconds:8.3f}{against}")
+    image = mine["image"]
+    say("")
+    say(f"time to first token          {mine['vision'] + mine['prefill']:.2f} s")
+    for count in (1, 2, 5):
+        say(f"tokens/s of {count} sequence(s)     {count / mine[f'step of {count}']:.1f}")
+    say(f"throughput of 5 against 1    {5 * mine['step of 1'] / mine['step of 5']:.2f}x")
+    say(f"{NUM_FRAMES} frames against an image    {mine['video'] / image:.2f}x")
+    say(f"... with their summary       {(mine['video'] + mine['summary']) / image:.2f}x")
+    say(f"1920x1080 against one tile   {mine['photo'] / image:.2f}x")
+    say(f"second question              {mine['question'] / image:.2f}x")
+    if arguments.precision == "int8":
+        say("")
+        for line in roofline(model, mine):
+            say(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.int8 import (
+    Int8Embedding,
+    Int8Kernel,
+    Int8Linear,
+    OneDnnKernel,
+    choose_kernel,
+    round_rows,
+)
+from deployments.captioner.moondream import KeyValueCache, Moondream
+from deployments.captioner.preprocessing import decode_image, make_crops
+from deployments.media import as_media
+
+CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
+OF_THIS_CPU = choose_kernel(torch.cpu.get_capabilities())
+KERNELS = [OF_THIS_CPU, OneDnnKernel(has_vnni=False)]
+
+
+def _layers(kernel: Int8Kernel, inputs: int = 256, outputs: int = 192) -> tuple[nn.Linear, Int8Linear]:
+    torch.manual_seed(1)
+    exact = nn.Linear(inputs, outputs).requires_grad_(False)
+    return exact, Int8Linear(*round_rows(exact.weight), exact.bias, kernel)
+
+
+def _error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("num_tokens", [1, 5, 300])
+def test_a_layer_is_rounded_and_no_more(num_tokens: int, kernel: Int8Kernel) -> None:
+    exact, rounded = _layers(kernel)
+    x = torch.randn(num_tokens, 256)
+    assert 0.001 < _error(rounded(x), exact(x)) < 0.03
+    assert rounded(x[None]).shape == (1, num_tokens, 192)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_a_token_with_huge_values_costs_its_neighbours_nothing(kernel: Int8Kernel) -> None:
+    _, rounded = _layers(kernel)
+    x = torch.randn(9, 256)
+    alone = torch.cat([rounded(token[None]) for token in x])
+    assert torch.equal(rounded(x), alone)
+    x[4, 7] = 1e4
+    beside_an_outlier = rounded(x)
+    others = [0, 1, 2, 3, 5, 6, 7, 8]
+    assert torch.equal(beside_an_outlier[others], alone[others])
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_the_largest_products_do_not_saturate(kernel: Int8Kernel) -> None:
+    layer = Int8Linear(torch.full((8, 64), 127, dtype=torch.int8), torch.ones(8), torch.zeros(8), kernel)
+    torch.testing.assert_close(layer(torch.ones(2, 64)), torch.full((2, 8), 64 * 127.0))
+    torch.testing.assert_close(layer(-torch.ones(2, 64)), torch.full((2, 8), -64 * 127.0))
+
+
+def test_zeros_give_the_bias() -> None:
+    exact, rounded = _layers(OF_THIS_CPU)
+    torch.testing.assert_close(rounded(torch.zeros(2, 256)), exact.bias.expand(2, -1))
+    blank = Int8Linear(*round_rows(torch.zeros(8, 64)), torch.ones(8), OF_THIS_CPU)
+    torch.testing.assert_close(blank(torch.randn(2, 64)), torch.ones(2, 8))
+
+
+def test_an_embedding_is_rounded_row_by_row() -> None:
+    rows = torch.randn(10, 64) * torch.logspace(-3, 3, 10)[:, None]
+    embedding = Int8Embedding(*round_rows(rows))
+    ids = torch.tensor([[9, 0], [3, 3]])
+    assert embedding(ids).shape == (2, 2, 64)
+    for row in range(10):
+        assert _error(embedding(torch.tensor([row]))[0], rows[row]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "kernel"),
+    [
+        ({"avx2": True, "avx512_f": True, "avx512_vnni": True}, "fbgemm (AVX-512 VNNI)"),
+        ({"avx2": True, "avx_vnni": True}, "onednn (VNNI)"),
+        ({"avx2": True}, "onednn (7-bit activations)"),
+        ({"avx2": True, "avx512_f": True}, "onednn (7-bit activations)"),
+        ({"neon": True, "dot": True}, "onednn (VNNI)"),
+    ],
+)
+def test_the_kernel_is_chosen_by_what_the_cpu_offers(capabilities: dict[str, bool], kernel: str) -> None:
+    assert choose_kernel(capabilities).name == kernel
+
+
+def test_without_vnni_seven_bits_are_exact() -> None:
+    """oneDNN is held to AVX2, as it would be on an older CPU."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "7-bit and not avx512"],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def _load(precision: str) -> Moondream:
+    weights = [CONFORMANCE / "model.safetensors"]
+    return load_moondream(CONFORMANCE / "config.json", weights, precision, report=lambda progress: None)  # type: ignore[arg-type]
+
+
+def test_int8_stays_close_to_the_reference() -> None:
+    exact, rounded = _load("fp32"), _load("int8")
+    for name in ("small", "wide", "portrait", "large"):
+        pixels = decode_image(as_media((CONFORMANCE / f"{name}.png").read_bytes()), 10**8)
+        crops = make_crops(pixels, exact.config.vision, exact.config.vision.max_crops)
+        seen = [model.encode_image(crops, lambda progress: None) for model in (rounded, exact)]
+        assert _error(*seen) < 0.05
+        logits = []
+        for model, image in zip((rounded, exact), seen, strict=True):
+            cache = model.new_cache(800)
+            model.read_image(image, cache, lambda progress: None)
+            logits.append(model.read_prompt([1, 2, 3], cache, lambda progress: None))
+        assert _error(*logits) < 0.1
+
+
+def test_every_large_weight_is_rounded() -> None:
+    model = _load("int8")
+    whole = {name for name, parameter in model.named_parameters() if parameter.ndim > 1 and name != "vision.pos_emb"}
+    assert whole == {"vision.patch_emb.weight"}
+
+
+def test_what_a_sequence_says_does_not_depend_on_its_neighbours() -> None:
+    model = _load("int8")
+    images = [torch.randn(729, model.config.text.dim) for _ in range(4)]
+
+    def caches() -> list[KeyValueCache]:
+        found = [model.new_cache(800) for _ in images]
+        for image, cache in zip(images, found, strict=True):
+            model.read_image(image, cache, lambda progress: None)
+        return found
+
+    together = model.decode([5, 6, 7, 8], caches())
+    alone = [model.decode([5 + row], [cache])[0] for row, cache in enumerate(caches())]
+    assert torch.equal(together, torch.stack(alone))
