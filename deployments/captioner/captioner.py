@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from config.settings import CaptionerConfig
 from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
-from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
+from deployments.captioner.memory import KeyValueMemory, RecentlyUsed, trim_freed_memory
 from deployments.captioner.moondream import Check, KeyValueCache, Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
@@ -43,7 +43,7 @@ class Captioner:
         self._max_crops_per_image = min(config.max_crops_per_image, model.config.vision.max_crops)
         self._max_crops_per_frame = min(config.max_crops_per_frame, model.config.vision.max_crops)
         self._max_image_pixels = max_image_pixels
-        self._turns = Turns()
+        self._turns = Turns(after_last=trim_freed_memory)
         self._images: RecentlyUsed[_SeenImage] = RecentlyUsed(config.image_cache_mb * MEGABYTE)
         self._answers: RecentlyUsed[_KnownAnswer] = RecentlyUsed(config.answer_cache_mb * MEGABYTE)
         self._memory = KeyValueMemory(config.cache_mb * MEGABYTE, self._images)

@@ -33,6 +33,13 @@ def reuse_freed_memory() -> None:
     _tell_malloc((_M_MMAP_THRESHOLD, _LARGEST_TEMPORARY), (_M_TRIM_THRESHOLD, _KEPT_FREE), (_M_ARENA_MAX, 1))
 
 
+def trim_freed_memory() -> None:
+    """Return to the system what malloc keeps free, now that a request is over."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _tell_malloc(*settings: tuple[int, int]) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

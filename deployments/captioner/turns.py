@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -13,7 +13,9 @@ class Turns:
     thread that passes its turn on after every step keeps a long request from holding up a short one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after_last: Callable[[], None] = lambda: None) -> None:
+        """Call `after_last` whenever a turn ends and nobody waits."""
+        self._after_last = after_last
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._is_taken = False
@@ -49,6 +51,11 @@ class Turns:
     def _give(self) -> None:
         with self._lock:
             if self._waiting:
+                self._waiting.popleft().set()
+                return
+        self._after_last()
+        with self._lock:
+            if self._waiting:  # somebody came meanwhile
                 self._waiting.popleft().set()
             else:
                 self._is_taken = False

@@ -69,3 +69,13 @@ def test_a_request_that_fails_gives_its_turn_back() -> None:
 
     _run(threading.Thread(daemon=True, target=fail), threading.Thread(daemon=True, target=work))
     assert sorted(done) == ["failed", "worked"]
+
+
+def test_what_is_to_be_done_at_the_end_is_done_once_nobody_waits() -> None:
+    calls: list[int] = []
+    turns = Turns(after_last=lambda: calls.append(1))
+    for expected in (1, 2):
+        with turns.taken():
+            turns.pass_on()
+            assert len(calls) == expected - 1
+        assert len(calls) == expected
