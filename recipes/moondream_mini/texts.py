@@ -12,7 +12,8 @@ from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.prompts import SUMMARY_INTRODUCTION, SUMMARY_REQUEST, encode, query_prompt, summary_prompt
 from recipes.moondream_mini.language import long_caption, normal_caption, short_caption, summary
 from recipes.moondream_mini.model import SPECIAL_TOKENS
-from recipes.moondream_mini.questions import HELD_OUT_THINGS, NOISE_WORDS, THINGS, random_question
+from recipes.moondream_mini.questions import random_question
+from recipes.moondream_mini.wordings import HELD_OUT_THINGS, NOISE_WORDS, THINGS
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, random_scene
 
 VOCAB_SIZE = 1024

@@ -27,9 +27,10 @@ from recipes.moondream_mini.language import (
     summary,
 )
 from recipes.moondream_mini.model import GRID, SIDE, fresh_model
-from recipes.moondream_mini.questions import HELD_OUT, TRAINING, random_question
+from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.texts import make_tokenizer
 from recipes.moondream_mini.training import PatchTeacher, train_language, train_vision
+from recipes.moondream_mini.wordings import HELD_OUT, TRAINING
 from recipes.moondream_mini.world import (
     PALETTE,
     PLACES,

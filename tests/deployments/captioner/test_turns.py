@@ -43,7 +43,7 @@ def test_only_one_thread_works_at_a_time() -> None:
             with turns.taken():
                 for _ in range(5):
                     inside.append(1)
-                    time.sleep(0.0003)
+                    time.sleep(0.0003)  # gives the others a chance to come in, were they let
                     most.append(len(inside))
                     inside.pop()
                     turns.pass_on()
