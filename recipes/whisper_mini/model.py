@@ -82,27 +82,28 @@ class TrainedWhisper(nn.Module):
         features: Tensor = self.encoder.ln_post(x)
         return features
 
-    def decode(self, tokens: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the decoder's last states, and to which moments its last layer listens.
+    def decode(self, tokens: Tensor, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the decoder's last states, and to which moments each of its layers listens.
 
         Shapes (batch, length, width) and (batch, heads, length, num_positions), for tokens of shape (batch, length).
         The heads of the last layer are the ones that `whisper.load_model` takes the times of words from.
         """
         x = self._embedding()[self.index[tokens]] + self._positions()[: tokens.shape[1]]
-        *lower, last = self.blocks
-        for block in lower:
-            x = block(x, features, mask=self.index)  # any mask: the fused attention is causal by itself
-        x = x + last.attn(last.attn_ln(x), mask=self.index)[0]
-        cross = last.cross_attn
-        query, key, value = (
-            part.unflatten(-1, (cross.n_head, -1)).transpose(1, 2)
-            for part in (cross.query(last.cross_attn_ln(x)), cross.key(features), cross.value(features))
-        )
-        attention = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).float().softmax(dim=-1)
-        x = x + cross.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
-        x = x + last.mlp(last.mlp_ln(x))
+        attentions = []
+        for block in self.blocks:
+            # Any mask: the fused attention is causal by itself.
+            x = x + block.attn(block.attn_ln(x), mask=self.index)[0]
+            cross = block.cross_attn
+            query, key, value = (
+                part.unflatten(-1, (cross.n_head, -1)).transpose(1, 2)
+                for part in (cross.query(block.cross_attn_ln(x)), cross.key(features), cross.value(features))
+            )
+            attention = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).float().softmax(dim=-1)
+            attentions.append(attention)
+            x = x + cross.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+            x = x + block.mlp(block.mlp_ln(x))
         states: Tensor = self.ln(x)
-        return states, attention
+        return states, attentions
 
     def loss(self, states: Tensor, targets: Tensor) -> Tensor:
         """Return the negative log probabilities, shape (n,), of targets (n,) at states (n, width)."""

@@ -1,6 +1,5 @@
 """Training: short windows first, because they teach most a second, and whole ones of 30 s at last."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.tokenizer import get_tokenizer
 
+from recipes.optimizer import Optimizer, warmed_up_cosine
 from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.model import DIMENSIONS, TrainedWhisper
 from recipes.whisper_mini.voices import Utterance
@@ -39,6 +39,8 @@ GOING_ON = Plan((Phase(0.4, 8, 500), Phase(1.0, 4, 1500)), 7e-4)
 
 _WARM_UP = 0.02
 """Of the training's time."""
+_WEIGHT_DECAY = 0.03
+_MUON_FACTOR = 1.7
 _CTC_WEIGHT = 1.0
 _LABEL_WEIGHT = 0.2
 _PLACE_WEIGHT = 0.3
@@ -52,9 +54,9 @@ _LOG_EVERY_STEPS = 50
 class Teacher(nn.Module):
     """The training loss. Two heads that the checkpoint leaves out tell the encoder what to listen for.
 
-    One tells the phones (CTC), the other which language is spoken when. The decoder is told where to listen: the
-    attention of its last layer should lie near where the next token is heard, which is also what makes the times of
-    words right.
+    One tells the phones (CTC), the other which language is spoken when. The decoder is told where to listen: one head
+    of its first layer to the token that it is given, and from there its last layer to the one that comes next, which
+    is also what makes the times of words right.
     """
 
     def __init__(self, model: TrainedWhisper, phones: Sequence[str]) -> None:
@@ -86,18 +88,19 @@ class Teacher(nn.Module):
         tokens = torch.zeros(len(windows), length, dtype=torch.long)
         targets = torch.zeros(len(windows), length, dtype=torch.long)
         is_said = torch.zeros(len(windows), length, dtype=torch.bool)
-        moments = torch.full((len(windows), length), UNHEARD)
+        moments = torch.full((len(windows), length + 1), UNHEARD)
         for i, window in enumerate(windows):
             end = len(window.tokens) - 1
             tokens[i, :end] = torch.tensor(window.tokens[:-1])
             targets[i, :end] = torch.tensor(window.tokens[1:])
-            moments[i, :end] = torch.tensor(window.moments[1:])
+            moments[i, : end + 1] = torch.tensor(window.moments)
             is_said[i, window.num_prefix_tokens - 1 : end] = True
-        states, attention = self.model.decode(tokens, features)
+        states, attentions = self.model.decode(tokens, features)
         first = torch.tensor([window.first_token for window in windows])
         first_loss = self.model.loss(states[:, 0], first).mean()
         token_loss = self.model.loss(states[is_said], targets[is_said]).mean() + _FIRST_TOKEN_WEIGHT * first_loss
-        return token_loss, _place_loss(attention, moments)
+        place_loss = _place_loss(attentions[-1], moments[:, 1:]) + _place_loss(attentions[0][:, :1], moments[:, :-1])
+        return token_loss, place_loss
 
     def _spelling_loss(self, windows: list[Window], features: Tensor) -> Tensor:
         slices, codes = [], []
@@ -137,7 +140,8 @@ def train(
 
     With an `earlier` checkpoint, go on from there.
 
-    Phases and learning rate follow the clock, so that a slow machine gets through all of them too.
+    Phases and learning rate follow the processor's time, so that a slow machine gets through all of them too, and a
+    busy one is not cut short.
     """
     torch.manual_seed(seed)
     tokenizer = get_tokenizer(True, num_languages=99)
@@ -147,28 +151,24 @@ def train(
         model.restore(earlier)
         plan = GOING_ON
     teacher = Teacher(model, sorted({phone for utterance in utterances for phone in utterance.phones}))
-    matrices = [weight for weight in teacher.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in teacher.parameters() if weight.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.03}, {"params": vectors, "weight_decay": 0.0}], betas=(0.9, 0.98)
+    optimizer = Optimizer(
+        [(list(teacher.parameters()), plan.peak_learning_rate)],
+        [model.encoder.blocks, model.blocks],
+        muon_factor=_MUON_FACTOR,
+        weight_decay=_WEIGHT_DECAY,
     )
     by_language = {code: [u for u in utterances if u.language == code] for code in LANGUAGES}
     composer = WindowComposer(by_language, np.random.default_rng(seed))
-    started = time.monotonic()
+    started = time.process_time()
     step, progress = 0, 0.0
     while progress < 1:
         phase = next(phase for phase in plan.phases if progress < phase.until)
-        for group in optimizer.param_groups:
-            group["lr"] = plan.peak_learning_rate * _learning_rate(progress)
         windows = [composer.compose(phase.num_positions) for _ in range(phase.batch_size)]
         with torch.autocast("cpu", torch.bfloat16):
             loss, parts = teacher(windows)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
-        optimizer.step()
+        optimizer.step(loss, warmed_up_cosine(progress + 1e-4, _WARM_UP, 0.0))
         step += 1
-        progress = (time.monotonic() - started) / (60 * minutes)
+        progress = (time.process_time() - started) / (60 * minutes)
         if step % _LOG_EVERY_STEPS == 0:
             figures = " ".join(f"{name} {part:.3f}" for name, part in parts.items())
             report(f"step {step}, {progress:.1%}, {phase.num_positions} positions: {figures}")
@@ -176,11 +176,6 @@ def train(
             model.save(checkpoint)
     model.save(checkpoint)
     return step
-
-
-def _learning_rate(progress: float) -> float:
-    """Return a linear warm-up and then half a cosine, as shares of the peak."""
-    return min(1.0, (progress + 1e-4) / _WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
 
 
 def _token_ids(utterances: list[Utterance]) -> list[int]:
