@@ -19,11 +19,12 @@ import psutil
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.checkpoint import Precision, fill, load_moondream, tensor_shapes
 from deployments.captioner.generation import generate
 from deployments.captioner.int8 import choose_kernel, round_rows, weight_bytes
 from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
-from deployments.captioner.moondream import KeyValueCache, Moondream
+from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 
 NEW_TOKENS = 40
@@ -165,8 +166,8 @@ def measure_int8() -> float:
     """Return the multiplications and additions a second of the int8 kernel on a matrix that stays in the cache."""
     size = 1024
     kernel = choose_kernel(torch.cpu.get_capabilities())
-    packed = kernel.pack(*round_rows(torch.randn(size, size)))
-    x = torch.rand(size, size) * 2 - 1
+    packed = kernel.pack(round_rows(torch.randn(size, size))[0])
+    x, _ = round_rows(torch.randn(size, size))
 
     def multiply() -> None:
         kernel.multiply(x, packed)
@@ -181,8 +182,7 @@ def roofline(model: Moondream, seconds: dict[str, float]) -> list[str]:
     length = text.prefix_attn + len(PROMPT)
     attention = 2 * text.n_layers * text.dim * text.prefix_attn**2
     operations = 2 * (per_token * length + attention)
-    cache = 2 * text.n_layers * text.n_kv_heads * text.head_dim * length * model.cache_dtype.itemsize
-    num_bytes = per_token + text.dim * text.vocab_size + cache
+    num_bytes = per_token + text.dim * text.vocab_size + model.cache_bytes(length)
     patches = vision.grid**2
     vision_macs = patches * vision.enc_n_layers * (4 * vision.enc_dim**2 + 2 * vision.enc_dim * vision.enc_ff_dim)
     vision_macs += 2 * vision.enc_n_layers * vision.enc_dim * patches**2

@@ -1,9 +1,6 @@
-"""Attention of one new position to a cache in bf16, which torch does on CPUs slower than in fp32.
+"""Attention of new positions to keys and values that are kept in 8 bits, without widening them in memory."""
 
-Compiled at first use and then kept: beside this file, else in the user's cache folder, or where NUMBA_CACHE_DIR says.
-"""
-
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -15,80 +12,193 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deployments.captioner.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _widened(typing_context: Any, bits: Any) -> Any:
-    """Return the fp32 number whose upper half is the given bits: bf16 is fp32 without its lower half."""
+_LARGEST = np.float32(127)
+_CACHE_LINE = 64
+
+
+def round_keys_and_values(keys: Tensor, values: Tensor, stored: Sequence[Tensor], start: int) -> None:
+    """Write keys and values, fp32 of shape (n, num_kv_heads, head_dim), as one layer's positions from `start` on.
+
+    `stored` is what they are written into: int8 keys (num_kv_heads, head_dim, capacity) and their fp32 scales
+    (num_kv_heads, capacity), int8 values (num_kv_heads, capacity, head_dim) and their scales.
+    """
+    _round_keys_and_values(*(part.numpy() for part in (keys, values, *stored)), start)
+
+
+def append_and_attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    turn: tuple[Tensor, Tensor],
+    places: Sequence[tuple[int, ...]],
+    layer: int,
+) -> Tensor:
+    """Turn and write one position of each sequence, and return what it finds up to itself, (n, num_heads, head_dim).
+
+    Queries, keys and values are fp32; `turn` are the cosines and sines, shape (n, 1, num_pairs), of their positions;
+    `places` are the addresses of each sequence's stored keys, their scales, values and theirs (all layers, contiguous,
+    each as `round_keys_and_values` takes them), its capacity and its length.
+    """
+    found = torch.empty(queries.shape)
+    of_sequences = np.array(places, np.int64)
+    given = (part.numpy() for part in (queries, keys, values, *turn))
+    _append_and_attend(*given, of_sequences, layer, found.numpy())
+    return found
+
+
+@on_torch_threads
+@compiled(parallel=True)
+def _round_keys_and_values(
+    keys: NDArray[np.float32],
+    values: NDArray[np.float32],
+    stored_keys: NDArray[np.int8],
+    key_scales: NDArray[np.float32],
+    stored_values: NDArray[np.int8],
+    value_scales: NDArray[np.float32],
+    start: int,
+) -> None:
+    num_positions, num_heads, head_dim = keys.shape
+    for head in numba.prange(num_heads):
+        rounded, row = np.empty(head_dim, np.int8), np.empty(head_dim, np.float32)
+        for i in range(num_positions):
+            position = start + i
+            row[:] = keys[i, head]
+            key_scales[head, position] = round_row(row, _LARGEST, rounded)
+            stored_keys[head, :, position] = rounded
+            row[:] = values[i, head]
+            value_scales[head, position] = round_row(row, _LARGEST, stored_values[head, position])
+
+
+def _pointer(pointed: Any) -> Any:
+    """Return an intrinsic that makes an address a pointer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = builder.zext(arguments[0], ir.IntType(32))
-        return builder.bitcast(builder.shl(word, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
-    return types.float32(types.uint16), generate
+    def pointer(typing_context: Any, address: Any) -> Any:
+        return types.CPointer(pointed)(types.int64), generate  # type: ignore[attr-defined]
+
+    return intrinsic(pointer)
 
 
-def _attend(
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch_line(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        name = "llvm.prefetch.p0"
+        prefetch = builder.module.globals.get(name) or ir.Function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), name
+        )
+        for_reading, keep, data = (ir.Constant(word, part) for part in (0, 3, 1))
+        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), for_reading, keep, data])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _prefetch(address: Any, num_bytes: Any) -> Any:
+    for start in range(0, num_bytes, _CACHE_LINE):
+        _prefetch_line(address + start)
+
+
+_bytes_at, _floats_at = _pointer(types.int8), _pointer(types.float32)
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def _turn(row: Any, cosines: Any, sines: Any) -> None:
+    """Do what `rotary.rotate` does."""
+    num_pairs = len(cosines)
+    for i in range(num_pairs):
+        first, second = row[i], row[num_pairs + i]
+        row[i] = first * cosines[i] - second * sines[i]
+        row[num_pairs + i] = second * cosines[i] + first * sines[i]
+
+
+@on_torch_threads
+@compiled(parallel=True)
+def _append_and_attend(
     queries: NDArray[np.float32],
-    keys: NDArray[np.uint16],
-    values: NDArray[np.uint16],
+    keys: NDArray[np.float32],
+    values: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    sines: NDArray[np.float32],
+    places: NDArray[np.int64],
     layer: int,
-    length: int,
-    scale: np.float32,
     found: NDArray[np.float32],
 ) -> None:
-    num_heads, head_dim = queries.shape
-    heads_per_key = num_heads // keys.shape[1]
-    for head in numba.prange(num_heads):
-        head_keys, head_values = keys[layer, head // heads_per_key], values[layer, head // heads_per_key]
-        query = queries[head]
-        weights = np.empty(length, np.float32)
-        largest = np.float32(-np.inf)
-        for position in range(length):
-            key = head_keys[position]
-            product = np.float32(0)
-            for i in range(head_dim):
-                product += query[i] * _widened(key[i])
-            weights[position] = product * scale
-            largest = max(largest, weights[position])
-        total = np.float32(0)
-        for position in range(length):
-            weights[position] = math.exp(weights[position] - largest)
-            total += weights[position]
-        sums = np.zeros(head_dim, np.float32)
-        for position in range(length):
-            value = head_values[position]
-            weight = weights[position]
-            for i in range(head_dim):
-                sums[i] += weight * _widened(value[i])
+    num_sequences, num_heads, head_dim = queries.shape
+    num_kv_heads = keys.shape[1]
+    heads_per_key = num_heads // num_kv_heads
+    in_fours = head_dim // 4 * 4
+    scale = np.float32(1 / np.sqrt(head_dim))
+    for job in numba.prange(num_sequences * num_kv_heads):
+        sequence, kv_head = job // num_kv_heads, job % num_kv_heads
+        capacity, length = places[sequence, 4], places[sequence, 5]
+        first = (layer * num_kv_heads + kv_head) * capacity
+        all_bytes, all_scales = (first + capacity) * head_dim, first + capacity
+        its_keys = numba.carray(_bytes_at(places[sequence, 0]), all_bytes)[first * head_dim :]
+        key_scales = numba.carray(_floats_at(places[sequence, 1]), all_scales)[first:]
+        its_values = numba.carray(_bytes_at(places[sequence, 2]), all_bytes)[first * head_dim :]
+        value_scales = numba.carray(_floats_at(places[sequence, 3]), all_scales)[first:]
+
+        # Memory is asked for the values while keys are multiplied, and for the next head's keys while values are.
+        values_address = places[sequence, 2] + first * head_dim
+        next_keys_address = places[sequence, 0] + (first + capacity) * head_dim
+
+        row, rounded = np.empty(head_dim, np.float32), np.empty(head_dim, np.int8)
+        row[:] = keys[sequence, kv_head]
+        _turn(row, cosines[sequence, 0], sines[sequence, 0])
+        key_scales[length] = round_row(row, _LARGEST, rounded)
         for i in range(head_dim):
-            found[head, i] = sums[i] / total
+            its_keys[i * capacity + length] = rounded[i]
+        row[:] = values[sequence, kv_head]
+        value_scales[length] = round_row(row, _LARGEST, its_values[length * head_dim : (length + 1) * head_dim])
 
-
-def _compile() -> Any:
-    # Sums may be reordered, which is what lets them be vectorised; infinities must stay what they are.
-    options = {"parallel": True, "nogil": True, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
-    try:
-        return numba.njit(_attend, cache=True, **options)
-    except RuntimeError:  # there is no folder to keep it in: each start compiles it again
-        return numba.njit(_attend, **options)
-
-
-_attend_compiled = _compile()
-
-
-def attend_to_bf16(queries: Tensor, keys: Tensor, values: Tensor, layer: int, length: int) -> Tensor:
-    """Return what the heads of one position find, shape (num_heads, head_dim), in fp32.
-
-    Queries are fp32 of that shape; keys and values are bf16, contiguous, of shape (num_layers, num_kv_heads, capacity,
-    head_dim), of which the first `length` positions of one layer are looked at.
-    """
-    num_threads = torch.get_num_threads()
-    numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
-    found = torch.empty_like(queries)
-    scale = np.float32(queries.shape[1] ** -0.5)
-    key_bits, value_bits = keys.view(torch.uint16).numpy(), values.view(torch.uint16).numpy()
-    _attend_compiled(queries.contiguous().numpy(), key_bits, value_bits, layer, length, scale, found.numpy())
-    if torch.get_num_threads() != num_threads:
-        # Numba runs on torch's own OpenMP threads, and its first call asks for as many as the machine has.
-        torch.set_num_threads(num_threads)
-    return found
+        count = length + 1
+        for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
+            row[:] = queries[sequence, head]
+            _turn(row, cosines[sequence, 0], sines[sequence, 0])
+            weights = np.zeros(count, np.float32)
+            # Four at a time, so that the sums are fetched and stored a quarter as often.
+            for i in range(0, in_fours, 4):
+                _prefetch(values_address + i * count, 4 * count)
+                a, b, c, d = row[i], row[i + 1], row[i + 2], row[i + 3]
+                of_a = its_keys[i * capacity : i * capacity + count]
+                of_b = its_keys[(i + 1) * capacity : (i + 1) * capacity + count]
+                of_c = its_keys[(i + 2) * capacity : (i + 2) * capacity + count]
+                of_d = its_keys[(i + 3) * capacity : (i + 3) * capacity + count]
+                for position in range(count):
+                    weights[position] += (a * np.float32(of_a[position]) + b * np.float32(of_b[position])) + (
+                        c * np.float32(of_c[position]) + d * np.float32(of_d[position])
+                    )
+            for i in range(in_fours, head_dim):
+                for position in range(count):
+                    weights[position] += row[i] * np.float32(its_keys[i * capacity + position])
+            largest = np.float32(-3e38)
+            for position in range(count):
+                weights[position] *= scale * key_scales[position]
+                largest = max(largest, weights[position])
+            total = np.float32(0)
+            for position in range(count):
+                weights[position] = exp(weights[position] - largest)
+                total += weights[position]
+            for position in range(count):
+                weights[position] *= value_scales[position]
+            sums = np.zeros(head_dim, np.float32)
+            for position in range(0, count // 4 * 4, 4):
+                _prefetch(next_keys_address + position * head_dim, 4 * head_dim)
+                a, b = weights[position], weights[position + 1]
+                c, d = weights[position + 2], weights[position + 3]
+                four = its_values[position * head_dim : (position + 4) * head_dim]
+                for i in range(head_dim):
+                    sums[i] += (a * np.float32(four[i]) + b * np.float32(four[i + head_dim])) + (
+                        c * np.float32(four[i + 2 * head_dim]) + d * np.float32(four[i + 3 * head_dim])
+                    )
+            for position in range(count // 4 * 4, count):
+                for i in range(head_dim):
+                    sums[i] += weights[position] * np.float32(its_values[position * head_dim + i])
+            for i in range(head_dim):
+                found[sequence, head, i] = sums[i] / total

@@ -10,9 +10,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from config.settings import CaptionerConfig
+from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed, trim_freed_memory
-from deployments.captioner.moondream import Check, KeyValueCache, Moondream
+from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.turns import Turns
@@ -61,7 +62,7 @@ class Captioner:
         if known is not None:
             return ImageCaption(replace(known.caption, reused="answer"), *known.size)
         seen = self._images.take(key)
-        with self._memory.reserve(max(self._cache_bytes(length), seen.cache.nbytes if seen else 0), 1):
+        with self._memory.reserve(max(self._model.cache_bytes(length), seen.cache.nbytes if seen else 0), 1):
             reused: Reused = "nothing" if seen is None else "image"
             if seen is None:
                 stop.check("the picture was being decoded")
@@ -98,7 +99,7 @@ class Captioner:
 
         while len(outcomes) < len(frames):
             rest = frames[len(outcomes) :]
-            with self._memory.reserve(self._cache_bytes(length), len(rest)) as count, self._turns.taken():
+            with self._memory.reserve(self._model.cache_bytes(length), len(rest)) as count, self._turns.taken():
                 outcomes += self._caption_together(rest[:count], ids, task, length, check)
         return outcomes
 
@@ -116,7 +117,7 @@ class Captioner:
         length = prompt_length(config, len(ids), has_image=False)
         check_fits(config, length, max_new_tokens)
         length += max_new_tokens
-        with self._memory.reserve(self._cache_bytes(length), 1), self._turns.taken():
+        with self._memory.reserve(self._model.cache_bytes(length), 1), self._turns.taken():
             cache = self._model.new_cache(length)
             [answer] = generate(self._model, ids, [cache], max_new_tokens, self._check(stop))
         return self._caption(answer)
@@ -137,10 +138,6 @@ class Captioner:
         length = prompt_length(config, len(ids), has_image=True)
         check_fits(config, length, task.max_new_tokens)
         return ids, length + task.max_new_tokens
-
-    def _cache_bytes(self, length: int) -> int:
-        text = self._model.config.text
-        return 2 * text.n_layers * text.n_kv_heads * text.head_dim * length * self._model.cache_dtype.itemsize
 
     def _check(self, stop: Stop) -> Check:
         def check(progress: str) -> None:

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from deployments.captioner.architecture import MoondreamConfig, read_config
-from deployments.captioner.int8 import Int8Embedding, Int8Linear, choose_kernel, round_rows
-from deployments.captioner.moondream import Moondream
+from deployments.captioner.int8 import Int8Embedding, Int8FeedForward, Int8Linear, choose_kernel, round_rows
+from deployments.captioner.moondream import FeedForward, Moondream
 from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
@@ -21,7 +21,6 @@ Precision = Literal["int8", "fp32", "bf16"]
 
 DTYPES = {"int8": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 """Of activations, and of the weights that are not rounded to int8."""
-CACHE_DTYPES = {"int8": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
 STORED_DTYPES = "F16 BF16 F32"
 IGNORED_PREFIX = "model.region."
 """The heads that detect and point, which nothing here asks for."""
@@ -124,8 +123,7 @@ def fill(
                 layer: nn.Module = Int8Embedding(tensors[key], tensors[key + SCALES])
             else:
                 layer = Int8Linear(tensors[key], tensors[key + SCALES], tensors[_key(f"{name}.bias")].float(), kernel)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer)
+            _replace(model, name, layer)
         else:
             for kind, _ in list(module.named_parameters(recurse=False)):
                 # Copied out of the file's mapping.
@@ -133,8 +131,18 @@ def fill(
                 setattr(module, kind, nn.Parameter(tensor, requires_grad=False))
         for key, tensor in tensors.items():
             keep(key, tensor)
-    model.cache_dtype = CACHE_DTYPES[precision]
+    for name, module in list(model.named_modules()):
+        if kernel and isinstance(module, FeedForward):
+            assert isinstance(module.fc1, Int8Linear)
+            assert isinstance(module.fc2, Int8Linear)
+            _replace(model, name, Int8FeedForward(module.fc1, module.fc2))
+    model.has_int8_caches = kernel is not None
     model.eval()
+
+
+def _replace(model: Moondream, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
 
 
 def _is_rounded(name: str, module: nn.Module) -> bool:

@@ -1,12 +1,13 @@
 """Compare the model that serves with vectors that a reference implementation computed.
 
-    python -m deployments.captioner.conformance DIR
+    python -m deployments.captioner.conformance DIR [--precision int8|bf16]
 
 DIR holds a checkpoint (`config.json`, `model*.safetensors`), pictures, and what the reference makes of them in fp32:
 `expected.json` (per picture `size`, `tiling`, `num_crops`, `prefix_length`, and per prompt `prompt_ids`, `greedy_ids`)
 and `expected.safetensors` (`<picture>.image_embeddings`, `<picture>.<prompt>.first_logits`). The exit status is 1 when
 any number differs by more than 1e-4 of its tensor's largest magnitude, or any greedy id differs; it is 2 when the
-folder cannot be compared.
+folder cannot be compared. With another precision nothing is judged but what rounding must not change: the errors and
+how many ids agree are only told.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.checkpoint import Precision, load_moondream
 from deployments.captioner.generation import generate, prompt_length
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
@@ -40,14 +41,20 @@ class Comparison:
     text: str
     is_equal: bool
     relative_error: float = 0.0
+    """Largest difference by largest magnitude."""
+    distance: float | None = None
+    """Of tensors: the norm of the difference by the norm of the reference."""
+    num_agreeing: int = 0
+    """Of ids: how many agree before the first that does not."""
+    num_ids: int = 0
 
 
-def compare_folder(folder: Path) -> list[Comparison]:
+def compare_folder(folder: Path, precision: Precision = "fp32") -> list[Comparison]:
     """Return every comparison, picture by picture; raises ModelNotLoaded when the checkpoint cannot be loaded."""
     expected: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "expected.safetensors")
     weights = sorted(folder.glob("model*.safetensors"))
-    model = load_moondream(folder / "config.json", weights, "fp32", report=lambda progress: None)
+    model = load_moondream(folder / "config.json", weights, precision, report=lambda progress: None)
     comparisons = []
     for name, facts in expected.items():
         comparisons += _compare_picture(model, name, _picture(folder, name), facts, tensors)
@@ -98,18 +105,23 @@ def _compare_tensor(name: str, actual: Tensor, tensors: dict[str, Tensor]) -> Co
     expected = tensors[name]
     if actual.shape != expected.shape:
         return Comparison(f"{name}: shape {tuple(actual.shape)} instead of {tuple(expected.shape)}", False)
+    actual = actual.float()
     error = ((actual - expected).abs().max() / expected.abs().max()).item()
+    distance = ((actual - expected).norm() / expected.norm()).item()
     # Written so that a NaN counts as a difference.
-    return Comparison(f"{name}: largest relative error {error:.1e}", error <= MAX_RELATIVE_ERROR, error)
+    return Comparison(f"{name}: largest relative error {error:.1e}", error <= MAX_RELATIVE_ERROR, error, distance)
 
 
 def _compare_ids(name: str, actual: list[int], expected: list[int]) -> Comparison:
     if actual == expected:
-        return Comparison(f"{name}: all {len(expected)} ids equal", True)
+        return Comparison(
+            f"{name}: all {len(expected)} ids equal", True, num_agreeing=len(expected), num_ids=len(expected)
+        )
     # Ids stop where eos came, so a shorter answer differs right behind its end.
     pairs = zip([*actual, "its end"], [*expected, "its end"], strict=False)
     position, (got, wanted) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
-    return Comparison(f"{name}: first difference at position {position}: {got} instead of {wanted}", False)
+    text = f"{name}: first difference at position {position}: {got} instead of {wanted}"
+    return Comparison(text, False, num_agreeing=position, num_ids=len(expected))
 
 
 def _never(progress: str) -> None:
@@ -119,13 +131,17 @@ def _never(progress: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.captioner.conformance", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), default="fp32")
+    options = parser.parse_args(arguments)
     try:
-        comparisons = compare_folder(parser.parse_args(arguments).folder)
+        comparisons = compare_folder(options.folder, options.precision)
         if not comparisons:
             raise ValueError("expected.json names no picture")
     except (OSError, ValueError, KeyError, SafetensorError, ServiceError) as error:
         sys.stderr.write(f"Nothing was compared: {error}\n")
         return 2
+    if options.precision != "fp32":
+        return _tell_rounding(comparisons, options.precision)
     for comparison in comparisons:
         sys.stdout.write(f"{'ok  ' if comparison.is_equal else 'DIFF'}  {comparison.text}\n")
     differences = sum(not comparison.is_equal for comparison in comparisons)
@@ -133,6 +149,27 @@ def main(arguments: list[str] | None = None) -> int:
     verdict = f"{differences} of {len(comparisons)} comparisons differ" if differences else "Conforms"
     sys.stdout.write(f"{verdict}; largest relative error {largest:.1e} (limit {MAX_RELATIVE_ERROR:.0e})\n")
     return 1 if differences else 0
+
+
+def _tell_rounding(comparisons: list[Comparison], precision: str) -> int:
+    """Write how far from the reference a rounded model is; return 1 if what rounding must not change differs."""
+    wrong = 0
+    for comparison in comparisons:
+        is_rounded = comparison.distance is not None or comparison.num_ids > 0
+        wrong += not (is_rounded or comparison.is_equal)
+        distance = "" if comparison.distance is None else f", {comparison.distance:.2%} of its norm"
+        mark = "    " if is_rounded else "ok  " if comparison.is_equal else "DIFF"
+        sys.stdout.write(f"{mark}  {comparison.text}{distance}\n")
+    for kind in ("image_embeddings", "first_logits"):
+        distances = [c.distance for c in comparisons if c.distance is not None and f".{kind}:" in c.text]
+        sys.stdout.write(f"{kind}: at most {max(distances):.2%} of the norm away in {precision}\n")
+    answers = [comparison for comparison in comparisons if comparison.num_ids]
+    agreeing, total = sum(c.num_agreeing for c in answers), sum(c.num_ids for c in answers)
+    equal = sum(comparison.is_equal for comparison in answers)
+    sys.stdout.write(
+        f"greedy_ids: {equal} of {len(answers)} answers equal, {agreeing} of {total} ids before a difference\n"
+    )
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from ray import serve
 
 from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.commands import FETCH_COMMAND
+from deployments.errors import ModelNotLoaded
 from deployments.log import leave_out_expected_errors
 from deployments.media import Media
 from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
@@ -78,19 +80,26 @@ def _load(
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 
     from deployments.captioner.captioner import Captioner
-    from deployments.captioner.checkpoint import load_moondream, load_rounding_once
+    from deployments.captioner.checkpoint import load_int8, load_moondream, load_rounding_once
     from deployments.captioner.int8 import weight_bytes
     from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
     from deployments.captioner.prompts import read_tokenizer
-    from deployments.weights import ensure_moondream
+    from deployments.weights import INT8_FILE, ensure_moondream
 
     files = ensure_moondream(config.model, weights.cache_dir, report)
     # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs, which would leave all cores but one idle.
     # Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
     return_freed_memory()
-    if config.precision == "int8" and config.keep_int8 and not files.is_miniature:
-        kept = files.weights[0].parent / "int8.safetensors"
+    if files.is_rounded:
+        if config.precision != "int8":
+            raise ModelNotLoaded(
+                f"Of {files.name} only the int8 weights are here, so captioner.precision cannot be {config.precision}. "
+                f"Set it to int8, or delete {files.weights[0].parent} and fetch the model again with `{FETCH_COMMAND}`."
+            )
+        model = load_int8(files.config, files.weights[0], report)
+    elif config.precision == "int8" and config.keep_int8 and not files.is_miniature:
+        kept = files.weights[0].parent / INT8_FILE
         model = load_rounding_once(files.config, files.weights, kept, report)
     else:
         model = load_moondream(files.config, files.weights, config.precision, report)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.moondream import Check, KeyValueCache, Moondream
+from deployments.captioner.cache import KeyValueCache
+from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
 

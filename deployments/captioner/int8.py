@@ -4,86 +4,101 @@ Weights are rounded per output channel (row), activations per token while they a
 a token with large values costs no other its precision, and what a token becomes does not depend on its neighbours.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from deployments.captioner.compiled import SMALLEST_MAGNITUDE
+from deployments.captioner.int8_kernels import few_feed_forward, few_linear, gelu_rounded, round_tokens, scale_back
+
 MAX_INT8 = 127
-SMALLEST_MAGNITUDE = 1e-30
-"""Of a token: one that is all zeros is divided by this instead of by zero."""
 
 
 class Int8Kernel(Protocol):
-    """Multiplies fp32 activations in [-1, 1] with packed int8 weights."""
+    """Multiplies int8 tokens, rounded to [-largest, largest], with int8 weights, without an error."""
 
     name: str
+    largest: int
+    few_tokens: int
+    """Up to so many are better multiplied by `few_linear`, which takes the weights unpacked."""
 
-    def pack(self, weight: Tensor, scales: Tensor) -> Any:
-        """Return int8 weights (out, in), with an fp32 scale for each row, as `multiply` takes them."""
-
-    def multiply(self, x: Tensor, packed: Any) -> Tensor:
-        """Return x @ (scales * weight).T in fp32, shape (n, out), for x of shape (n, in), which is rounded."""
-
-
-class FbgemmKernel:
-    """FBGEMM, for AVX-512 with VNNI; elsewhere sums of two products would saturate at 16 bits."""
-
-    name = "fbgemm (AVX-512 VNNI)"
-
-    def pack(self, weight: Tensor, scales: Tensor) -> Any:
-        torch.backends.quantized.engine = "fbgemm"
-        no_offsets = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():
-            # Deprecated in favour of oneDNN's operator below, which takes longer for a few rows; torch is pinned.
-            warnings.filterwarnings("ignore", ".*quantized tensor creation functions", UserWarning)
-            quantized = torch._make_per_channel_quantized_tensor(weight, scales.double(), no_offsets, 0)
-        return torch.ops.quantized.linear_prepack(quantized, None)
+    def pack(self, weight: Tensor) -> Any:
+        """Return int8 weights (out, in) as `multiply` takes them."""
 
     def multiply(self, x: Tensor, packed: Any) -> Tensor:
-        product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            x, 1 / MAX_INT8, MAX_INT8 + 1, packed
-        )
-        return product
+        """Return x @ weight.T as integers in int32 or fp32, shape (n, out), for int8 x of shape (n, in)."""
+
+
+class VnniKernel:
+    """Our own loops for few tokens, oneDNN's for many, both on weights as they are stored.
+
+    Needs AVX-512 VNNI or AVX-VNNI.
+    """
+
+    name = "VNNI"
+    largest = MAX_INT8
+    few_tokens = 32
+    """Beyond, oneDNN's bringing the weights into its own order is cheaper than reading them once for each few."""
+
+    def pack(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def multiply(self, x: Tensor, packed: Tensor) -> Tensor:
+        return torch._int_mm(x, packed.t())
 
 
 class OneDnnKernel:
-    """oneDNN, which chooses among AVX2, AVX2 with VNNI, AVX-512 and ARM by itself.
+    """oneDNN with packed weights, for CPUs that our own loop is not written for.
 
-    Without VNNI, sums of two products saturate at 16 bits, so activations get 7 bits there.
+    Without VNNI or its like on ARM, sums of two products saturate at 16 bits, so tokens get 7 bits there.
     """
 
-    def __init__(self, *, has_vnni: bool) -> None:
-        self.name = "onednn (VNNI)" if has_vnni else "onednn (7-bit activations)"
-        self._largest = MAX_INT8 if has_vnni else MAX_INT8 // 2
+    few_tokens = 0
 
-    def pack(self, weight: Tensor, scales: Tensor) -> Any:
-        return torch.ops.onednn.qlinear_prepack(weight, None), scales, torch.zeros(len(scales), dtype=torch.long)
+    def __init__(self, *, has_dot_products: bool) -> None:
+        self.name = "oneDNN" if has_dot_products else "oneDNN, 7-bit activations"
+        self.largest = MAX_INT8 if has_dot_products else MAX_INT8 // 2
+
+    def pack(self, weight: Tensor) -> Any:
+        no_scales, no_offsets = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.long)
+        return torch.ops.onednn.qlinear_prepack(weight, None), no_scales, no_offsets
 
     def multiply(self, x: Tensor, packed: Any) -> Tensor:
         weight, scales, offsets = packed
-        zero = self._largest + 1
-        rounded = torch.add(zero, x, alpha=self._largest).round_().to(torch.uint8)
+        zero = self.largest + 1
+        unsigned = x.view(torch.uint8) + zero
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1 / self._largest, zero, weight, scales, offsets, None, 1.0, 0, torch.float32, "none", [], ""
+            unsigned, 1.0, zero, weight, scales, offsets, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return product
 
 
 def choose_kernel(capabilities: Mapping[str, Any]) -> Int8Kernel:
-    """Return the fastest kernel that is exact on a CPU, by what `torch.cpu.get_capabilities` reports."""
-    if capabilities.get("avx512_vnni"):
-        return FbgemmKernel()
-    has_vnni = any(capabilities.get(name) for name in ("avx_vnni", "dot", "i8mm"))
-    return OneDnnKernel(has_vnni=has_vnni)
+    """Return the fastest kernel that is exact, by what `torch.cpu.get_capabilities` reports and by trying it."""
+    has_vnni = capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")
+    has_dot_products = capabilities.get("dot") or capabilities.get("i8mm")
+    if has_vnni and _is_exact(VnniKernel()):
+        return VnniKernel()
+    if has_dot_products and _is_exact(OneDnnKernel(has_dot_products=True)):
+        return OneDnnKernel(has_dot_products=True)
+    return OneDnnKernel(has_dot_products=False)
+
+
+def _is_exact(kernel: Int8Kernel) -> bool:
+    """Try the largest products, of which two saturate 16 bits where a CPU adds them up there."""
+    tokens = torch.full((64, 256), kernel.largest, dtype=torch.int8)
+    tokens[::2] *= -1
+    weight = torch.full((64, 256), MAX_INT8, dtype=torch.int8)
+    weight[::3] *= -1
+    return torch.equal(kernel.multiply(tokens, kernel.pack(weight)).long(), tokens.long() @ weight.long().T)
 
 
 def round_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return int8 rows in [-127, 127] and their fp32 scales, shape (out,), for weights of shape (out, in)."""
     weight = weight.float()
-    scales = weight.abs().amax(dim=1).clamp_(min=SMALLEST_MAGNITUDE) / MAX_INT8
+    scales = weight.abs().amax(dim=1).clamp_(min=float(SMALLEST_MAGNITUDE)) / MAX_INT8
     return (weight / scales[:, None]).round_().to(torch.int8), scales
 
 
@@ -94,15 +109,49 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
         self.weight_bytes = weight.numel()
-        self._kernel = kernel
-        self._packed = kernel.pack(weight, scales)
+        self.kernel = kernel
+        self._scales = scales
+        self._packed = kernel.pack(weight)
+        self._row_sums = weight.sum(dim=1, dtype=torch.int32) if kernel.few_tokens else None
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        magnitudes = rows.abs().amax(dim=1, keepdim=True).clamp_(min=SMALLEST_MAGNITUDE)
-        product = self._kernel.multiply(rows / magnitudes, self._packed)
-        torch.addcmul(self.bias, product, magnitudes, out=product)
-        return product.view(*x.shape[:-1], -1)
+        if len(rows) <= self.kernel.few_tokens:
+            y = few_linear(rows, *self.parts())
+        else:
+            y = self.after_rounding(*round_tokens(rows, self.kernel.largest))
+        return y.view(*x.shape[:-1], -1)
+
+    def after_rounding(self, tokens: Tensor, scales: Tensor) -> Tensor:
+        """Return the outputs, shape (n, out), for tokens that `round_tokens` has made."""
+        return scale_back(self.kernel.multiply(tokens, self._packed), scales, self._scales, self.bias)
+
+    def gelu_rounded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the GELU of the outputs for x (n, in), as tokens for `after_rounding` of the next layer."""
+        largest = self.kernel.largest
+        tokens, scales = round_tokens(x, largest)
+        return gelu_rounded(self.kernel.multiply(tokens, self._packed), scales, self._scales, self.bias, largest)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what `few_linear` takes; only for a kernel that leaves weights unpacked."""
+        assert self._row_sums is not None
+        return self._packed, self._row_sums, self._scales, self.bias
+
+
+class Int8FeedForward(nn.Module):
+    """`moondream.FeedForward` of two Int8Linear, between which nothing large is written in fp32."""
+
+    def __init__(self, fc1: Int8Linear, fc2: Int8Linear) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = fc1, fc2
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) <= self.fc1.kernel.few_tokens:
+            y = few_feed_forward(rows, self.fc1.parts(), self.fc2.parts())
+        else:
+            y = self.fc2.after_rounding(*self.fc1.gelu_rounded(rows))
+        return y.view(*x.shape[:-1], -1)
 
 
 class Int8Embedding(nn.Module):

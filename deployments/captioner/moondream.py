@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
-from deployments.captioner.attention import attend_to_bf16
+from deployments.captioner.cache import FloatCache, Int8Cache, KeyValueCache, attention
 from deployments.captioner.preprocessing import ImageCrops
+from deployments.captioner.rotary import Rotary, rotate
 
 Check = Callable[[str], None]
 """Takes how far the work got and returns, or raises to end it: `Stop.check`."""
@@ -26,57 +27,6 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 returns what the heads found, shaped as the queries."""
 
 LAYER_NORM_EPS = 1e-5
-ROPE_THETA = 10_000.0
-ROTARY_SHARE = 0.5
-"""Of a head's dimensions, how many turn with the position."""
-
-
-class KeyValueCache:
-    """The attention keys and values of one sequence, preallocated to its full length.
-
-    `shape` is (num_layers, num_kv_heads, capacity, head_dim), of the keys and of the values.
-    """
-
-    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
-        self._keys = torch.empty(shape, dtype=dtype)
-        self._values = torch.empty(shape, dtype=dtype)
-        self.length = 0
-        """Positions filled; the model moves it on when all layers have written theirs."""
-
-    @property
-    def capacity(self) -> int:
-        return self._keys.shape[2]
-
-    @property
-    def nbytes(self) -> int:
-        return self._keys.nbytes + self._values.nbytes
-
-    def with_capacity(self, capacity: int) -> "KeyValueCache":
-        """Return a cache with the same positions filled and room for at least `capacity`: this one if it has it."""
-        if capacity <= self.capacity:
-            return self
-        num_layers, num_kv_heads, _, head_dim = self._keys.shape
-        larger = KeyValueCache((num_layers, num_kv_heads, capacity, head_dim), self._keys.dtype)
-        larger._keys[:, :, : self.length] = self._keys[:, :, : self.length]
-        larger._values[:, :, : self.length] = self._values[:, :, : self.length]
-        larger.length = self.length
-        return larger
-
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store a layer's next positions, shape (n, num_kv_heads, head_dim) each."""
-        positions = slice(self.length, self.length + len(keys))
-        self._keys[layer, :, positions] = keys.transpose(0, 1)
-        self._values[layer, :, positions] = values.transpose(0, 1)
-
-    def attend(self, layer: int, queries: Tensor, length: int) -> Tensor:
-        """Return what the heads of one position, shape (num_heads, head_dim), find among the first `length`."""
-        if self._keys.dtype == torch.bfloat16:
-            return attend_to_bf16(queries.float(), self._keys, self._values, layer, length).to(queries.dtype)
-        return _attention(queries[:, None], *self.read(layer, length, queries.dtype))[:, 0]
-
-    def read(self, layer: int, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return a layer's keys and values before position `end`, shape (num_kv_heads, end, head_dim) each."""
-        return self._keys[layer, :, :end].to(dtype), self._values[layer, :, :end].to(dtype)
 
 
 class Attention(nn.Module):
@@ -182,13 +132,18 @@ class Moondream(nn.Module):
             self.vision = Vision(config.vision)
             self.text = Text(config.text)
         self.rotary = Rotary(config.text)
-        self.cache_dtype = torch.float32
-        """Of the keys and values that its caches should hold."""
+        self.has_int8_caches = False
 
     def new_cache(self, capacity: int) -> KeyValueCache:
         """Return an empty cache for a sequence of at most that many positions."""
         text = self.config.text
-        return KeyValueCache((text.n_layers, text.n_kv_heads, capacity, text.head_dim), self.cache_dtype)
+        shape = (text.n_layers, text.n_kv_heads, capacity, text.head_dim)
+        return Int8Cache(shape) if self.has_int8_caches else FloatCache(shape, self.dtype)
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Return the memory of such a cache."""
+        with torch.device("meta"):
+            return self.new_cache(capacity).nbytes
 
     @property
     def dtype(self) -> torch.dtype:
@@ -266,9 +221,8 @@ class Moondream(nn.Module):
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             cache.write(layer, rotate(keys, turn), values)
-            past = cache.read(layer, end, queries.dtype)
             queries = rotate(queries, turn).transpose(0, 1)
-            return _attention(queries, *past, mask).transpose(0, 1)
+            return attention(queries, *cache.read(layer, end), mask).transpose(0, 1)
 
         hidden = self.text.wte(torch.tensor(ids))
         for layer, block in enumerate(self.text.blocks):
@@ -284,14 +238,10 @@ class Moondream(nn.Module):
         A sequence's logits do not depend on the others (in fp32 and bf16, but for the rounding of sums).
         """
         turn = self.rotary(torch.tensor([cache.length for cache in caches]))
+        kind = type(caches[0])
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            queries, keys = rotate(queries, turn), rotate(keys, turn)
-            found = torch.empty_like(queries)
-            for row, cache in enumerate(caches):
-                cache.write(layer, keys[row : row + 1], values[row : row + 1])
-                found[row] = cache.attend(layer, queries[row], cache.length + 1)
-            return found
+            return kind.append_and_attend(caches, layer, queries, keys, values, turn)
 
         hidden = self.text.wte(torch.tensor(ids))
         for layer, block in enumerate(self.text.blocks):
@@ -309,35 +259,6 @@ class Moondream(nn.Module):
         return logits
 
 
-class Rotary:
-    """Rotary position embeddings (arXiv 2104.09864): how far the first dimensions of a head turn at each position."""
-
-    def __init__(self, config: TextConfig) -> None:
-        num_pairs = int(config.head_dim * ROTARY_SHARE) // 2
-        self._speeds = ROPE_THETA ** (-torch.arange(num_pairs) / num_pairs)
-
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines, shape (..., 1, num_pairs), of positions, shape (...)."""
-        angles = (positions[..., None] * self._speeds)[..., None, :]
-        return angles.cos(), angles.sin()
-
-
-def rotate(heads: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Return queries or keys, shape (..., n, num_heads, head_dim), turned as Rotary says for their positions."""
-    cosines, sines = (part.to(heads.dtype) for part in turn)
-    num_pairs = cosines.shape[-1]
-    first, second, rest = torch.split(heads, [num_pairs, num_pairs, heads.shape[-1] - 2 * num_pairs], dim=-1)
-    return torch.cat([first * cosines - second * sines, second * cosines + first * sines, rest], dim=-1)
-
-
 def attend_to_all(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Let every position see every other: an Attend."""
-    return _attention(queries.transpose(-2, -3), keys.transpose(-2, -3), values.transpose(-2, -3)).transpose(-2, -3)
-
-
-def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return what queries, shape (..., num_heads, n, head_dim), find; `mask`, (n, num_keys), what each may see."""
-    is_grouped = keys.shape[-3] != queries.shape[-3]
-    if queries.ndim == 3:
-        return _attention(queries[None], keys[None], values[None], mask)[0]
-    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=is_grouped)
+    return attention(queries.transpose(-2, -3), keys.transpose(-2, -3), values.transpose(-2, -3)).transpose(-2, -3)

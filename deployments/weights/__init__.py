@@ -1,5 +1,5 @@
 """Model checkpoints: where they are, fetching them, checking them."""
 
-from deployments.weights.checkpoints import MoondreamFiles, WhisperFile, ensure_moondream, ensure_whisper
+from deployments.weights.checkpoints import INT8_FILE, MoondreamFiles, WhisperFile, ensure_moondream, ensure_whisper
 
-__all__ = ["MoondreamFiles", "WhisperFile", "ensure_moondream", "ensure_whisper"]
+__all__ = ["INT8_FILE", "MoondreamFiles", "WhisperFile", "ensure_moondream", "ensure_whisper"]

@@ -1,4 +1,8 @@
-"""`python -m deployments.weights fetch` brings the models here; `... verify` checks them and the machine."""
+"""Commands for the models' files, as `python -m deployments.weights COMMAND`.
+
+`fetch` brings them here, `verify` checks them and the machine, `shrink` replaces the captioner's weights by their int8
+copy, which is all that serving in int8 needs.
+"""
 
 import argparse
 import os
@@ -15,20 +19,21 @@ from config.settings import AppConfig
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.weights.checkpoints import (
+    INT8_FILE,
     KnownCheckpoint,
     ensure_moondream,
     ensure_whisper,
     known_moondream,
     known_whisper,
 )
-from deployments.weights.download import DownloadFailed
+from deployments.weights.download import DownloadFailed, format_bytes
 from deployments.weights.machine import Finding, check_cpu, check_memory, needed_bytes
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 when all is well, 1 when not, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="python -m deployments.weights", description=__doc__)
-    parser.add_argument("command", choices=("fetch", "verify"))
+    parser.add_argument("command", choices=("fetch", "verify", "shrink"))
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--captioner", action="store_true", help="only the captioner's model")
     which.add_argument("--transcriber", action="store_true", help="only the transcriber's model")
@@ -37,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     models = ["captioner"] * (not options.transcriber) + ["transcriber"] * (not options.captioner)
     try:
         config = read_config(options.config)
+        if options.command == "shrink":
+            return shrink(config)
         return fetch(config, models) if options.command == "fetch" else verify(config, models)
     except DownloadFailed as error:
         sys.stderr.write(f"{error} The same command goes on where this one stopped.\n")
@@ -96,6 +103,36 @@ def verify(config: AppConfig, models: list[str]) -> int:
     is_fine = all(finding.is_fine for finding in findings)
     _say("This machine is ready." if is_fine else "This machine is not ready; see the lines marked WRONG.")
     return 0 if is_fine else 1
+
+
+def shrink(config: AppConfig) -> int:
+    """Round the captioner's weights to int8 and delete what they were rounded from; makes no request."""
+    known = known_moondream(config.captioner.model, config.weights.cache_dir)
+    if known is None:
+        _require_miniature(config, "captioner")
+        _say("captioner: a checkpoint of your own, nothing to shrink.")
+        return 0
+    damage = known.damage(_say_indented)
+    if damage:
+        sys.stderr.write(f"{' '.join(damage)} Fetch it first with `{FETCH_COMMAND}`.\n")
+        return 1
+    files = ensure_moondream(config.captioner.model, config.weights.cache_dir, _say_indented)
+    if files.is_rounded:
+        _say(f"captioner: {known.name} is only here in int8 already, in {known.folder}.")
+        return 0
+
+    # Here and not above: torch takes seconds.
+    from deployments.captioner.checkpoint import load_int8, load_moondream
+
+    rounded = known.folder / INT8_FILE
+    load_moondream(files.config, files.weights, "int8", _say_indented, keep_int8=rounded)
+    load_int8(files.config, rounded, _say_indented)
+    freed = known.keep_only_int8()
+    _say(
+        f"captioner: {known.name} takes {format_bytes(rounded.stat().st_size)} now, {format_bytes(freed)} are free "
+        f"again. For captioner.precision bf16 or fp32 delete {known.folder} and fetch the model again."
+    )
+    return 0
 
 
 def _check_files(config: AppConfig, model: str) -> list[Finding]:

@@ -21,6 +21,9 @@ from deployments.model_slot import Report
 from deployments.weights import sources
 from deployments.weights.download import DownloadFailed, Progress, RemoteFile, checksum, fetch_files, format_bytes
 
+INT8_FILE = "int8.safetensors"
+"""Beside a checkpoint's weights: the same, rounded."""
+
 
 @dataclass(frozen=True)
 class MoondreamFiles:
@@ -33,6 +36,8 @@ class MoondreamFiles:
     """The safetensors, sorted by name."""
     tokenizer: Path
     is_miniature: bool
+    is_rounded: bool = False
+    """The weights are the one file that `shrink` has left, in int8."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,26 @@ class KnownCheckpoint:
                 report(f"looking up the files of {self.name}")
                 files = self.list_files()
                 fetch_files(files, self.folder, report, progress)
+                # It may have been rounded from what was damaged.
+                (self.folder / INT8_FILE).unlink(missing_ok=True)
                 return self._write_manifest(files)
         except OSError as error:
             raise DownloadFailed(f"{self.folder} cannot be used: {error.strerror or error}.") from error
+
+    def keep_only_int8(self) -> int:
+        """Let INT8_FILE stand for the weights from now on and delete those; return the bytes that this frees."""
+        manifest = self.manifest()
+        assert manifest is not None
+        rounded = self.folder / INT8_FILE
+        gone = [file for file in manifest.files if file.name.endswith(".safetensors")]
+        others = tuple(file for file in manifest.files if file not in gone)
+        origin = "rounded here from " + ", ".join(f"{file.origin} (sha256 {file.sha256})" for file in gone)
+        digest = checksum(rounded).split(":")[1]
+        kept = ManifestFile(name=INT8_FILE, origin=origin, size=rounded.stat().st_size, sha256=digest)
+        self._replace_manifest(Manifest(files=(*others, kept)))
+        for file in gone:
+            (self.folder / file.name).unlink()
+        return sum(file.size for file in gone)
 
     def _read_manifest(self) -> Manifest | None:
         path = self.folder / "manifest.json"
@@ -128,10 +150,13 @@ class KnownCheckpoint:
                 for file, path in zip(files, paths, strict=True)
             )
         )
+        self._replace_manifest(manifest)
+        return manifest
+
+    def _replace_manifest(self, manifest: Manifest) -> None:
         part = self.folder / "manifest.json.part"
         part.write_text(manifest.model_dump_json(indent=2) + "\n")
         os.replace(part, self.folder / "manifest.json")
-        return manifest
 
     @contextmanager
     def _lock(self, report: Report) -> Iterator[None]:
@@ -180,6 +205,7 @@ def ensure_moondream(model: str, cache_dir: Path, report: Report) -> MoondreamFi
         weights=tuple(weights),
         tokenizer=known.folder / "tokenizer.json",
         is_miniature=False,
+        is_rounded=[path.name for path in weights] == [INT8_FILE],
     )
 
 

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deployments.captioner.moondream import Moondream, rotate
+from deployments.captioner.moondream import Moondream
+from deployments.captioner.rotary import rotate
 from recipes.moondream_mini.dataset import MASK_CELLS, Scenes
 from recipes.moondream_mini.model import encode_crops
 from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_blocks, summary_blocks

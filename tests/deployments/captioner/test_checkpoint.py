@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.cache import Int8Cache
 from deployments.captioner.checkpoint import Precision, load_int8, load_moondream, load_rounding_once
 from deployments.captioner.generation import generate
 from deployments.captioner.moondream import Moondream
@@ -193,7 +194,7 @@ def test_where_rounded_weights_cannot_be_kept_the_model_is_served_all_the_same(
     a_file, weights = small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"]
     with caplog.at_level("WARNING", "ray.serve"):
         model = load_rounding_once(small_checkpoint / "config.json", weights, a_file / "int8.safetensors", _report)
-    assert model.cache_dtype == torch.bfloat16
+    assert isinstance(model.new_cache(8), Int8Cache)
     assert "cannot be kept" in caplog.text
 
 

@@ -49,3 +49,13 @@ def test_the_first_differing_id_is_named(
 def test_a_folder_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "expected.json" in capsys.readouterr().err
+
+
+def test_what_int8_changes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(FOLDER), "--precision", "int8"]) == 0
+    *_, embeddings, logits, ids = capsys.readouterr().out.splitlines()
+    assert embeddings.startswith("image_embeddings: at most ")
+    assert 0.1 < float(embeddings.split()[3].rstrip("%")) < 5
+    assert 0.1 < float(logits.split()[3].rstrip("%")) < 10
+    assert ids.startswith("greedy_ids: ")
+    assert "of 12 answers equal" in ids

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
+from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.deployment import CaptionerDeployment
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded
 from deployments.media import as_media
+from deployments.weights import INT8_FILE, MoondreamFiles
 from tests.deployments.captioner.checkpoints import colored_noise, shapes
 from tests.deployments.captioner.test_captioner import encoded_png
 
@@ -65,6 +67,25 @@ def test_a_lazy_replica_loads_at_its_first_call(small_checkpoint: Path) -> None:
             assert (await replica.status()).state == "not_loaded"
             assert (await replica.summarize(["A dog runs."], 12, _soon())).text
             assert (await replica.status()).state == "loaded"
+
+    asyncio.run(run())
+
+
+def test_weights_that_are_only_here_in_int8_serve_int8_and_nothing_else(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded = tmp_path / INT8_FILE
+    config, weights = small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"]
+    load_moondream(config, weights, "int8", lambda progress: None, keep_int8=rounded)
+    files = MoondreamFiles("moondream2", "r", config, (rounded,), small_checkpoint / "tokenizer.json", False, True)
+    monkeypatch.setattr("deployments.weights.ensure_moondream", lambda *arguments: files)
+
+    async def run() -> None:
+        async with _replica(tmp_path, precision="int8") as replica:
+            assert (await replica.summarize(["A dog runs."], 12, _soon())).text
+        async with _replica(tmp_path, precision="fp32") as replica:
+            with pytest.raises(ModelNotLoaded, match="only the int8 weights are here"):
+                await replica.summarize(["A dog runs."], 12, _soon())
 
     asyncio.run(run())
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.generation import Answer, check_fits, generate
-from deployments.captioner.moondream import Check, KeyValueCache, Moondream
+from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.work import Stop, WorkCancelled
@@ -145,7 +146,7 @@ def test_positions_of_the_prefix_see_each_other_both_ways(model: Moondream) -> N
         """Return what the last layer makes of it."""
         cache = _seen(model, image)
         model.read_prompt(ids, cache, _go_on)
-        return cache.read(1, 60, torch.float32)[0][:, 0]
+        return cache.read(1, 60)[0][:, 0]
 
     assert not torch.equal(keys_of_bos(image, IDS), keys_of_bos(changed, IDS))
     torch.testing.assert_close(keys_of_bos(image, IDS), keys_of_bos(image, [*IDS[:-1], 77]))

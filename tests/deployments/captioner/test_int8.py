@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.int8 import (
     Int8Embedding,
@@ -16,13 +17,13 @@ from deployments.captioner.int8 import (
     choose_kernel,
     round_rows,
 )
-from deployments.captioner.moondream import KeyValueCache, Moondream
+from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.media import as_media
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
 OF_THIS_CPU = choose_kernel(torch.cpu.get_capabilities())
-KERNELS = [OF_THIS_CPU, OneDnnKernel(has_vnni=False)]
+KERNELS = [OF_THIS_CPU, OneDnnKernel(has_dot_products=False)]
 
 
 def _layers(kernel: Int8Kernel, inputs: int = 256, outputs: int = 192) -> tuple[nn.Linear, Int8Linear]:
@@ -82,11 +83,11 @@ def test_an_embedding_is_rounded_row_by_row() -> None:
 @pytest.mark.parametrize(
     ("capabilities", "kernel"),
     [
-        ({"avx2": True, "avx512_f": True, "avx512_vnni": True}, "fbgemm (AVX-512 VNNI)"),
-        ({"avx2": True, "avx_vnni": True}, "onednn (VNNI)"),
-        ({"avx2": True}, "onednn (7-bit activations)"),
-        ({"avx2": True, "avx512_f": True}, "onednn (7-bit activations)"),
-        ({"neon": True, "dot": True}, "onednn (VNNI)"),
+        ({"avx2": True, "avx512_f": True, "avx512_vnni": True}, "VNNI"),
+        ({"avx2": True, "avx_vnni": True}, "VNNI"),
+        ({"avx2": True}, "oneDNN, 7-bit activations"),
+        ({"avx2": True, "avx512_f": True}, "oneDNN, 7-bit activations"),
+        ({"neon": True, "dot": True}, "oneDNN"),
     ],
 )
 def test_the_kernel_is_chosen_by_what_the_cpu_offers(capabilities: dict[str, bool], kernel: str) -> None:
@@ -102,6 +103,38 @@ def test_without_vnni_seven_bits_are_exact() -> None:
         text=True,
     )
     assert run.returncode == 0, run.stdout
+
+
+def _run(script: str, **environment: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_kernel_that_is_not_exact_is_not_chosen() -> None:
+    script = """
+from deployments.captioner.int8 import choose_kernel
+assert choose_kernel({"avx512_vnni": True}).name == "oneDNN, 7-bit activations"
+assert choose_kernel({"dot": True}).name == "oneDNN, 7-bit activations"
+"""
+    _run(script, ONEDNN_MAX_CPU_ISA="AVX2")
+
+
+def test_layers_for_few_tokens_are_right_in_registers_of_256_bits(tmp_path: Path) -> None:
+    """As on CPUs with AVX-VNNI only."""
+    script = """
+import torch
+torch.cpu.get_capabilities = lambda: {"avx_vnni": True}
+from deployments.captioner import int8_kernels
+assert int8_kernels._WIDTH == 32
+weight = torch.randint(-127, 128, (7, 200), dtype=torch.int8)
+x = torch.randint(-127, 128, (6, 200)).float()
+x[:, 0] = 127  # so that rounding leaves them as they are
+parts = weight, weight.sum(1, dtype=torch.int32), torch.ones(7), torch.zeros(7)
+torch.testing.assert_close(int8_kernels.few_linear(x, *parts), x @ weight.T.float(), rtol=1e-5, atol=0.1)
+"""
+    _run(script, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def _load(precision: str) -> Moondream:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from config.settings import PROJECT_ROOT
+from deployments.weights import ensure_moondream
 from deployments.weights.__main__ import main
-from tests.deployments.weights.conftest import WEIGHTS, WEIGHTS_PATH
+from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
+from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
 from tests.deployments.weights.hub import Hub, sends_slowly
 
+CONFORMANCE = PROJECT_ROOT / "tests" / "data" / "conformance" / "moondream2-tiny"
 COMMAND = (sys.executable, "-m", "deployments.weights")
 
 
@@ -134,3 +137,69 @@ def test_a_wrong_yaml_is_said_without_a_traceback(
     config.write_text(content)
     assert main(["verify", "--config", str(config)]) == 1
     assert capsys.readouterr().err
+
+
+@pytest.fixture
+def tiny_moondream(hub: Hub, cache_dir: Path) -> Path:
+    """The hub's moondream2 is a checkpoint that can be loaded, and it has been fetched; returns its folder."""
+    files = {name: (CONFORMANCE / name).read_bytes() for name in ("config.json", "model.safetensors")}
+    hub.add_repository(MOONDREAM_REPOSITORY, MOONDREAM_REVISION, COMMIT, files)
+    assert main(["fetch", "--captioner"]) == 0
+    hub.requests.clear()
+    return cache_dir / "moondream2-2025-06-21"
+
+
+def test_shrink_leaves_the_int8_copy_in_place_of_the_weights(
+    hub: Hub, tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = ensure_moondream("moondream2", cache_dir, lambda line: None)
+    full_bytes = before.weights[0].stat().st_size
+    assert not before.is_rounded
+
+    assert main(["shrink"]) == 0
+
+    files = ensure_moondream("moondream2", cache_dir, lambda line: None)
+    assert files.is_rounded
+    assert files.weights == (tiny_moondream / "int8.safetensors",)
+    assert not (tiny_moondream / "model.safetensors").exists()
+    assert files.weights[0].stat().st_size < full_bytes
+    assert hub.requests == []
+    capsys.readouterr()
+    assert main(["shrink"]) == 0
+    assert "already" in capsys.readouterr().out
+    assert main(["fetch", "--captioner"]) == 0
+    assert hub.requests == []
+
+
+def test_a_damaged_int8_copy_is_found_and_fetched_whole_again(
+    hub: Hub, tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["shrink"]) == 0
+    rounded = tiny_moondream / "int8.safetensors"
+    content = bytearray(rounded.read_bytes())
+    content[-1] ^= 1
+    rounded.write_bytes(content)
+    capsys.readouterr()
+    assert main(["verify", "--captioner"]) == 1
+    assert f"{rounded} is damaged" in capsys.readouterr().out
+
+    assert main(["fetch", "--captioner"]) == 0
+    assert not rounded.exists()
+    assert not ensure_moondream("moondream2", cache_dir, lambda line: None).is_rounded
+
+
+def test_what_is_not_whole_is_not_shrunk(
+    tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_moondream / "config.json").write_text("{}")
+    assert main(["shrink"]) == 1
+    assert "Fetch it first" in capsys.readouterr().err
+    assert (tiny_moondream / "model.safetensors").exists()
+
+
+def test_a_checkpoint_of_ones_own_is_not_shrunk(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["shrink", "--config", "config/mini.yaml"]) == 0
+    assert "nothing to shrink" in capsys.readouterr().out
+    assert (PROJECT_ROOT / "checkpoints/mini/moondream-mini/model.safetensors").exists()

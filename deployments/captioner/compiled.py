@@ -1,0 +1,86 @@
+"""Small loops that torch has no operator for, compiled by numba.
+
+Compiled at first use and then kept: beside the file that has them, else in the user's cache folder, or where
+NUMBA_CACHE_DIR says.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+FASTMATH = {"reassoc", "contract", "arcp", "nsz", "nnan"}
+"""Sums and comparisons may be reordered, which is what lets them be vectorised."""
+
+SMALLEST_MAGNITUDE = np.float32(1e-30)
+"""Of a row that is rounded: one that is all zeros is divided by this instead of by zero."""
+
+
+def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
+    """Return a decorator that compiles a function, to be called by other compiled ones; `parallel` if it has prange."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        options = {"parallel": parallel, "nogil": True, "fastmath": FASTMATH}
+        try:
+            return numba.njit(function, cache=True, **options)
+        except RuntimeError:  # there is no folder to keep it in: each start compiles it again
+            return numba.njit(function, **options)
+
+    return decorate
+
+
+def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
+    """Return what `compiled` returned, to be called from Python: it runs on as many threads as torch has."""
+
+    def run(*arguments: Any) -> None:
+        num_threads = torch.get_num_threads()
+        numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
+        dispatcher(*arguments)
+        if torch.get_num_threads() != num_threads:
+            # Numba runs on torch's own OpenMP threads, and its first call asks for as many as the machine has.
+            torch.set_num_threads(num_threads)
+
+    return run
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_of_bits(typing_context: Any, bits: Any) -> Any:
+    """Return the fp32 number that the bits of an int32 stand for."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def exp(x: Any) -> Any:
+    """Return e to the power of x, to 2e-7 of its value; coefficients of expf in Cephes (Moshier)."""
+    x = min(max(x, np.float32(-87)), np.float32(88))
+    power = np.rint(x * np.float32(1.44269504088896341))
+    rest = x - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
+    y = np.float32(1.9875691500e-4)
+    y = y * rest + np.float32(1.3981999507e-3)
+    y = y * rest + np.float32(8.3334519073e-3)
+    y = y * rest + np.float32(4.1665795894e-2)
+    y = y * rest + np.float32(1.6666665459e-1)
+    y = y * rest + np.float32(5.0000001201e-1)
+    y = y * rest * rest + rest + np.float32(1)
+    return y * _float_of_bits((np.int32(power) + np.int32(127)) << np.int32(23))
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def round_row(x: Any, largest: Any, rounded: Any) -> Any:
+    """Round fp32 numbers to integers in [-largest, largest] and return what one of these stands for."""
+    magnitude = SMALLEST_MAGNITUDE
+    for i in range(len(x)):
+        magnitude = max(magnitude, abs(x[i]))
+    factor = largest / magnitude
+    for i in range(len(x)):
+        rounded[i] = np.int8(np.rint(x[i] * factor))
+    return magnitude / largest

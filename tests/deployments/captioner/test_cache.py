@@ -1,0 +1,89 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from deployments.captioner.cache import FloatCache, Int8Cache, KeyValueCache
+from deployments.captioner.rotary import Turn
+
+LAYERS, LAYER = 3, 2
+
+
+def _turn(positions: Sequence[int], head_dim: int) -> Turn:
+    angles = torch.outer(torch.tensor(positions, dtype=torch.float32), torch.linspace(0.1, 1, head_dim // 4))[:, None]
+    return angles.cos(), angles.sin()
+
+
+def _error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def _filled(cache: KeyValueCache, keys: Tensor, values: Tensor) -> KeyValueCache:
+    cache.write(LAYER, keys, values)
+    cache.length = len(keys)
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "num_kv_heads", "head_dim", "length"), [(32, 32, 64, 500), (6, 2, 42, 7), (4, 4, 16, 0)]
+)
+def test_attention_to_rounded_keys_and_values_is_close_to_the_exact_one(
+    num_heads: int, num_kv_heads: int, head_dim: int, length: int
+) -> None:
+    torch.manual_seed(1)
+    shape = (LAYERS, num_kv_heads, length + 9, head_dim)
+    keys, values = torch.randn(2, length, num_kv_heads, head_dim)
+    rounded = _filled(Int8Cache(shape), keys, values)
+    exact = _filled(FloatCache(shape, torch.float32), keys, values)
+    assert rounded.nbytes < exact.nbytes / 2
+    new = 3 * torch.randn(1, num_heads, head_dim), *torch.randn(2, 1, num_kv_heads, head_dim), _turn([length], head_dim)
+    found = [type(cache).append_and_attend([cache], LAYER, *new) for cache in (rounded, exact)]  # type: ignore[list-item]
+    assert found[0].shape == (1, num_heads, head_dim)
+    assert _error(*found) < 0.02
+    for rounded_part, exact_part in zip(rounded.read(LAYER, length + 1), exact.read(LAYER, length + 1), strict=True):
+        assert _error(rounded_part, exact_part) < 0.01
+
+
+def test_sequences_attended_together_find_what_each_finds_alone() -> None:
+    torch.manual_seed(1)
+    past = [torch.randn(2, length, 4, 16) for length in (5, 30, 0)]
+    queries, keys, values = torch.randn(3, 3, 4, 16)
+
+    def caches() -> list[Int8Cache]:
+        found = [Int8Cache((LAYERS, 4, 31 + length, 16)) for length in (5, 30, 0)]
+        for cache, (its_keys, its_values) in zip(found, past, strict=True):
+            _filled(cache, its_keys, its_values)
+        return found
+
+    together = Int8Cache.append_and_attend(caches(), LAYER, queries, keys, values, _turn([5, 30, 0], 16))
+    for row, cache in enumerate(caches()):
+        new = (part[row : row + 1] for part in (queries, keys, values))
+        turn = _turn([[5, 30, 0][row]], 16)
+        assert torch.equal(together[row], Int8Cache.append_and_attend([cache], LAYER, *new, turn)[0])
+
+
+@pytest.mark.parametrize("kind", [Int8Cache, lambda shape: FloatCache(shape, torch.bfloat16)])
+def test_a_larger_cache_holds_the_same(kind: type[Int8Cache]) -> None:
+    keys, values = torch.randn(2, 6, 4, 16).bfloat16().float()
+    cache = _filled(kind((LAYERS, 4, 8, 16)), keys, values)
+    assert cache.with_capacity(8) is cache
+    larger = cache.with_capacity(20)
+    assert (larger.capacity, larger.length) == (20, 6)
+    for before, after in zip(cache.read(LAYER, 6), larger.read(LAYER, 6), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    """In a process of its own, because it is numba's first call that changes the number."""
+    script = """
+import torch
+from deployments.captioner.cache import Int8Cache
+torch.set_num_threads(1)
+Int8Cache((1, 4, 8, 16)).write(0, *torch.randn(2, 3, 4, 16))
+assert torch.get_num_threads() == 1
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
