@@ -60,12 +60,13 @@ class CaptionerConfig(_Section):
     """Local crops of a picture beside the whole: more show finer detail, each costs a pass of the vision tower."""
     max_crops_per_frame: int = Field(1, ge=1, le=12)
     """The same for a video's frames."""
-    cache_mb: int = Field(900, ge=0)
-    """Memory for what the model has read (attention keys and values) while it answers, and of recent images: five
-    frames of moondream2 are answered together in it. One sequence may always run, however little this is."""
-    image_cache_mb: int = Field(360, ge=0)
-    """Of that, what is kept of recent images (two of moondream2), so that another question on the same image is
-    answered in a fraction of the time; 0 turns this off."""
+    cache_mb: int = Field(600, ge=0)
+    """Memory for what the model has read (attention keys and values) while it answers, and of recent images: in int8
+    five frames of moondream2 and an image are answered at once in it. One sequence may always run, however little this
+    is."""
+    image_cache_mb: int = Field(300, ge=0)
+    """Of that, what is kept of recent images (three of moondream2 in int8), so that another question on the same image
+    is answered in a fraction of the time; 0 turns this off."""
     answer_cache_mb: int = Field(4, ge=0)
     """Memory for recent answers: the same image with the same prompt and options is answered at once; 0 turns this
     off."""

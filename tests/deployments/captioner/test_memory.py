@@ -1,8 +1,7 @@
-import torch
-
 from config.settings import CaptionerConfig
 from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
+from deployments.captioner.moondream import Moondream
 from serve_app.options import VideoOptions
 
 
@@ -62,12 +61,12 @@ def test_an_image_kept_while_others_run_stays_within_the_whole() -> None:
     assert kept.nbytes == 6
 
 
-def test_the_defaults_hold_five_frames_of_moondream2_and_two_images() -> None:
-    text, config = MoondreamConfig().text, CaptionerConfig()
-    tokens = text.prefix_attn + 5 + VideoOptions().max_length
-    nbytes = 2 * text.n_layers * text.n_kv_heads * text.head_dim * tokens * torch.bfloat16.itemsize
-    assert config.cache_mb * 2**20 // nbytes == VideoOptions().num_frames == 5
-    assert config.image_cache_mb * 2**20 // nbytes == 2
+def test_the_defaults_hold_five_frames_of_moondream2_and_an_image_or_three_images() -> None:
+    model, config = Moondream(MoondreamConfig()), CaptionerConfig()
+    model.has_int8_caches = True
+    nbytes = model.cache_bytes(model.config.text.prefix_attn + 5 + VideoOptions().max_length)
+    assert config.cache_mb * 2**20 // nbytes == VideoOptions().num_frames + 1 == 6
+    assert config.image_cache_mb * 2**20 // nbytes == 3
 
 
 def test_recent_images_make_room_for_running_sequences() -> None:
