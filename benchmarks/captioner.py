@@ -19,13 +19,13 @@ import psutil
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.checkpoint import Precision, fill, load_moondream, tensor_shapes
 from deployments.captioner.generation import generate
-from deployments.captioner.int8 import choose_kernel, round_rows, weight_bytes
 from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
+from deployments.inference.cache import KeyValueCache
+from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
 
 NEW_TOKENS = 40
 NUM_FRAMES = 5

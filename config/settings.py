@@ -65,8 +65,8 @@ class CaptionerConfig(_Section):
     five frames of moondream2 and an image are answered at once in it. One sequence may always run, however little this
     is."""
     image_cache_mb: int = Field(300, ge=0)
-    """Of that, what is kept of recent images (three of moondream2 in int8), so that another question on the same image
-    is answered in a fraction of the time; 0 turns this off."""
+    """Of that, what is kept of recent images (three of moondream2 in int8; in fp32 one takes 370), so that another
+    question on the same image is answered in a fraction of the time; 0 turns this off."""
     answer_cache_mb: int = Field(4, ge=0)
     """Memory for recent answers: the same image with the same prompt and options is answered at once; 0 turns this
     off."""
@@ -84,6 +84,8 @@ class CaptionerConfig(_Section):
 class TranscriberConfig(_Section):
     model: str = "base"
     """`tiny`, `base`, `small`, `medium`, or an openai-whisper `.pt` file (relative to the project's folder)."""
+    precision: Literal["int8", "fp32"] = "int8"
+    """Weights and arithmetic of its linear layers, keys and values."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for every two cores."""
     max_duration_s: float = Field(7200, gt=0)

@@ -10,7 +10,6 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from config.settings import CaptionerConfig
-from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed, trim_freed_memory
 from deployments.captioner.moondream import Check, Moondream
@@ -19,6 +18,7 @@ from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.turns import Turns
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels, Reused
 from deployments.errors import ServiceError
+from deployments.inference.cache import KeyValueCache
 from deployments.media import Media
 from deployments.work import Stop, WorkCancelled
 

@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from deployments.captioner.architecture import MoondreamConfig, read_config
-from deployments.captioner.int8 import Int8Embedding, Int8FeedForward, Int8Linear, choose_kernel, round_rows
 from deployments.captioner.moondream import FeedForward, Moondream
 from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
+from deployments.inference.int8 import Int8Embedding, Int8FeedForward, Int8Linear, choose_kernel, round_rows
 from deployments.model_slot import Report
 
 Precision = Literal["int8", "fp32", "bf16"]

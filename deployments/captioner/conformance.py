@@ -34,6 +34,10 @@ MAX_GREEDY_IDS = 24
 MAX_PIXELS = 100_000_000
 
 
+ROUNDED = ("image_embeddings", "first_logits", "greedy_ids")
+"""What may differ in another precision than fp32."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One thing compared: `text` says how it came out."""
@@ -47,6 +51,11 @@ class Comparison:
     num_agreeing: int = 0
     """Of ids: how many agree before the first that does not."""
     num_ids: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What is compared, without the picture and prompt it is of."""
+        return self.text.partition(":")[0].rpartition(".")[2]
 
 
 def compare_folder(folder: Path, precision: Precision = "fp32") -> list[Comparison]:
@@ -155,15 +164,15 @@ def _tell_rounding(comparisons: list[Comparison], precision: str) -> int:
     """Write how far from the reference a rounded model is; return 1 if what rounding must not change differs."""
     wrong = 0
     for comparison in comparisons:
-        is_rounded = comparison.distance is not None or comparison.num_ids > 0
+        is_rounded = comparison.kind in ROUNDED
         wrong += not (is_rounded or comparison.is_equal)
         distance = "" if comparison.distance is None else f", {comparison.distance:.2%} of its norm"
         mark = "    " if is_rounded else "ok  " if comparison.is_equal else "DIFF"
         sys.stdout.write(f"{mark}  {comparison.text}{distance}\n")
     for kind in ("image_embeddings", "first_logits"):
-        distances = [c.distance for c in comparisons if c.distance is not None and f".{kind}:" in c.text]
-        sys.stdout.write(f"{kind}: at most {max(distances):.2%} of the norm away in {precision}\n")
-    answers = [comparison for comparison in comparisons if comparison.num_ids]
+        distances = [comparison.distance or 0.0 for comparison in comparisons if comparison.kind == kind]
+        sys.stdout.write(f"{kind}: at most {max(distances, default=0.0):.2%} of the norm away in {precision}\n")
+    answers = [comparison for comparison in comparisons if comparison.kind == "greedy_ids"]
     agreeing, total = sum(c.num_agreeing for c in answers), sum(c.num_ids for c in answers)
     equal = sum(comparison.is_equal for comparison in answers)
     sys.stdout.write(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
+from deployments.inference.cache import KeyValueCache
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def generate(
 ) -> list[Answer]:
     """Return the answer to the prompt `ids` after what each cache holds, in order; no caches give no answers.
 
-    An answer does not depend on whom it is decoded with: exactly so in int8; in fp32 and bf16 but for the rounding of
-    sums, which the number of rows may reorder. Raises whatever `check` raises.
+    An answer does not depend on whom it is decoded with: exactly so in int8 among up to 32; else, and in fp32 and bf16,
+    but for the rounding of sums, which the number of rows may reorder. Raises whatever `check` raises.
     """
     tokenizer = model.config.tokenizer
     answers: list[list[int]] = [[] for _ in caches]

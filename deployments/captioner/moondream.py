@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
-from deployments.captioner.cache import FloatCache, Int8Cache, KeyValueCache, attention
 from deployments.captioner.preprocessing import ImageCrops
-from deployments.captioner.rotary import Rotary, rotate
+from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache, attention
+from deployments.inference.rotary import Rotary, rotate
 
 Check = Callable[[str], None]
 """Takes how far the work got and returns, or raises to end it: `Stop.check`."""
@@ -131,7 +131,7 @@ class Moondream(nn.Module):
         with torch.device("meta"):
             self.vision = Vision(config.vision)
             self.text = Text(config.text)
-        self.rotary = Rotary(config.text)
+        self.rotary = Rotary(config.text.head_dim)
         self.has_int8_caches = False
 
     def new_cache(self, capacity: int) -> KeyValueCache:
@@ -192,14 +192,14 @@ class Moondream(nn.Module):
     def read_image(self, embeddings: Tensor, cache: KeyValueCache, check: Check) -> None:
         """Fill an empty cache with the prefix of an image: bos and its embeddings, which see each other both ways."""
         hidden = torch.cat([self.text.wte(self._bos), embeddings])
-        turn = self.rotary(torch.arange(len(hidden)))
+        rotation = self.rotary(torch.arange(len(hidden)))
         *lower, last = self.text.blocks
         assert isinstance(last, TextBlock)
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            keys = rotate(keys, turn)
+            keys = rotate(keys, rotation)
             cache.write(layer, keys, values)
-            return attend_to_all(rotate(queries, turn), keys, values)
+            return attend_to_all(rotate(queries, rotation), keys, values)
 
         for layer, block in enumerate(lower):
             check("the picture was being read")
@@ -207,7 +207,7 @@ class Moondream(nn.Module):
         check("the picture was being read")
         # Of the last layer nothing but keys and values is ever looked at.
         _, keys, values = last.attn.split(last.ln(hidden))
-        cache.write(len(lower), rotate(keys, turn), values)
+        cache.write(len(lower), rotate(keys, rotation), values)
         cache.length = len(hidden)
 
     @torch.inference_mode()
@@ -216,12 +216,12 @@ class Moondream(nn.Module):
         if cache.length == 0:
             ids = [self.config.tokenizer.bos_id, *ids]
         start, end = cache.length, cache.length + len(ids)
-        turn = self.rotary(torch.arange(start, end))
+        rotation = self.rotary(torch.arange(start, end))
         mask = torch.ones(len(ids), end, dtype=torch.bool).tril(diagonal=start)
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            cache.write(layer, rotate(keys, turn), values)
-            queries = rotate(queries, turn).transpose(0, 1)
+            cache.write(layer, rotate(keys, rotation), values)
+            queries = rotate(queries, rotation).transpose(0, 1)
             return attention(queries, *cache.read(layer, end), mask).transpose(0, 1)
 
         hidden = self.text.wte(torch.tensor(ids))
@@ -237,11 +237,11 @@ class Moondream(nn.Module):
 
         A sequence's logits do not depend on the others (in fp32 and bf16, but for the rounding of sums).
         """
-        turn = self.rotary(torch.tensor([cache.length for cache in caches]))
+        rotation = self.rotary(torch.tensor([cache.length for cache in caches]))
         kind = type(caches[0])
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            return kind.append_and_attend(caches, layer, queries, keys, values, turn)
+            return kind.append_and_attend(caches, layer, queries, keys, values, rotation)
 
         hidden = self.text.wte(torch.tensor(ids))
         for layer, block in enumerate(self.text.blocks):

@@ -17,10 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from whisper import DecodingOptions, DecodingResult, Whisper
-from whisper.decoding import DecodingTask, GreedyDecoder
+from whisper.decoding import BeamSearchDecoder, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps
 from whisper.tokenizer import Tokenizer
+
+from deployments.inference.int8 import Int8Linear
+from deployments.transcriber.int8 import Int8Inference
 
 # The defaults of `whisper.transcribe`.
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -40,8 +43,10 @@ class WindowDecoder:
     `check` is called before each layer of the model; what it raises ends the work and leaves the model untouched.
     """
 
-    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
+    def __init__(self, model: Whisper, vocabulary: Int8Linear | None, check: Callable[[], None]) -> None:
+        """Decode with a model in fp32, or in int8, whose `vocabulary` is what `round_weights` has returned."""
         self._shared = model
+        self._vocabulary = vocabulary
         self._check = check
         self._model = _with_own_modules(model, check)
         for module in self._model.modules():
@@ -64,7 +69,7 @@ class WindowDecoder:
         audio_features = self._model.encoder(mel[None])
         for temperature in _TEMPERATURES:
             options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
-            task = DecodingTask(self._model, options)
+            task = self.task(options)
             if temperature > 0:
                 task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, self._generator)
             result = task.run(audio_features)[0]
@@ -74,11 +79,20 @@ class WindowDecoder:
                 break
         return result
 
+    def task(self, options: DecodingOptions) -> DecodingTask:
+        """Return a task of the package for windows, in the precision of this decoder."""
+        task = DecodingTask(self._model, options)
+        if self._vocabulary is not None:
+            task.inference = Int8Inference(self._model, self._vocabulary, self._check)
+            if isinstance(task.decoder, BeamSearchDecoder):
+                task.decoder.inference = task.inference
+        return task
+
     def add_word_timestamps(
         self, segments: list[dict[str, Any]], tokenizer: Tokenizer, mel: Tensor, num_frames: int, last_speech_s: float
     ) -> None:
         """Add `words` to the segments of a window and move the segments' ends to those of their words."""
-        with self._turn():
+        with self._turn(), _as_many_threads_as_before():
             add_word_timestamps(
                 segments=segments,
                 model=_with_own_modules(self._shared, self._check),
@@ -96,6 +110,16 @@ class WindowDecoder:
             yield
         finally:
             _word_times_turn.release()
+
+
+@contextmanager
+def _as_many_threads_as_before() -> Iterator[None]:
+    """Word times run a numba kernel, whose first call gives this thread as many of torch's as the machine has."""
+    num_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def is_without_speech(result: DecodingResult) -> bool:

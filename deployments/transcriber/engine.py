@@ -4,9 +4,8 @@ import math
 import pickle
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numba
 import numpy as np
 import whisper
 from whisper import DecodingResult, Whisper
@@ -16,37 +15,45 @@ from whisper.utils import get_end
 
 from deployments.commands import MEND
 from deployments.errors import InvalidRequest, ModelNotLoaded
+from deployments.inference.int8 import weight_bytes
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.decoding import WindowDecoder, is_without_speech
+from deployments.transcriber.int8 import round_weights
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from deployments.work import Stop
+
+Precision = Literal["int8", "fp32"]
 
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
 _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
 
 
 class WhisperEngine:
-    """A Whisper model in fp32 on the CPU; several threads may transcribe at once.
+    """A Whisper model on the CPU; several threads may transcribe at once.
 
-    Text, segments and words are those of `whisper.transcribe(model, waveform, condition_on_previous_text=False,
-    fp16=False)`, but for spaces at the ends of texts and for its empty segments. A window does not see the text of the
-    one before: an error would carry on from window to window, and often repeat itself for minutes.
+    In fp32, text, segments and words are those of `whisper.transcribe(model, waveform,
+    condition_on_previous_text=False, fp16=False)`, but for spaces at the ends of texts and for its empty segments. A
+    window does not see the text of the one before: an error would carry on from window to window, and often repeat
+    itself for minutes.
     """
 
-    def __init__(self, model: Whisper) -> None:
+    def __init__(self, model: Whisper, precision: Precision) -> None:
+        """Serve the model, whose layers are rounded in place where `precision` is int8."""
         self._model = model
+        self._vocabulary = round_weights(model) if precision == "int8" else None
         self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
 
     @property
     def weight_bytes(self) -> int:
-        return sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
+        vocabulary = self._vocabulary.weight_bytes if self._vocabulary else 0
+        return weight_bytes(self._model) + vocabulary
 
     def warm_up(self) -> None:
         """Run every part once: the first request should not wait for what is compiled at its first use."""
         tokenizer = self._tokenizer("en")
-        decoder = WindowDecoder(self._model, _go_on)
+        decoder = WindowDecoder(self._model, self._vocabulary, _go_on)
         mel = LogMel(np.zeros(SAMPLE_RATE, np.float32), self._model.dims.n_mels, Stop(math.inf)).window(0)
         decoder.decode(mel, "en", sample_len=2)
         segment = {"seek": 0, "start": 0.0, "end": 1.0, "tokens": tokenizer.encode(" warm")}
@@ -82,7 +89,7 @@ class WhisperEngine:
             stop.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
         spectrogram = LogMel(waveform, self._model.dims.n_mels, stop)
-        decoder = WindowDecoder(self._model, check)
+        decoder = WindowDecoder(self._model, self._vocabulary, check)
         language = task.language or self._detect_language(decoder, spectrogram)
         tokenizer = self._tokenizer(language)
         last_speech_s = 0.0
@@ -118,20 +125,17 @@ class WhisperEngine:
         )
 
 
-def load_engine(path: Path, official_size: str | None = None) -> WhisperEngine:
+def load_engine(path: Path, precision: Precision, official_size: str | None = None) -> WhisperEngine:
     """Return the engine of an openai-whisper `.pt` checkpoint, warmed up.
 
     `official_size` ("base") brings the attention heads that OpenAI chose for word times; otherwise they come from the
     later half of the layers, as in `whisper.load_model(path)`. Raises ModelNotLoaded if the file is no such checkpoint.
     """
-    # Word times run a numba kernel. Its OpenMP layer would raise the calling thread's number of threads in torch to all
-    # cores, and slow every later step down; this one leaves it alone, but bears one thread at a time only.
-    numba.config.THREADING_LAYER = "workqueue"
     try:
         model = whisper.load_model(str(path), device="cpu")
         if official_size is not None:
             model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
-        engine = WhisperEngine(model)
+        engine = WhisperEngine(model, precision)
         engine.warm_up()
     except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelNotLoaded(

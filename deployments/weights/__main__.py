@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import yaml
+from filelock import Timeout
 from pydantic import ValidationError
 from tqdm import tqdm
 
@@ -19,7 +20,6 @@ from config.settings import AppConfig
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.weights.checkpoints import (
-    INT8_FILE,
     KnownCheckpoint,
     ensure_moondream,
     ensure_whisper,
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--transcriber", action="store_true", help="only the transcriber's model")
     parser.add_argument("--config", type=Path, help="a Serve YAML, for its args; default: environment and .env")
     options = parser.parse_args(arguments)
+    if options.command == "shrink" and options.transcriber:
+        parser.error("shrink is for the captioner's weights")
     models = ["captioner"] * (not options.transcriber) + ["transcriber"] * (not options.captioner)
     try:
         config = read_config(options.config)
@@ -52,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nInterrupted. What has arrived is kept; `{FETCH_COMMAND}` goes on from there.\n")
+        kept = f" What has arrived is kept; `{FETCH_COMMAND}` goes on from there." if options.command == "fetch" else ""
+        sys.stderr.write(f"\nInterrupted.{kept}\n")
         return 130
 
 
@@ -83,6 +86,9 @@ def fetch(config: AppConfig, models: list[str]) -> int:
         _say(f"{model}: {known.name}, in {known.folder}")
         with _Bar() as bar:
             known.fetch(_say_indented, bar.show)
+        mismatch = _precision_mismatch(config, model, known)
+        if mismatch:
+            raise ModelNotLoaded(mismatch)
         _say_indented("complete, checksums right")
     _say("All is here; serving needs no network any more.")
     return 0
@@ -112,25 +118,29 @@ def shrink(config: AppConfig) -> int:
         _require_miniature(config, "captioner")
         _say("captioner: a checkpoint of your own, nothing to shrink.")
         return 0
-    damage = known.damage(_say_indented)
-    if damage:
-        sys.stderr.write(f"{' '.join(damage)} Fetch it first with `{FETCH_COMMAND}`.\n")
+    if config.captioner.precision != "int8":
+        sys.stderr.write(
+            f"captioner.precision is {config.captioner.precision}, which needs the full weights: nothing was deleted.\n"
+        )
         return 1
-    files = ensure_moondream(config.captioner.model, config.weights.cache_dir, _say_indented)
-    if files.is_rounded:
-        _say(f"captioner: {known.name} is only here in int8 already, in {known.folder}.")
-        return 0
 
-    # Here and not above: torch takes seconds.
-    from deployments.captioner.checkpoint import load_int8, load_moondream
+    def round_weights(rounded: Path) -> None:
+        # Here and not above: torch takes seconds.
+        from deployments.captioner.checkpoint import load_int8, load_moondream
 
-    rounded = known.folder / INT8_FILE
-    load_moondream(files.config, files.weights, "int8", _say_indented, keep_int8=rounded)
-    load_int8(files.config, rounded, _say_indented)
-    freed = known.keep_only_int8()
+        files = ensure_moondream(config.captioner.model, config.weights.cache_dir, _say_indented)
+        try:
+            load_moondream(files.config, files.weights, "int8", _say_indented, keep_int8=rounded)
+        except Timeout as error:
+            raise ModelNotLoaded(
+                "A server is rounding these weights just now. Wait until it has started, or stop it; then try again."
+            ) from error
+        load_int8(files.config, rounded, _say_indented)
+
+    freed = known.keep_only_int8(round_weights, _say_indented)
     _say(
-        f"captioner: {known.name} takes {format_bytes(rounded.stat().st_size)} now, {format_bytes(freed)} are free "
-        f"again. For captioner.precision bf16 or fp32 delete {known.folder} and fetch the model again."
+        f"captioner: only the int8 weights of {known.name} are left, in {known.folder}; {format_bytes(freed)} are free "
+        "again. For captioner.precision bf16 or fp32 delete that folder and fetch the model again."
     )
     return 0
 
@@ -144,9 +154,22 @@ def _check_files(config: AppConfig, model: str) -> list[Finding]:
             return [Finding(False, str(error))]
         return [Finding(True, f"The {model}'s checkpoint is there. It is one of your own: no checksums are known.")]
     damage = known.damage(lambda line: None)
+    mismatch = _precision_mismatch(config, model, known)
+    if mismatch:
+        return [Finding(False, mismatch)]
     if damage:
         return [Finding(False, f"{sentence} Mend it with `{FETCH_COMMAND}`.") for sentence in damage]
     return [Finding(True, f"{known.name} is complete and its checksums are right, in {known.folder}.")]
+
+
+def _precision_mismatch(config: AppConfig, model: str, known: KnownCheckpoint) -> str | None:
+    precision = config.captioner.precision
+    if model != "captioner" or precision == "int8" or not known.is_rounded:
+        return None
+    return (
+        f"Only the int8 weights are in {known.folder}, but captioner.precision is {precision}. Set it to int8, or "
+        f"delete that folder and fetch the model again with `{FETCH_COMMAND}`."
+    )
 
 
 def _known(config: AppConfig, model: str) -> KnownCheckpoint | None:

@@ -19,7 +19,15 @@ from deployments.commands import FETCH_COMMAND, MINIATURE_COMMAND, RESTORE_MINIA
 from deployments.errors import ModelNotLoaded
 from deployments.model_slot import Report
 from deployments.weights import sources
-from deployments.weights.download import DownloadFailed, Progress, RemoteFile, checksum, fetch_files, format_bytes
+from deployments.weights.download import (
+    DownloadFailed,
+    Progress,
+    RemoteFile,
+    checksum,
+    fetch_files,
+    format_bytes,
+    free_bytes,
+)
 
 INT8_FILE = "int8.safetensors"
 """Beside a checkpoint's weights: the same, rounded."""
@@ -95,7 +103,7 @@ class KnownCheckpoint:
             if not path.is_file():
                 sentences.append(f"{path} is missing.")
             elif checksum(path) != f"sha256:{file.sha256}":
-                sentences.append(f"{path} is damaged: its content is not what was fetched.")
+                sentences.append(f"{path} is damaged: its content is not what its checksum says.")
         return sentences
 
     def fetch(self, report: Report, progress: Progress) -> Manifest:
@@ -118,20 +126,49 @@ class KnownCheckpoint:
         except OSError as error:
             raise DownloadFailed(f"{self.folder} cannot be used: {error.strerror or error}.") from error
 
-    def keep_only_int8(self) -> int:
-        """Let INT8_FILE stand for the weights from now on and delete those; return the bytes that this frees."""
+    @property
+    def is_rounded(self) -> bool:
+        """Whether `keep_only_int8` has left INT8_FILE in place of the weights."""
         manifest = self.manifest()
-        assert manifest is not None
-        rounded = self.folder / INT8_FILE
-        gone = [file for file in manifest.files if file.name.endswith(".safetensors")]
-        others = tuple(file for file in manifest.files if file not in gone)
-        origin = "rounded here from " + ", ".join(f"{file.origin} (sha256 {file.sha256})" for file in gone)
-        digest = checksum(rounded).split(":")[1]
-        kept = ManifestFile(name=INT8_FILE, origin=origin, size=rounded.stat().st_size, sha256=digest)
-        self._replace_manifest(Manifest(files=(*others, kept)))
-        for file in gone:
-            (self.folder / file.name).unlink()
-        return sum(file.size for file in gone)
+        return manifest is not None and any(file.name == INT8_FILE for file in manifest.files)
+
+    def keep_only_int8(self, round_weights: Callable[[Path], None], report: Report) -> int:
+        """Have `round_weights` write INT8_FILE, let it stand for the weights and delete those; return the bytes freed.
+
+        What an interrupted call has left is done now. Raises ModelNotLoaded when the files are not whole.
+        """
+        with self._lock(report):
+            damage = self.damage(report)
+            manifest = self.manifest()
+            if damage or manifest is None:
+                raise ModelNotLoaded(f"{' '.join(damage)} Fetch it first with `{FETCH_COMMAND}`.")
+            before = self._weight_bytes()
+            full = [file for file in manifest.files if file.name.endswith(".safetensors") and file.name != INT8_FILE]
+            if full:
+                rounded = self.folder / INT8_FILE
+                rounded.unlink(missing_ok=True)
+                self._require_space(sum(file.size for file in full) // 2)
+                round_weights(rounded)
+                others = tuple(file for file in manifest.files if file not in full)
+                origin = "rounded here from " + ", ".join(f"{file.origin} (sha256 {file.sha256})" for file in full)
+                digest = checksum(rounded).split(":")[1]
+                kept = ManifestFile(name=INT8_FILE, origin=origin, size=rounded.stat().st_size, sha256=digest)
+                self._replace_manifest(Manifest(files=(*others, kept)))
+            for path in self.folder.glob("*.safetensors"):
+                if path.name != INT8_FILE:
+                    path.unlink()
+            return before - self._weight_bytes()
+
+    def _weight_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+    def _require_space(self, needed: int) -> None:
+        free = free_bytes(self.folder)
+        if free < needed:
+            raise ModelNotLoaded(
+                f"{self.folder} needs {format_bytes(needed)} more while the weights are rounded, but only "
+                f"{format_bytes(free)} are free. Make room and try again."
+            )
 
     def _read_manifest(self) -> Manifest | None:
         path = self.folder / "manifest.json"
@@ -164,7 +201,7 @@ class KnownCheckpoint:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            report(f"waiting for another process that is fetching {self.name}")
+            report(f"waiting for another process that is at the files of {self.name}")
             lock.acquire()
         try:
             yield

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.rotary import rotate
+from deployments.inference.rotary import rotate
 from recipes.moondream_mini.dataset import MASK_CELLS, Scenes
 from recipes.moondream_mini.model import encode_crops
 from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_blocks, summary_blocks
@@ -184,11 +184,13 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
         embeddings = torch.cat([embeddings[:, :1], images, embeddings[:, 1:]], dim=1)
     num_prefix = embeddings.shape[1] - length
     positions = torch.cat([torch.arange(num_prefix).expand(num_rows, -1), torch.from_numpy(batch.positions)], dim=1)
-    turn = model.rotary(positions)
+    rotation = model.rotary(positions)
     mask = _block_mask(torch.from_numpy(batch.blocks), num_prefix)
 
     def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        queries, keys, values = (part.transpose(1, 2) for part in (rotate(queries, turn), rotate(keys, turn), values))
+        queries, keys, values = (
+            part.transpose(1, 2) for part in (rotate(queries, rotation), rotate(keys, rotation), values)
+        )
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask).transpose(1, 2)
 
     hidden = embeddings

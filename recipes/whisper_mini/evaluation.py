@@ -122,7 +122,7 @@ class Examination:
 
 def examine(checkpoint: Path, known_texts: Collection[str], report: Callable[[str], None]) -> Examination:
     """Measure everything on sentences that are not among `known_texts`; takes about ten minutes on one core."""
-    engine = load_engine(checkpoint)
+    engine = load_engine(checkpoint, "int8")
     known = Speakers(KNOWN_VARIANTS, known_texts, _SEED)
     unknown = Speakers(UNKNOWN_VARIANTS, known_texts, _SEED + 1)
     examination = Examination(

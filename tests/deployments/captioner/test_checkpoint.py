@@ -9,11 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.cache import Int8Cache
 from deployments.captioner.checkpoint import Precision, load_int8, load_moondream, load_rounding_once
 from deployments.captioner.generation import generate
 from deployments.captioner.moondream import Moondream
 from deployments.errors import ModelNotLoaded
+from deployments.inference.cache import Int8Cache
 from tests.deployments.captioner.checkpoints import SIZES, random_tensors, shapes, write_checkpoint
 
 QKV = "model.text.blocks.1.attn.qkv.weight"

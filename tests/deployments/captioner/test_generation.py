@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deployments.captioner.cache import KeyValueCache
 from deployments.captioner.generation import Answer, check_fits, generate
 from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
+from deployments.inference.cache import KeyValueCache
 from deployments.work import Stop, WorkCancelled
 from tests.deployments.captioner.checkpoints import EOS, FIRST_MERGE, colored_noise
 

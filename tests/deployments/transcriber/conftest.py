@@ -34,7 +34,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Loaded]:
     def load(seed: int) -> Loaded:
         path = tmp_path_factory.mktemp("whisper") / f"random-{seed}.pt"
         write_whisper(path, seed)
-        return Loaded(path, load_engine(path), whisper.load_model(str(path)))
+        return Loaded(path, load_engine(path, "fp32"), whisper.load_model(str(path)))
 
     return load
 

@@ -23,7 +23,7 @@ def start(loaded: Loaded, tmp_path: Path) -> Start:
     """Return a function that makes the replica's object, without Ray."""
 
     def start(*, lazy: bool = True, model: Path = loaded.path, max_duration_s: float = 7200) -> TranscriberDeployment:
-        config = TranscriberConfig(model=str(model), threads=1, max_duration_s=max_duration_s)
+        config = TranscriberConfig(model=str(model), precision="fp32", threads=1, max_duration_s=max_duration_s)
         undecorated: Start = TranscriberDeployment.func_or_class  # type: ignore[attr-defined]
         return undecorated(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
 

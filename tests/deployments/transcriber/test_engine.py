@@ -87,7 +87,7 @@ def test_the_transcript_of_a_short_sound_is_whispers_own(loaded: Loaded, word_ti
 
 def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: Loaded) -> None:
     unsure = flattened(loaded.reference)
-    transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER)
+    transcript = WhisperEngine(unsure, "fp32").transcribe(tone(), TranscribeTask(), NEVER)
     assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
     assert transcript.confidence < math.exp(-1)
 
@@ -108,7 +108,7 @@ def test_the_attention_switch_that_word_times_flip_does_not_reach_another_reques
 
 
 def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded) -> None:
-    engine = WhisperEngine(flattened(loaded.reference))
+    engine = WhisperEngine(flattened(loaded.reference), "fp32")
     alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
     with ThreadPoolExecutor(2) as threads:
         other = threads.submit(engine.transcribe, chirp(2), TranscribeTask(), NEVER)
@@ -191,7 +191,7 @@ def test_a_recording_that_whisper_hears_no_speech_in_gives_an_empty_transcript(
     deaf = flattened(loaded.reference)
     no_speech = 50_362
     deaf.decoder.token_embedding.weight.data[no_speech, END] = -10
-    transcript = WhisperEngine(deaf).transcribe(noise(35), TranscribeTask(language), NEVER)
+    transcript = WhisperEngine(deaf, "fp32").transcribe(noise(35), TranscribeTask(language), NEVER)
     assert transcript == Transcript("", language or "und", 0.0, [], 35.0)
     assert whisper.transcribe(deaf, noise(35), language=language, fp16=False)["segments"] == []
 
@@ -220,14 +220,14 @@ def english_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_english_only_checkpoint_answers_english(english_only: Path) -> None:
     task = TranscribeTask(word_timestamps=True)
-    transcript = load_engine(english_only).transcribe(tone(), task, NEVER)
+    transcript = load_engine(english_only, "fp32").transcribe(tone(), task, NEVER)
     assert transcript.language == "en"
     assert transcript == reference_transcript(whisper.load_model(str(english_only)), tone(), task)
 
 
 def test_an_english_only_checkpoint_refuses_other_languages(english_only: Path) -> None:
     with pytest.raises(InvalidRequest, match="'de'"):
-        load_engine(english_only).transcribe(tone(), TranscribeTask("de"), NEVER)
+        load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask("de"), NEVER)
 
 
 def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tm
     for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], whole[:-100]):
         path.write_bytes(content)
         with pytest.raises(ModelNotLoaded, match=r"broken.pt is not a whole openai-whisper checkpoint .*weights fetch"):
-            load_engine(path)
+            load_engine(path, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -251,14 +251,14 @@ def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tm
 def test_a_checkpoint_of_something_else_is_told_with_what_to_do(checkpoint: Any, tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "other.pt")
     with pytest.raises(ModelNotLoaded, match=r"other.pt is not a whole openai-whisper checkpoint"):
-        load_engine(tmp_path / "other.pt")
+        load_engine(tmp_path / "other.pt", "fp32")
 
 
 def test_an_official_size_brings_its_own_attention_heads_for_word_times(tmp_path: Path) -> None:
     dimensions = replace(DIMENSIONS, n_text_layer=6, n_text_head=8)
     weights = {key: weight.half() for key, weight in Whisper(dimensions).state_dict().items()}
     torch.save({"dims": asdict(dimensions), "model_state_dict": weights}, tmp_path / "base.pt")
-    model = load_engine(tmp_path / "base.pt", official_size="base")._model
+    model = load_engine(tmp_path / "base.pt", "fp32", official_size="base")._model
     # As published with openai/whisper-base on the hub, in generation_config.json: pairs of layer and head.
     published = [[3, 1], [4, 2], [4, 3], [4, 7], [5, 1], [5, 2], [5, 4], [5, 6]]
     assert model.alignment_heads.indices().T.tolist() == published

@@ -268,7 +268,7 @@ def test_two_fetchers_at_once_share_one_download(hub: Hub, tmp_path: Path) -> No
     assert answered[0] == answered[1]
     assert answered[0].weights[0].read_bytes() == WEIGHTS
     assert len(hub.ranges("model.safetensors")) == 1
-    assert "waiting for another process that is fetching moondream2" in lines
+    assert "waiting for another process that is at the files of moondream2" in lines
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "config.json"])
@@ -342,7 +342,7 @@ def test_a_flipped_byte_is_damage_and_fetching_mends_it(hub: Hub, tmp_path: Path
     assert known
     assert known.damage(ignore) == []
     path.write_bytes(b"\0" + WEIGHTS[1:])
-    assert known.damage(ignore) == [f"{path} is damaged: its content is not what was fetched."]
+    assert known.damage(ignore) == [f"{path} is damaged: its content is not what its checksum says."]
     hub.requests.clear()
     known.fetch(ignore, lambda name, done, size: None)
     assert path.read_bytes() == WEIGHTS

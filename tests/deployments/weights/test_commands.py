@@ -164,11 +164,40 @@ def test_shrink_leaves_the_int8_copy_in_place_of_the_weights(
     assert not (tiny_moondream / "model.safetensors").exists()
     assert files.weights[0].stat().st_size < full_bytes
     assert hub.requests == []
-    capsys.readouterr()
     assert main(["shrink"]) == 0
-    assert "already" in capsys.readouterr().out
+    assert files.weights[0].exists()
     assert main(["fetch", "--captioner"]) == 0
     assert hub.requests == []
+
+
+def test_shrink_goes_on_where_it_was_interrupted(tiny_moondream: Path, cache_dir: Path) -> None:
+    weights = (tiny_moondream / "model.safetensors").read_bytes()
+    assert main(["shrink"]) == 0
+    (tiny_moondream / "model.safetensors").write_bytes(weights)  # as if it had ended before it deleted them
+    assert main(["shrink"]) == 0
+    assert {path.name for path in tiny_moondream.glob("*.safetensors")} == {"int8.safetensors"}
+    assert ensure_moondream("moondream2", cache_dir, lambda line: None).is_rounded
+
+
+def test_weights_that_the_settings_need_are_not_shrunk_away(
+    tiny_moondream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "fp32.yaml"
+    config.write_text("applications: [{args: {captioner: {precision: fp32}}}]")
+    assert main(["shrink", "--config", str(config)]) == 1
+    assert "nothing was deleted" in capsys.readouterr().err
+    assert (tiny_moondream / "model.safetensors").exists()
+
+    assert main(["shrink"]) == 0
+    assert main(["fetch", "--captioner", "--config", str(config)]) == 1
+    assert "Only the int8 weights are in" in capsys.readouterr().err
+    assert main(["verify", "--captioner", "--config", str(config)]) == 1
+    assert "Only the int8 weights are in" in capsys.readouterr().out
+
+
+def test_shrink_is_for_the_captioner_only() -> None:
+    with pytest.raises(SystemExit):
+        main(["shrink", "--transcriber"])
 
 
 def test_a_damaged_int8_copy_is_found_and_fetched_whole_again(

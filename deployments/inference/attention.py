@@ -12,10 +12,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.captioner.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
+from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
 
 _LARGEST = np.float32(127)
 _CACHE_LINE = 64
+_KEYS, _KEY_SCALES, _VALUES, _VALUE_SCALES, _CAPACITY, _LENGTH = range(6)
+"""What `places` tells of a sequence, by column."""
 
 
 def round_keys_and_values(keys: Tensor, values: Tensor, stored: Sequence[Tensor], start: int) -> None:
@@ -24,26 +26,36 @@ def round_keys_and_values(keys: Tensor, values: Tensor, stored: Sequence[Tensor]
     `stored` is what they are written into: int8 keys (num_kv_heads, head_dim, capacity) and their fp32 scales
     (num_kv_heads, capacity), int8 values (num_kv_heads, capacity, head_dim) and their scales.
     """
-    _round_keys_and_values(*(part.numpy() for part in (keys, values, *stored)), start)
+    capacity = stored[1].shape[-1]
+    if start + len(keys) > capacity:
+        raise ValueError(f"{len(keys)} positions from {start} on do not fit into {capacity}.")
+    # One layout for all callers, or the loop would be compiled for each.
+    given = (keys.contiguous(), values.contiguous(), *stored)
+    _round_keys_and_values(*(part.numpy() for part in given), start)
 
 
 def append_and_attend(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    turn: tuple[Tensor, Tensor],
+    rotation: tuple[Tensor, Tensor] | None,
     places: Sequence[tuple[int, ...]],
     layer: int,
 ) -> Tensor:
-    """Turn and write one position of each sequence, and return what it finds up to itself, (n, num_heads, head_dim).
+    """Rotate and write one position of each sequence, and return what it finds up to itself, (n, num_heads, head_dim).
 
-    Queries, keys and values are fp32; `turn` are the cosines and sines, shape (n, 1, num_pairs), of their positions;
+    Queries, keys and values are fp32; `rotation` are their positions' cosines and sines, shape (n, 1, num_pairs);
     `places` are the addresses of each sequence's stored keys, their scales, values and theirs (all layers, contiguous,
-    each as `round_keys_and_values` takes them), its capacity and its length.
+    each as `round_keys_and_values` takes them), its capacity and its length. Without keys and values, shape (0,
+    num_kv_heads, head_dim), nothing is written and the queries find what is there.
     """
     found = torch.empty(queries.shape)
     of_sequences = np.array(places, np.int64)
-    given = (part.numpy() for part in (queries, keys, values, *turn))
+    if len(keys) and (of_sequences[:, _LENGTH] >= of_sequences[:, _CAPACITY]).any():
+        raise ValueError("A sequence has no room for another position.")
+    cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
+    # One layout for all callers, or the loop would be compiled for each.
+    given = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
     _append_and_attend(*given, of_sequences, layer, found.numpy())
     return found
 
@@ -108,7 +120,7 @@ _bytes_at, _floats_at = _pointer(types.int8), _pointer(types.float32)
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _turn(row: Any, cosines: Any, sines: Any) -> None:
+def _rotate(row: Any, cosines: Any, sines: Any) -> None:
     """Do what `rotary.rotate` does."""
     num_pairs = len(cosines)
     for i in range(num_pairs):
@@ -136,31 +148,33 @@ def _append_and_attend(
     scale = np.float32(1 / np.sqrt(head_dim))
     for job in numba.prange(num_sequences * num_kv_heads):
         sequence, kv_head = job // num_kv_heads, job % num_kv_heads
-        capacity, length = places[sequence, 4], places[sequence, 5]
-        first = (layer * num_kv_heads + kv_head) * capacity
-        all_bytes, all_scales = (first + capacity) * head_dim, first + capacity
-        its_keys = numba.carray(_bytes_at(places[sequence, 0]), all_bytes)[first * head_dim :]
-        key_scales = numba.carray(_floats_at(places[sequence, 1]), all_scales)[first:]
-        its_values = numba.carray(_bytes_at(places[sequence, 2]), all_bytes)[first * head_dim :]
-        value_scales = numba.carray(_floats_at(places[sequence, 3]), all_scales)[first:]
+        capacity, length = places[sequence, _CAPACITY], places[sequence, _LENGTH]
+        offset = (layer * num_kv_heads + kv_head) * capacity
+        all_bytes, all_scales = (offset + capacity) * head_dim, offset + capacity
+        its_keys = numba.carray(_bytes_at(places[sequence, _KEYS]), all_bytes)[offset * head_dim :]
+        key_scales = numba.carray(_floats_at(places[sequence, _KEY_SCALES]), all_scales)[offset:]
+        its_values = numba.carray(_bytes_at(places[sequence, _VALUES]), all_bytes)[offset * head_dim :]
+        value_scales = numba.carray(_floats_at(places[sequence, _VALUE_SCALES]), all_scales)[offset:]
 
         # Memory is asked for the values while keys are multiplied, and for the next head's keys while values are.
-        values_address = places[sequence, 2] + first * head_dim
-        next_keys_address = places[sequence, 0] + (first + capacity) * head_dim
+        values_address = places[sequence, _VALUES] + offset * head_dim
+        next_keys_address = places[sequence, _KEYS] + (offset + capacity) * head_dim
 
-        row, rounded = np.empty(head_dim, np.float32), np.empty(head_dim, np.int8)
-        row[:] = keys[sequence, kv_head]
-        _turn(row, cosines[sequence, 0], sines[sequence, 0])
-        key_scales[length] = round_row(row, _LARGEST, rounded)
-        for i in range(head_dim):
-            its_keys[i * capacity + length] = rounded[i]
-        row[:] = values[sequence, kv_head]
-        value_scales[length] = round_row(row, _LARGEST, its_values[length * head_dim : (length + 1) * head_dim])
-
-        count = length + 1
+        count = length
+        row = np.empty(head_dim, np.float32)
+        if len(keys) > 0:
+            rounded = np.empty(head_dim, np.int8)
+            row[:] = keys[sequence, kv_head]
+            _rotate(row, cosines[sequence, 0], sines[sequence, 0])
+            key_scales[length] = round_row(row, _LARGEST, rounded)
+            for i in range(head_dim):
+                its_keys[i * capacity + length] = rounded[i]
+            row[:] = values[sequence, kv_head]
+            value_scales[length] = round_row(row, _LARGEST, its_values[length * head_dim : (length + 1) * head_dim])
+            count += 1
         for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
             row[:] = queries[sequence, head]
-            _turn(row, cosines[sequence, 0], sines[sequence, 0])
+            _rotate(row, cosines[sequence, 0], sines[sequence, 0])
             weights = np.zeros(count, np.float32)
             # Four at a time, so that the sums are fetched and stored a quarter as often.
             for i in range(0, in_fours, 4):
@@ -177,13 +191,13 @@ def _append_and_attend(
             for i in range(in_fours, head_dim):
                 for position in range(count):
                     weights[position] += row[i] * np.float32(its_keys[i * capacity + position])
-            largest = np.float32(-3e38)
+            highest = np.float32(-3e38)
             for position in range(count):
                 weights[position] *= scale * key_scales[position]
-                largest = max(largest, weights[position])
+                highest = max(highest, weights[position])
             total = np.float32(0)
             for position in range(count):
-                weights[position] = exp(weights[position] - largest)
+                weights[position] = exp(weights[position] - highest)
                 total += weights[position]
             for position in range(count):
                 weights[position] *= value_scales[position]

@@ -18,7 +18,7 @@ from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.captioner.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
+from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
 
 _WIDTH = 64 if torch.cpu.get_capabilities().get("avx512_vnni") else 32
 """Bytes of a vector register."""

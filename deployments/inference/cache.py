@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deployments.captioner.attention import append_and_attend, round_keys_and_values
-from deployments.captioner.rotary import Turn, rotate
+from deployments.inference.attention import append_and_attend, round_keys_and_values
+from deployments.inference.rotary import Rotation, rotate
 
 Shape = tuple[int, int, int, int]
 """(num_layers, num_kv_heads, capacity, head_dim)."""
@@ -36,11 +36,17 @@ class KeyValueCache(ABC):
         if capacity <= self.capacity:
             return self
         num_layers, num_kv_heads, _, head_dim = self._shape
-        larger = self._of_shape((num_layers, num_kv_heads, capacity, head_dim))
-        for (mine, dim), (its, _) in zip(self._parts(), larger._parts(), strict=True):
+        return self._copied_into(self._of_shape((num_layers, num_kv_heads, capacity, head_dim)))
+
+    def copy(self) -> Self:
+        """Return a cache that holds the same and then goes its own way."""
+        return self._copied_into(self._of_shape(self._shape))
+
+    def _copied_into(self, other: Self) -> Self:
+        for (mine, dim), (its, _) in zip(self._parts(), other._parts(), strict=True):
             its.narrow(dim, 0, self.length).copy_(mine.narrow(dim, 0, self.length))
-        larger.length = self.length
-        return larger
+        other.length = self.length
+        return other
 
     @abstractmethod
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
@@ -53,9 +59,17 @@ class KeyValueCache(ABC):
     @classmethod
     @abstractmethod
     def append_and_attend(
-        cls, caches: Sequence[Self], layer: int, queries: Tensor, keys: Tensor, values: Tensor, turn: Turn
+        cls,
+        caches: Sequence[Self],
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        rotation: Rotation | None,
     ) -> Tensor:
-        """Turn queries and keys of one next position of each sequence, write it, and return what it finds up to itself.
+        """Rotate queries and keys of a next position of each sequence, write it, and return what it finds up to itself.
+
+        Without `rotation` they stay as they are.
 
         Queries and result have shape (num_sequences, num_heads, head_dim), keys and values (..., num_kv_heads, ...).
         """
@@ -86,9 +100,16 @@ class FloatCache(KeyValueCache):
 
     @classmethod
     def append_and_attend(
-        cls, caches: Sequence[Self], layer: int, queries: Tensor, keys: Tensor, values: Tensor, turn: Turn
+        cls,
+        caches: Sequence[Self],
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        rotation: Rotation | None,
     ) -> Tensor:
-        queries, keys = rotate(queries, turn), rotate(keys, turn)
+        if rotation:
+            queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         found = torch.empty_like(queries)
         for row, cache in enumerate(caches):
             cache.write(layer, keys[row : row + 1], values[row : row + 1])
@@ -127,17 +148,25 @@ class Int8Cache(KeyValueCache):
 
     @classmethod
     def append_and_attend(
-        cls, caches: Sequence[Self], layer: int, queries: Tensor, keys: Tensor, values: Tensor, turn: Turn
+        cls,
+        caches: Sequence[Self],
+        layer: int,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        rotation: Rotation | None,
     ) -> Tensor:
-        places = [
-            (
-                *(part.data_ptr() for part in cache._stored()),
-                cache.capacity,
-                cache.length,
-            )
-            for cache in caches
-        ]
-        return append_and_attend(queries, keys, values, turn, places, layer)
+        return append_and_attend(queries, keys, values, rotation, [cache._place() for cache in caches], layer)
+
+    @classmethod
+    def attend(cls, caches: Sequence[Self], layer: int, queries: Tensor) -> Tensor:
+        """Return what one query for each cache, shape (n, num_heads, head_dim), finds in it; nothing is written."""
+        _, num_kv_heads, _, head_dim = caches[0]._shape
+        nothing = queries.new_empty(0, num_kv_heads, head_dim)
+        return append_and_attend(queries, nothing, nothing, None, [cache._place() for cache in caches], layer)
+
+    def _place(self) -> tuple[int, ...]:
+        return (*(part.data_ptr() for part in self._stored()), self.capacity, self.length)
 
     def _of_shape(self, shape: Shape) -> Self:
         return type(self)(shape)

@@ -1,10 +1,13 @@
-"""Small loops that torch has no operator for, compiled by numba.
+"""How loops that torch has no operator for are compiled by numba, and what several of them are made of.
 
 Compiled at first use and then kept: beside the file that has them, else in the user's cache folder, or where
 NUMBA_CACHE_DIR says.
 """
 
+import hashlib
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -14,11 +17,18 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-FASTMATH = {"reassoc", "contract", "arcp", "nsz", "nnan"}
-"""Sums and comparisons may be reordered, which is what lets them be vectorised."""
+FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+"""Sums may be reordered, which is what lets them be vectorised; what is no number must stay none."""
 
 SMALLEST_MAGNITUDE = np.float32(1e-30)
 """Of a row that is rounded: one that is all zeros is divided by this instead of by zero."""
+
+
+_MAX_UNKEPT = 8
+"""More loops than any other calls."""
+
+_sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
+logger = logging.getLogger("ray.serve")
 
 
 def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
@@ -27,9 +37,12 @@ def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
     def decorate(function: Callable[..., None]) -> Any:
         options = {"parallel": parallel, "nogil": True, "fastmath": FASTMATH}
         try:
-            return numba.njit(function, cache=True, **options)
+            dispatcher = numba.njit(function, cache=True, **options)
         except RuntimeError:  # there is no folder to keep it in: each start compiles it again
             return numba.njit(function, **options)
+        # Numba would look for changes in the function's own file only, but what it calls is in other files, too.
+        dispatcher._cache._cache_file._source_stamp = _sources
+        return dispatcher
 
     return decorate
 
@@ -40,7 +53,15 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     def run(*arguments: Any) -> None:
         num_threads = torch.get_num_threads()
         numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
-        dispatcher(*arguments)
+        for attempt in range(_MAX_UNKEPT):
+            try:
+                dispatcher(*arguments)
+                break
+            except OSError as error:
+                # Compiled, but not kept; it raises once for each loop inside.
+                if attempt == _MAX_UNKEPT - 1:
+                    raise
+                logger.warning("Compiled code cannot be kept, so each start will compile it again: %s", error)
         if torch.get_num_threads() != num_threads:
             # Numba runs on torch's own OpenMP threads, and its first call asks for as many as the machine has.
             torch.set_num_threads(num_threads)
@@ -56,6 +77,16 @@ def _float_of_bits(typing_context: Any, bits: Any) -> Any:
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _bits_of_float(typing_context: Any, number: Any) -> Any:
+    """Return the bits of an fp32 number as an int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.int32(types.float32), generate
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
@@ -77,9 +108,13 @@ def exp(x: Any) -> Any:
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def round_row(x: Any, largest: Any, rounded: Any) -> Any:
     """Round fp32 numbers to integers in [-largest, largest] and return what one of these stands for."""
-    magnitude = SMALLEST_MAGNITUDE
+    # Without their sign, the bits of numbers are in the order of the numbers, and those that are none come last.
+    bits = np.int32(0)
     for i in range(len(x)):
-        magnitude = max(magnitude, abs(x[i]))
+        bits = max(bits, _bits_of_float(x[i]) & np.int32(0x7FFFFFFF))
+    magnitude = _float_of_bits(bits)
+    if magnitude < SMALLEST_MAGNITUDE:
+        magnitude = SMALLEST_MAGNITUDE
     factor = largest / magnitude
     for i in range(len(x)):
         rounded[i] = np.int8(np.rint(x[i] * factor))

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from deployments.captioner.cache import FloatCache, Int8Cache, KeyValueCache
-from deployments.captioner.rotary import Turn
+from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache
+from deployments.inference.rotary import Rotation
 
 LAYERS, LAYER = 3, 2
 
 
-def _turn(positions: Sequence[int], head_dim: int) -> Turn:
+def _rotation(positions: Sequence[int], head_dim: int) -> Rotation:
     angles = torch.outer(torch.tensor(positions, dtype=torch.float32), torch.linspace(0.1, 1, head_dim // 4))[:, None]
     return angles.cos(), angles.sin()
 
@@ -39,7 +39,11 @@ def test_attention_to_rounded_keys_and_values_is_close_to_the_exact_one(
     rounded = _filled(Int8Cache(shape), keys, values)
     exact = _filled(FloatCache(shape, torch.float32), keys, values)
     assert rounded.nbytes < exact.nbytes / 2
-    new = 3 * torch.randn(1, num_heads, head_dim), *torch.randn(2, 1, num_kv_heads, head_dim), _turn([length], head_dim)
+    new = (
+        3 * torch.randn(1, num_heads, head_dim),
+        *torch.randn(2, 1, num_kv_heads, head_dim),
+        _rotation([length], head_dim),
+    )
     found = [type(cache).append_and_attend([cache], LAYER, *new) for cache in (rounded, exact)]  # type: ignore[list-item]
     assert found[0].shape == (1, num_heads, head_dim)
     assert _error(*found) < 0.02
@@ -58,11 +62,11 @@ def test_sequences_attended_together_find_what_each_finds_alone() -> None:
             _filled(cache, its_keys, its_values)
         return found
 
-    together = Int8Cache.append_and_attend(caches(), LAYER, queries, keys, values, _turn([5, 30, 0], 16))
+    together = Int8Cache.append_and_attend(caches(), LAYER, queries, keys, values, _rotation([5, 30, 0], 16))
     for row, cache in enumerate(caches()):
         new = (part[row : row + 1] for part in (queries, keys, values))
-        turn = _turn([[5, 30, 0][row]], 16)
-        assert torch.equal(together[row], Int8Cache.append_and_attend([cache], LAYER, *new, turn)[0])
+        rotation = _rotation([[5, 30, 0][row]], 16)
+        assert torch.equal(together[row], Int8Cache.append_and_attend([cache], LAYER, *new, rotation)[0])
 
 
 @pytest.mark.parametrize("kind", [Int8Cache, lambda shape: FloatCache(shape, torch.bfloat16)])
@@ -76,11 +80,39 @@ def test_a_larger_cache_holds_the_same(kind: type[Int8Cache]) -> None:
         assert torch.equal(before, after)
 
 
+@pytest.mark.parametrize("is_strided", [False, True])
+def test_parts_of_one_projection_will_do(is_strided: bool) -> None:
+    projected = torch.randn(3, 12, 16)
+    queries, keys, values = (part if is_strided else part.clone() for part in projected.split(4, dim=1))
+    caches = [Int8Cache((LAYERS, 4, 8, 16)) for _ in range(3)]
+    found = Int8Cache.append_and_attend(caches, LAYER, queries, keys, values, _rotation([0, 0, 0], 16))
+    assert _error(found, projected[:, 8:]) < 0.01  # a first position finds its own values
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    cache = Int8Cache((LAYERS, 4, 4, 16))
+    with pytest.raises(ValueError, match="5 positions from 0 on do not fit into 4"):
+        cache.write(LAYER, *torch.randn(2, 5, 4, 16))
+    cache.length = 4
+    with pytest.raises(ValueError, match="no room"):
+        Int8Cache.append_and_attend([cache], LAYER, *torch.randn(3, 1, 4, 16), None)
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    cache = _filled(Int8Cache((LAYERS, 4, 8, 16)), *torch.randn(2, 3, 4, 16))
+    copy = cache.copy()
+    before = [part.clone() for part in copy.read(LAYER, 3)]
+    cache.length = 0
+    cache.write(LAYER, *torch.randn(2, 3, 4, 16))
+    assert copy.length == 3
+    assert all(torch.equal(*parts) for parts in zip(copy.read(LAYER, 3), before, strict=True))
+
+
 def test_torch_keeps_its_number_of_threads() -> None:
     """In a process of its own, because it is numba's first call that changes the number."""
     script = """
 import torch
-from deployments.captioner.cache import Int8Cache
+from deployments.inference.cache import Int8Cache
 torch.set_num_threads(1)
 Int8Cache((1, 4, 8, 16)).write(0, *torch.randn(2, 3, 4, 16))
 assert torch.get_num_threads() == 1

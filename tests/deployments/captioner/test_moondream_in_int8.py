@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.moondream import Moondream
+from deployments.captioner.preprocessing import decode_image, make_crops
+from deployments.inference.cache import KeyValueCache
+from deployments.media import as_media
+
+CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
+
+
+def _error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def _load(precision: str) -> Moondream:
+    weights = [CONFORMANCE / "model.safetensors"]
+    return load_moondream(CONFORMANCE / "config.json", weights, precision, report=lambda progress: None)  # type: ignore[arg-type]
+
+
+def test_int8_stays_close_to_the_reference() -> None:
+    exact, rounded = _load("fp32"), _load("int8")
+    for name in ("small", "wide", "portrait", "large"):
+        pixels = decode_image(as_media((CONFORMANCE / f"{name}.png").read_bytes()), 10**8)
+        crops = make_crops(pixels, exact.config.vision, exact.config.vision.max_crops)
+        seen = [model.encode_image(crops, lambda progress: None) for model in (rounded, exact)]
+        assert _error(*seen) < 0.05
+        logits = []
+        for model, image in zip((rounded, exact), seen, strict=True):
+            cache = model.new_cache(800)
+            model.read_image(image, cache, lambda progress: None)
+            logits.append(model.read_prompt([1, 2, 3], cache, lambda progress: None))
+        assert _error(*logits) < 0.1
+
+
+def test_every_large_weight_is_rounded() -> None:
+    model = _load("int8")
+    whole = {name for name, parameter in model.named_parameters() if parameter.ndim > 1 and name != "vision.pos_emb"}
+    assert whole == {"vision.patch_emb.weight"}
+
+
+def test_what_a_sequence_says_does_not_depend_on_its_neighbours() -> None:
+    model = _load("int8")
+    images = [torch.randn(729, model.config.text.dim) for _ in range(4)]
+
+    def caches() -> list[KeyValueCache]:
+        found = [model.new_cache(800) for _ in images]
+        for image, cache in zip(images, found, strict=True):
+            model.read_image(image, cache, lambda progress: None)
+        return found
+
+    together = model.decode([5, 6, 7, 8], caches())
+    alone = [model.decode([5 + row], [cache])[0] for row, cache in enumerate(caches())]
+    assert torch.equal(together, torch.stack(alone))

@@ -1,0 +1,128 @@
+import copy
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import whisper
+from torch import Tensor
+from whisper import DecodingOptions, Whisper
+from whisper.audio import N_FRAMES
+from whisper.decoding import PyTorchInference
+
+from config.settings import PROJECT_ROOT
+from deployments.inference.int8 import Int8Linear
+from deployments.media import as_media
+from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.decoding import WindowDecoder
+from deployments.transcriber.engine import WhisperEngine, load_engine
+from deployments.transcriber.int8 import Int8Inference, round_weights
+from deployments.transcriber.types import TranscribeTask
+from deployments.work import Stop
+from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.test_engine import chirp, noise, tone
+
+MINIATURE = PROJECT_ROOT / "checkpoints" / "mini" / "whisper-mini.pt"
+NEVER = Stop(math.inf)
+
+
+def _go_on() -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def exact() -> Whisper:
+    return whisper.load_model(str(MINIATURE))
+
+
+@pytest.fixture(scope="module")
+def rounded(exact: Whisper) -> tuple[Whisper, Int8Linear]:
+    model = copy.deepcopy(exact)
+    return model, round_weights(model)
+
+
+def _mel(seed: int) -> Tensor:
+    return torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
+
+
+def _inference(rounded: tuple[Whisper, Int8Linear]) -> Int8Inference:
+    return Int8Inference(*rounded, _go_on)
+
+
+@torch.inference_mode()
+def test_logits_stay_close_to_the_packages(exact: Whisper, rounded: tuple[Whisper, Int8Linear]) -> None:
+    features = exact.encoder(_mel(1)[None])
+    tokens = torch.tensor([[50258, 50259, 50359, 50364, 400, 500, 600]])
+    expected, actual = PyTorchInference(exact, 4), _inference(rounded)
+    for end in (4, 5, 6, 7):
+        wanted, got = (inference.logits(tokens[:, :end], features) for inference in (expected, actual))
+        assert got.shape == (1, 4 if end == 4 else 1, exact.dims.n_vocab)
+        assert 0.001 < (got - wanted).norm() / wanted.norm() < 0.1
+    expected.cleanup_caching()
+
+
+@torch.inference_mode()
+def test_a_row_does_not_depend_on_its_neighbours(rounded: tuple[Whisper, Int8Linear]) -> None:
+    features = rounded[0].encoder(torch.stack([_mel(1), _mel(2)]))
+    tokens = torch.tensor([[50258, 50259, 50359, 400], [50258, 50262, 50359, 700]])
+    together = _inference(rounded).logits(tokens, features)
+    for row in range(2):
+        alone = _inference(rounded).logits(tokens[row : row + 1], features[row : row + 1])
+        assert torch.equal(together[row : row + 1], alone)
+
+
+@torch.inference_mode()
+def test_rearranged_rows_go_on_from_what_their_sources_have_seen(rounded: tuple[Whisper, Int8Linear]) -> None:
+    features = rounded[0].encoder(_mel(1)[None])
+    inference = _inference(rounded)
+    inference.logits(torch.tensor([[50258, 400], [50258, 500], [50258, 600]]), features)
+    inference.rearrange_kv_cache([2, 0, 0])
+    tokens = torch.tensor([[50258, 600, 700], [50258, 400, 700], [50258, 400, 800]])
+    rearranged = inference.logits(tokens, features)
+    anew = _inference(rounded).logits(tokens, features)
+    assert torch.equal(rearranged[:, 0], anew[:, 2])
+
+
+def test_beam_search_finds_a_text_at_least_as_probable(rounded: tuple[Whisper, Int8Linear]) -> None:
+    decoder = WindowDecoder(*rounded, _go_on)
+    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60)
+    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
+    [greedy], [beam] = (
+        decoder.task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None]) for size in (None, 5)
+    )
+    assert beam.avg_logprob >= greedy.avg_logprob - 1e-3
+    assert beam.text == greedy.text
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool) -> None:
+    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60)
+    task = TranscribeTask(word_timestamps=word_timestamps)
+    exact, rounded = (
+        load_engine(MINIATURE, precision).transcribe(sound, task, NEVER) for precision in ("fp32", "int8")
+    )
+    assert rounded.text == exact.text
+    assert rounded.language == exact.language
+    for ours, theirs in zip(rounded.segments, exact.segments, strict=True):
+        assert ours.start_s == pytest.approx(theirs.start_s, abs=0.1)
+        for word, other in zip(ours.words, theirs.words, strict=True):
+            assert word.start_s == pytest.approx(other.start_s, abs=0.1)
+
+
+def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> None:
+    engine = WhisperEngine(copy.deepcopy(loaded.reference), "int8")
+    sounds, task = [noise(35), chirp(2), tone()], TranscribeTask(word_timestamps=True)
+    alone = [engine.transcribe(sound, task, NEVER) for sound in sounds]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER), sounds)) == alone
+
+
+def test_int8_weighs_a_quarter(exact: Whisper) -> None:
+    linear_bytes = (
+        sum(module.weight.nbytes for module in exact.modules() if isinstance(module, torch.nn.Linear))
+        + exact.decoder.token_embedding.weight.nbytes
+    )
+    total = WhisperEngine(copy.deepcopy(exact), "fp32").weight_bytes
+    rounded = WhisperEngine(copy.deepcopy(exact), "int8").weight_bytes
+    embedding = exact.decoder.token_embedding.weight.nbytes
+    assert rounded == pytest.approx(total - linear_bytes * 3 / 4 + embedding, rel=0.01)
