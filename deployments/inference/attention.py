@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
+from deployments.inference.compiled import FASTMATH, build_prefetch, compiled, exp, on_torch_threads, round_row
 
 _LARGEST = np.float32(127)
 _CACHE_LINE = 64
@@ -98,13 +98,7 @@ def _pointer(pointed: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def _prefetch_line(typing_context: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        name = "llvm.prefetch.p0"
-        prefetch = builder.module.globals.get(name) or ir.Function(
-            builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), name
-        )
-        for_reading, keep, data = (ir.Constant(word, part) for part in (0, 3, 1))
-        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), for_reading, keep, data])
+        build_prefetch(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
         return context.get_dummy_value()
 
     return types.none(types.int64), generate

@@ -69,6 +69,20 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     return run
 
 
+def build_prefetch(builder: Any, pointer: Any) -> None:
+    """Have the code that `builder` writes ask for the line at `pointer`, for the second-level cache.
+
+    What is asked for the first level pushes out what is worked on: that made it slower than nothing here.
+    """
+    word = ir.IntType(32)
+    name = "llvm.prefetch.p0"
+    prefetch = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word, word]), name
+    )
+    for_reading, second_level, data = (ir.Constant(word, part) for part in (0, 2, 1))
+    builder.call(prefetch, [pointer, for_reading, second_level, data])
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _float_of_bits(typing_context: Any, bits: Any) -> Any:
     """Return the fp32 number that the bits of an int32 stand for."""

@@ -18,11 +18,13 @@ from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
+from deployments.inference.compiled import FASTMATH, build_prefetch, compiled, exp, on_torch_threads, round_row
 
 _WIDTH = 64 if torch.cpu.get_capabilities().get("avx512_vnni") else 32
 """Bytes of a vector register."""
 _LANES = _WIDTH // 4
+_PREFETCHED = 8192
+"""Bytes ahead."""
 
 
 def round_tokens(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
@@ -170,6 +172,8 @@ def _products(num_tokens: int) -> Any:
         factors = [load(token, start) for token in others]
         for row, of_row in zip(rows, totals, strict=True):
             loaded = load(row, start)
+            if num_tokens > 1:  # one alone leaves the processor the time to look ahead by itself
+                build_prefetch(builder, builder.gep(row, [builder.add(start, ir.Constant(index, _PREFETCHED))]))
             for total, factor in zip(of_row, factors, strict=True):
                 total.add_incoming(builder.call(multiply_add, [total, factor, loaded]), body)
         number.add_incoming(builder.add(number, ir.Constant(index, 1)), body)
