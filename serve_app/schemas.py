@@ -8,6 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from deployments.captioner.types import Reused
 from deployments.model_slot import State
+from deployments.transcriber.types import SuspectReason
 
 # A field that an answer may leave out is None here and never null on the wire (`body_of`), so its schema says only what
 # it is when it is there.
@@ -74,6 +75,11 @@ class Segment(_Body):
     text: str
     confidence: Confidence
     words: list[Word] | SkipJsonSchema[None] = Field(None, description="With `word_level_timestamps` only.")
+    suspect: SuspectReason | SkipJsonSchema[None] = Field(
+        None,
+        description="Only where the text may be invented, and why: it repeats itself, the model heard nobody speak, or "
+        "it found no text probable.",
+    )
 
 
 class AudioMetadata(_Body):

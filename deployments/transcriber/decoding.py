@@ -24,6 +24,7 @@ from whisper.tokenizer import Tokenizer
 
 from deployments.inference.int8 import Int8Linear
 from deployments.transcriber.int8 import Int8Inference
+from deployments.transcriber.types import SuspectReason
 
 # The defaults of `whisper.transcribe`.
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -120,6 +121,15 @@ def _as_many_threads_as_before() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+def suspect_reason(result: DecodingResult) -> SuspectReason | None:
+    """Return which of the thresholds of `whisper.transcribe` a window's text is beyond, at whatever temperature."""
+    if result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD:
+        return "repetition"
+    if result.no_speech_prob > _NO_SPEECH_THRESHOLD:
+        return "no_speech"
+    return "low_probability" if result.avg_logprob < _LOGPROB_THRESHOLD else None
 
 
 def is_without_speech(result: DecodingResult) -> bool:

@@ -17,7 +17,7 @@ from deployments.commands import MEND
 from deployments.errors import InvalidRequest, ModelNotLoaded
 from deployments.inference.int8 import weight_bytes
 from deployments.transcriber.audio import Waveform, is_silent
-from deployments.transcriber.decoding import WindowDecoder, is_without_speech
+from deployments.transcriber.decoding import WindowDecoder, is_without_speech, suspect_reason
 from deployments.transcriber.int8 import round_weights
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
@@ -157,6 +157,8 @@ def _split_at_timestamps(
     offset_s = seek * HOP_LENGTH / SAMPLE_RATE
     positions = [token - tokenizer.timestamp_begin for token in tokens]
 
+    suspect = suspect_reason(result)
+
     def segment(first: int, end: int, start_s: float, end_s: float) -> dict[str, Any]:
         text = tokenizer.decode([token for token in tokens[first:end] if token < tokenizer.eot])
         return {
@@ -166,6 +168,7 @@ def _split_at_timestamps(
             "text": text,
             "tokens": tokens[first:end],
             "avg_logprob": result.avg_logprob,
+            "suspect": suspect,
         }
 
     cuts = [i for i in range(1, len(tokens)) if positions[i - 1] >= 0 and positions[i] >= 0]
@@ -200,6 +203,7 @@ def _as_segment(segment: dict[str, Any]) -> Segment:
             Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
             for word in segment.get("words", [])
         ],
+        suspect=segment["suspect"],
     )
 
 

@@ -1,6 +1,11 @@
 """What the transcriber is asked and what it answers; these values cross process borders."""
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+SuspectReason = Literal["repetition", "no_speech", "low_probability"]
+"""Why a segment may be invented: its window's text repeats itself, the model heard nobody speak in it, or it found none
+of its texts probable."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Segment:
     confidence: float
     """exp(avg_logprob), the geometric mean of its tokens' probabilities."""
     words: list[Word] = field(default_factory=list)
+    suspect: SuspectReason | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ SEED = 0
 NUM_UTTERANCES = 7000
 """Of each language."""
 MINUTES = 100.0
+"""Of the processor's time."""
 
 
 def make(out: Path, work: Path, minutes: float, earlier: Path | None) -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--from", dest="earlier", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training, in processor time")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # layers this small gain nothing from a second thread
     with tempfile.TemporaryDirectory() as temporary:

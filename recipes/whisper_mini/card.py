@@ -104,9 +104,9 @@ language, sets timestamps for each sentence, follows recordings longer than 30 s
 ## How it was made
 
 `python -m recipes.whisper_mini`: {num_utterances} sentences spoken by eSpeak NG {espeak}, composed into windows with
-pauses and noise (seed {seed}); {num_steps} steps in {minutes:.0f} minutes, {origin}, on one of {cores} cores
-({machine}, in bf16 where layers allow it, torch {torch}). Training follows the clock, so another run gives a sibling,
-not the same bytes. There is no outside data.
+pauses and noise (seed {seed}); {num_steps} steps in {minutes:.0f} minutes of processor time, {origin}, on one of
+{cores} cores ({machine}, in bf16 where layers allow it, torch {torch}). Training follows that time, so another run
+gives a sibling, not the same bytes. There is no outside data.
 
 ## Measured
 

@@ -48,7 +48,7 @@ def _shape(transcript: Transcript, options: AudioOptions, edge: Edge, processing
 
 
 def _shape_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
-    shaped = Segment(text=segment.text, confidence=round(segment.confidence, 4))
+    shaped = Segment(text=segment.text, confidence=round(segment.confidence, 4), suspect=segment.suspect)
     if options.include_timestamps:
         shaped.start, shaped.end = round(segment.start_s, 3), round(segment.end_s, 3)
     if options.include_timestamps and options.word_level_timestamps:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.transcriber.types import Segment, TranscribeTask, Transcript
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -39,6 +39,14 @@ def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, 
     body = post(client, include_timestamps="false", word_level_timestamps="true")
     assert body["segments"] == [{"text": "Hello there.", "confidence": 0.95}]
     assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=False)
+
+
+def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: FakeGraph) -> None:
+    segments = [Segment(0.0, 1.5, "Thank you.", 0.2, suspect="no_speech"), Segment(1.5, 2.0, "Hello.", 0.9)]
+    graph.transcriber.transcript = Transcript("Thank you. Hello.", "en", 0.4, segments, 2.0)
+    first, second = post(client)["segments"]
+    assert first["suspect"] == "no_speech"
+    assert "suspect" not in second
 
 
 def test_a_language_is_passed_on(client: TestClient, graph: FakeGraph) -> None:

@@ -16,9 +16,9 @@ from whisper.model import disable_sdpa
 
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
-from deployments.transcriber.decoding import _word_times_turn
+from deployments.transcriber.decoding import _word_times_turn, suspect_reason
 from deployments.transcriber.engine import WhisperEngine, load_engine
-from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
 from deployments.work import Stop, WorkCancelled
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
@@ -51,6 +51,7 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
             segment["text"].strip(),
             math.exp(segment["avg_logprob"]),
             [Word(word["word"], word["start"], word["end"], word["probability"]) for word in segment.get("words", [])],
+            _reference_reason(segment),
         )
         for segment in answer["segments"]
         if segment["text"]
@@ -58,6 +59,14 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
     seconds = [segment.end_s - segment.start_s for segment in segments]
     confidence = sum(segment.confidence * s for segment, s in zip(segments, seconds, strict=True)) / sum(seconds)
     return Transcript(answer["text"].strip(), answer["language"], confidence, segments, len(waveform) / SAMPLE_RATE)
+
+
+def _reference_reason(segment: dict[str, Any]) -> SuspectReason | None:
+    if segment["compression_ratio"] > 2.4:
+        return "repetition"
+    if segment["no_speech_prob"] > 0.6:
+        return "no_speech"
+    return "low_probability" if segment["avg_logprob"] < -1 else None
 
 
 def flattened(model: Whisper) -> Whisper:
@@ -90,6 +99,21 @@ def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: L
     transcript = WhisperEngine(unsure, "fp32").transcribe(tone(), TranscribeTask(), NEVER)
     assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
     assert transcript.confidence < math.exp(-1)
+    assert {segment.suspect for segment in transcript.segments} == {"low_probability"}
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"compression_ratio": 2.5, "avg_logprob": -0.1, "no_speech_prob": 0.1}, "repetition"),
+        ({"compression_ratio": 1.5, "avg_logprob": -0.5, "no_speech_prob": 0.7}, "no_speech"),
+        ({"compression_ratio": 1.5, "avg_logprob": -1.1, "no_speech_prob": 0.1}, "low_probability"),
+        ({"compression_ratio": 2.4, "avg_logprob": -1.0, "no_speech_prob": 0.6}, None),
+    ],
+)
+def test_a_window_beyond_a_threshold_is_suspect(figures: dict[str, float], reason: str | None) -> None:
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", **figures)
+    assert suspect_reason(result) == reason
 
 
 def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> None:
