@@ -6,7 +6,9 @@ NUMBA_CACHE_DIR says.
 
 import hashlib
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ SMALLEST_MAGNITUDE = np.float32(1e-30)
 _MAX_UNKEPT = 8
 """More loops than any other calls."""
 
+_one_at_a_time = threading.RLock()
 _sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
 logger = logging.getLogger("ray.serve")
 
@@ -47,6 +50,26 @@ def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
+@contextmanager
+def numba_turn() -> Iterator[None]:
+    """Hold this around any call of numba's parallel code: not all of its threading layers bear two threads at once.
+
+    Its OpenMP layer does, but needs the system's libgomp; where that is missing numba ends the process otherwise.
+    """
+    if _bears_several_threads():
+        yield
+        return
+    with _one_at_a_time:
+        yield
+
+
+def _bears_several_threads() -> bool:
+    try:
+        return bool(numba.threading_layer() in ("omp", "tbb"))
+    except ValueError:  # numba chooses at its first call
+        return False
+
+
 def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     """Return what `compiled` returned, to be called from Python: it runs on as many threads as torch has."""
 
@@ -55,7 +78,8 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
         numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
         for attempt in range(_MAX_UNKEPT):
             try:
-                dispatcher(*arguments)
+                with numba_turn():
+                    dispatcher(*arguments)
                 break
             except OSError as error:
                 # Compiled, but not kept; it raises once for each loop inside.

@@ -22,6 +22,7 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps
 from whisper.tokenizer import Tokenizer
 
+from deployments.inference.compiled import numba_turn
 from deployments.inference.int8 import Int8Linear
 from deployments.transcriber.int8 import Int8Inference
 from deployments.transcriber.types import SuspectReason
@@ -93,7 +94,7 @@ class WindowDecoder:
         self, segments: list[dict[str, Any]], tokenizer: Tokenizer, mel: Tensor, num_frames: int, last_speech_s: float
     ) -> None:
         """Add `words` to the segments of a window and move the segments' ends to those of their words."""
-        with self._turn(), _as_many_threads_as_before():
+        with self._turn(), numba_turn(), _as_many_threads_as_before():
             add_word_timestamps(
                 segments=segments,
                 model=_with_own_modules(self._shared, self._check),

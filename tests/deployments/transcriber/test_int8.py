@@ -1,5 +1,8 @@
 import copy
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -115,6 +118,33 @@ def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> Non
     alone = [engine.transcribe(sound, task, NEVER) for sound in sounds]
     with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER), sounds)) == alone
+
+
+def test_two_recordings_at_once_also_where_numba_bears_one_thread_only() -> None:
+    """As on machines without libgomp, where numba would end the process."""
+    script = f"""
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numba
+from deployments.transcriber.engine import load_engine
+from deployments.transcriber.types import TranscribeTask
+from deployments.work import Stop
+from tests.deployments.transcriber.sounds import noise
+engine = load_engine(Path({str(MINIATURE)!r}), "int8")
+assert numba.threading_layer() == "workqueue"
+task = TranscribeTask("en", word_timestamps=True)
+with ThreadPoolExecutor(2) as threads:
+    list(threads.map(lambda seed: engine.transcribe(noise(5, seed), task, Stop(math.inf)), range(6)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def test_int8_weighs_a_quarter(exact: Whisper) -> None:
