@@ -28,8 +28,8 @@ from recipes.moondream_mini.training import PatchTeacher, train_language, train_
 OUT = Path(__file__).parents[2] / "checkpoints" / "mini" / "moondream-mini"
 SEED = 1
 NUM_SCENES = 30_000
-VISION_STEPS = 3000
-LANGUAGE_STEPS = 2800
+VISION_STEPS = 5500
+LANGUAGE_STEPS = 3500
 
 
 def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:

@@ -7,6 +7,7 @@ needs minutes.
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from recipes.moondream_mini.dataset import MASK_CELLS, Scenes
 from recipes.moondream_mini.model import encode_crops
 from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_blocks, summary_blocks
 from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Scene, mirrored
-from recipes.optimizer import Optimizer, warmed_up_cosine
 
 Report = Callable[[str], None]
 
@@ -35,9 +35,9 @@ BACKGROUND_WEIGHT = 0.2
 """Of all patches without a shape, against all with one, which are far fewer."""
 WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.02
-MUON_FACTOR = 5.0
 FINAL_RATE = 0.02
 """Of the highest, at the end of the cosine."""
+MAX_GRADIENT = 1.0
 REPORT_EVERY = 100
 
 TARGET_SIZES = (len(FORMS), len(COLOURS), len(SIZES), len(PLACES))
@@ -77,16 +77,11 @@ def train_vision(
 ) -> None:
     """Train the vision tower alone."""
     rng = random.Random(seed)
-    optimizer = Optimizer(
-        [([*_tower(model), *teacher.parameters()], VISION_RATE)],
-        [model.vision.blocks],
-        muon_factor=MUON_FACTOR,
-        weight_decay=WEIGHT_DECAY,
-    )
+    optimizer = Optimizer([([*_tower(model), *teacher.parameters()], VISION_RATE)], num_steps)
     for step in range(num_steps):
         crops, targets, masks, _ = _draw_rows(scenes, rng.sample(range(len(scenes)), VISION_BATCH), rng)
         loss, right = teacher(encode_crops(model, crops), targets, masks)
-        optimizer.step(loss, _rate_share(step, num_steps))
+        optimizer.step(loss)
         if (step + 1) % REPORT_EVERY == 0:
             report(f"vision {step + 1}/{num_steps}: loss {loss:.3f}; {_shares(right)}")
 
@@ -108,13 +103,7 @@ def train_language(
     rng = random.Random(seed)
     language = [*model.vision.proj_mlp.parameters(), *model.text.parameters()]
     vision = [*_tower(model), *teacher.parameters()]
-    layers = [model.vision.blocks, model.vision.proj_mlp, model.text.blocks]
-    optimizer = Optimizer(
-        [(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)],
-        layers,
-        muon_factor=MUON_FACTOR,
-        weight_decay=WEIGHT_DECAY,
-    )
+    optimizer = Optimizer([(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)], num_steps)
     few_shapes = [row for row, scene in enumerate(scenes.scenes) if len(scene.shapes) <= 2]
     for step in range(num_steps):
         # Few shapes first: which of several is meant is learned once there is something to say about one.
@@ -128,8 +117,7 @@ def train_language(
             image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
             summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
             summary_loss = _answer_loss(model, None, make_batch(summaries, 1))
-        loss = image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss
-        optimizer.step(loss, _rate_share(step, num_steps))
+        optimizer.step(image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss)
         if (step + 1) % REPORT_EVERY == 0:
             report(
                 f"language {step + 1}/{num_steps}: loss {image_loss:.4f}, summaries {summary_loss:.4f}, "
@@ -137,10 +125,6 @@ def train_language(
             )
         if (step + 1) % (2 * REPORT_EVERY) == 0:
             keep(f"after {step + 1} steps")
-
-
-def _rate_share(step: int, num_steps: int) -> float:
-    return warmed_up_cosine((step + 1) / num_steps, WARM_UP_STEPS / num_steps, FINAL_RATE)
 
 
 def _tower(model: Moondream) -> list[nn.Parameter]:
@@ -172,6 +156,29 @@ def _shares(right: Tensor) -> str:
     return "form, colour, size, place right: " + ", ".join(f"{share:.1%}" for share in right.tolist())
 
 
+class Optimizer:
+    """AdamW with warm-up, a cosine down to FINAL_RATE, and clipped gradients."""
+
+    def __init__(self, groups: Sequence[tuple[list[nn.Parameter], float]], num_steps: int) -> None:
+        """Train groups of parameters, each with its highest rate."""
+        self._parameters = [parameter for group, _ in groups for parameter in group]
+        options: list[dict[str, Any]] = [{"params": group, "lr": rate} for group, rate in groups]
+        self._adamw = torch.optim.AdamW(options, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+
+        def share(step: int) -> float:
+            cosine = 0.5 + 0.5 * math.cos(math.pi * step / num_steps)
+            return min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adamw, share)
+
+    def step(self, loss: Tensor) -> None:
+        self._adamw.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT)
+        self._adamw.step()
+        self._schedule.step()
+
+
 def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tensor:
     """Return the mean loss over all answer ids, every block seeing the prefix and itself only.
 
@@ -184,13 +191,11 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
         embeddings = torch.cat([embeddings[:, :1], images, embeddings[:, 1:]], dim=1)
     num_prefix = embeddings.shape[1] - length
     positions = torch.cat([torch.arange(num_prefix).expand(num_rows, -1), torch.from_numpy(batch.positions)], dim=1)
-    rotation = model.rotary(positions)
+    turn = model.rotary(positions)
     mask = _block_mask(torch.from_numpy(batch.blocks), num_prefix)
 
     def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        queries, keys, values = (
-            part.transpose(1, 2) for part in (rotate(queries, rotation), rotate(keys, rotation), values)
-        )
+        queries, keys, values = (part.transpose(1, 2) for part in (rotate(queries, turn), rotate(keys, turn), values))
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask).transpose(1, 2)
 
     hidden = embeddings

@@ -1,4 +1,4 @@
-"""What both recipes train with: Muon for the matrices inside the layers, AdamW for all else."""
+"""Muon for the matrices inside the layers, AdamW for all else."""
 
 import math
 from collections.abc import Sequence
