@@ -1,4 +1,4 @@
-"""Attention of new positions to keys and values that are kept in 8 bits, without widening them in memory."""
+"""Attention of new positions to keys and values that are kept in 8 bits, in integer arithmetic."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,25 +6,33 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.inference.compiled import FASTMATH, build_prefetch, compiled, exp, on_torch_threads, round_row
+from deployments.inference import vnni
+from deployments.inference.compiled import FASTMATH, compiled, exp, greatest, on_torch_threads, round_row
+from deployments.inference.vnni import KEYS_IN_BLOCK
 
 _LARGEST = np.float32(127)
-_CACHE_LINE = 64
+_ZERO = np.int32(128)
+"""What stands for zero among the unsigned bytes of keys."""
+_LARGEST_WEIGHT = np.float32(65535)
 _KEYS, _KEY_SCALES, _VALUES, _VALUE_SCALES, _CAPACITY, _LENGTH = range(6)
 """What `places` tells of a sequence, by column."""
+_BLOCKS_AT_ONCE = vnni.LANES // 4
+"""Of keys: enough sums for the processor not to wait for one of them."""
+_VECTORS_AT_ONCE = 4
+"""Of values: their sums, twice, and what these are made of fit into the registers."""
 
 
 def round_keys_and_values(keys: Tensor, values: Tensor, stored: Sequence[Tensor], start: int) -> None:
     """Write keys and values, fp32 of shape (n, num_kv_heads, head_dim), as one layer's positions from `start` on.
 
-    `stored` is what they are written into: int8 keys (num_kv_heads, head_dim, capacity) and their fp32 scales
-    (num_kv_heads, capacity), int8 values (num_kv_heads, capacity, head_dim) and their scales.
+    `stored` is what they are written into: keys in unsigned bytes, 128 standing for zero, (num_kv_heads,
+    capacity / KEYS_IN_BLOCK, num_fours, KEYS_IN_BLOCK, 4) for head_dim <= 4 * num_fours, and their fp32 scales
+    (num_kv_heads, capacity); values in signed bytes (num_kv_heads, capacity / 4, head_dim, 4), and their scales.
     """
     capacity = stored[1].shape[-1]
     if start + len(keys) > capacity:
@@ -48,6 +56,8 @@ def append_and_attend(
     `places` are the addresses of each sequence's stored keys, their scales, values and theirs (all layers, contiguous,
     each as `round_keys_and_values` takes them), its capacity and its length. Without keys and values, shape (0,
     num_kv_heads, head_dim), nothing is written and the queries find what is there.
+
+    Queries are rounded to 8 bits, and what each position counts to 16.
     """
     found = torch.empty(queries.shape)
     of_sequences = np.array(places, np.int64)
@@ -56,8 +66,29 @@ def append_and_attend(
     cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
     # One layout for all callers, or the loop would be compiled for each.
     given = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
-    _append_and_attend(*given, of_sequences, layer, found.numpy())
+    append_and_attend_loop(*given, of_sequences, layer, found.numpy())
     return found
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def _store_key(row: Any, keys: Any, position: Any) -> Any:
+    """Round a key, write it into its head's `keys` (blocks, fours, KEYS_IN_BLOCK, 4), and return its scale."""
+    rounded = np.empty(len(row), np.int8)
+    scale = round_row(row, _LARGEST, rounded)
+    block, place = position // KEYS_IN_BLOCK, position % KEYS_IN_BLOCK
+    for i in range(len(row)):
+        keys[block, i // 4, place, i % 4] = np.uint8(np.int32(rounded[i]) + _ZERO)
+    return scale
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def _store_value(row: Any, values: Any, position: Any) -> Any:
+    """Round a value, write it into its head's `values` (fours, head_dim, 4), and return its scale."""
+    rounded = np.empty(len(row), np.int8)
+    scale = round_row(row, _LARGEST, rounded)
+    for i in range(len(row)):
+        values[position // 4, i, position % 4] = rounded[i]
+    return scale
 
 
 @on_torch_threads
@@ -65,22 +96,90 @@ def append_and_attend(
 def _round_keys_and_values(
     keys: NDArray[np.float32],
     values: NDArray[np.float32],
-    stored_keys: NDArray[np.int8],
+    stored_keys: NDArray[np.uint8],
     key_scales: NDArray[np.float32],
     stored_values: NDArray[np.int8],
     value_scales: NDArray[np.float32],
     start: int,
 ) -> None:
-    num_positions, num_heads, head_dim = keys.shape
-    for head in numba.prange(num_heads):
-        rounded, row = np.empty(head_dim, np.int8), np.empty(head_dim, np.float32)
-        for i in range(num_positions):
-            position = start + i
-            row[:] = keys[i, head]
-            key_scales[head, position] = round_row(row, _LARGEST, rounded)
-            stored_keys[head, :, position] = rounded
-            row[:] = values[i, head]
-            value_scales[head, position] = round_row(row, _LARGEST, stored_values[head, position])
+    for head in numba.prange(keys.shape[1]):
+        for i in range(len(keys)):
+            key_scales[head, start + i] = _store_key(keys[i, head], stored_keys[head], start + i)
+            value_scales[head, start + i] = _store_value(values[i, head], stored_values[head], start + i)
+
+
+@numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def plain_key_products(keys: Any, query: Any, sums: Any, values: Any) -> None:
+    """Write into `sums` the products of a query, int8 (4 * fours,), with keys (blocks, fours, KEYS_IN_BLOCK, 4)."""
+    for block in range(len(keys)):
+        of_block = sums[block * KEYS_IN_BLOCK : (block + 1) * KEYS_IN_BLOCK]
+        of_block[:] = 0
+        for four in range(keys.shape[1]):
+            a, b = np.int32(query[4 * four]), np.int32(query[4 * four + 1])
+            c, d = np.int32(query[4 * four + 2]), np.int32(query[4 * four + 3])
+            for i in range(KEYS_IN_BLOCK):
+                key = keys[block, four, i]
+                of_block[i] += (a * np.int32(key[0]) + b * np.int32(key[1])) + (
+                    c * np.int32(key[2]) + d * np.int32(key[3])
+                )
+
+
+_products_of_some, _products_of_one = vnni.key_products(_BLOCKS_AT_ONCE), vnni.key_products(1)
+
+
+@numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def vnni_key_products(keys: Any, query: Any, sums: Any, values: Any) -> None:
+    """Do what `plain_key_products` does, and ask memory for the values meanwhile."""
+    asked, num_fours = vnni.address(query, 0), keys.shape[1]
+    bytes_of_block = num_fours * KEYS_IN_BLOCK * 4
+    block = 0
+    while block < len(keys):
+        its_keys, its_sums = vnni.address(keys[block], 0), vnni.address(sums[block * KEYS_IN_BLOCK :], 0)
+        next_bytes = vnni.address(values, block * bytes_of_block)
+        if block + _BLOCKS_AT_ONCE <= len(keys):
+            _products_of_some(its_keys, asked, its_sums, next_bytes, num_fours)
+            block += _BLOCKS_AT_ONCE
+        else:
+            _products_of_one(its_keys, asked, its_sums, next_bytes, num_fours)
+            block += 1
+
+
+@numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def plain_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any) -> None:
+    """Write into `sums`, int32 (2, head_dim), values (fours, head_dim, 4) times their weights' high and low bytes."""
+    sums[:] = 0
+    for four in range(len(values)):
+        for i in range(values.shape[1]):
+            for k in range(4):
+                value = np.int32(values[four, i, k])
+                sums[0, i] += np.int32(high[4 * four + k]) * value
+                sums[1, i] += np.int32(low[4 * four + k]) * value
+
+
+_values_of_some, _values_of_one = vnni.weighted_values(_VECTORS_AT_ONCE), vnni.weighted_values(1)
+
+
+@numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def vnni_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any) -> None:
+    """Do what `plain_weighted_values` does, and ask memory for the next head's keys meanwhile."""
+    num_fours, head_dim, _ = values.shape
+    its_high, its_low = vnni.address(high, 0), vnni.address(low, 0)
+    first = 0
+    while first + vnni.LANES <= head_dim:
+        of_high, of_low = vnni.address(sums[0, first:], 0), vnni.address(sums[1, first:], 0)
+        here, beyond = vnni.address(values[0, first:], 0), vnni.address(next_keys, 4 * first)
+        if first + _VECTORS_AT_ONCE * vnni.LANES <= head_dim:
+            _values_of_some(here, its_high, its_low, of_high, of_low, beyond, num_fours, head_dim)
+            first += _VECTORS_AT_ONCE * vnni.LANES
+        else:
+            _values_of_one(here, its_high, its_low, of_high, of_low, beyond, num_fours, head_dim)
+            first += vnni.LANES
+    if first < head_dim:
+        plain_weighted_values(values[:, first:], high, low, sums[:, first:], next_keys)
+
+
+_key_products = vnni_key_products if vnni.IS_THERE else plain_key_products
+_weighted_values = vnni_weighted_values if vnni.IS_THERE else plain_weighted_values
 
 
 def _pointer(pointed: Any) -> Any:
@@ -95,22 +194,7 @@ def _pointer(pointed: Any) -> Any:
     return intrinsic(pointer)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _prefetch_line(typing_context: Any, address: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        build_prefetch(builder, builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
-        return context.get_dummy_value()
-
-    return types.none(types.int64), generate
-
-
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _prefetch(address: Any, num_bytes: Any) -> Any:
-    for start in range(0, num_bytes, _CACHE_LINE):
-        _prefetch_line(address + start)
-
-
-_bytes_at, _floats_at = _pointer(types.int8), _pointer(types.float32)
+_unsigned_at, _signed_at, _floats_at = _pointer(types.uint8), _pointer(types.int8), _pointer(types.float32)
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
@@ -125,7 +209,7 @@ def _rotate(row: Any, cosines: Any, sines: Any) -> None:
 
 @on_torch_threads
 @compiled(parallel=True)
-def _append_and_attend(
+def append_and_attend_loop(
     queries: NDArray[np.float32],
     keys: NDArray[np.float32],
     values: NDArray[np.float32],
@@ -138,75 +222,58 @@ def _append_and_attend(
     num_sequences, num_heads, head_dim = queries.shape
     num_kv_heads = keys.shape[1]
     heads_per_key = num_heads // num_kv_heads
-    in_fours = head_dim // 4 * 4
+    num_fours = (head_dim + 3) // 4
     scale = np.float32(1 / np.sqrt(head_dim))
     for job in numba.prange(num_sequences * num_kv_heads):
         sequence, kv_head = job // num_kv_heads, job % num_kv_heads
-        capacity, length = places[sequence, _CAPACITY], places[sequence, _LENGTH]
+        capacity, count = places[sequence, _CAPACITY], places[sequence, _LENGTH]
         offset = (layer * num_kv_heads + kv_head) * capacity
-        all_bytes, all_scales = (offset + capacity) * head_dim, offset + capacity
-        its_keys = numba.carray(_bytes_at(places[sequence, _KEYS]), all_bytes)[offset * head_dim :]
-        key_scales = numba.carray(_floats_at(places[sequence, _KEY_SCALES]), all_scales)[offset:]
-        its_values = numba.carray(_bytes_at(places[sequence, _VALUES]), all_bytes)[offset * head_dim :]
-        value_scales = numba.carray(_floats_at(places[sequence, _VALUE_SCALES]), all_scales)[offset:]
+        its_keys = numba.carray(
+            _unsigned_at(places[sequence, _KEYS] + offset * 4 * num_fours),
+            (capacity // KEYS_IN_BLOCK, num_fours, KEYS_IN_BLOCK, 4),
+        )
+        its_values = numba.carray(
+            _signed_at(places[sequence, _VALUES] + offset * head_dim), (capacity // 4, head_dim, 4)
+        )
+        key_scales = numba.carray(_floats_at(places[sequence, _KEY_SCALES] + 4 * offset), (capacity,))
+        value_scales = numba.carray(_floats_at(places[sequence, _VALUE_SCALES] + 4 * offset), (capacity,))
 
-        # Memory is asked for the values while keys are multiplied, and for the next head's keys while values are.
-        values_address = places[sequence, _VALUES] + offset * head_dim
-        next_keys_address = places[sequence, _KEYS] + (offset + capacity) * head_dim
-
-        count = length
         row = np.empty(head_dim, np.float32)
         if len(keys) > 0:
-            rounded = np.empty(head_dim, np.int8)
             row[:] = keys[sequence, kv_head]
             _rotate(row, cosines[sequence, 0], sines[sequence, 0])
-            key_scales[length] = round_row(row, _LARGEST, rounded)
-            for i in range(head_dim):
-                its_keys[i * capacity + length] = rounded[i]
+            key_scales[count] = _store_key(row, its_keys, count)
             row[:] = values[sequence, kv_head]
-            value_scales[length] = round_row(row, _LARGEST, its_values[length * head_dim : (length + 1) * head_dim])
+            value_scales[count] = _store_value(row, its_values, count)
             count += 1
+
+        num_blocks = (count + KEYS_IN_BLOCK - 1) // KEYS_IN_BLOCK
+        rounded = np.zeros(4 * num_fours, np.int8)
+        products = np.empty(num_blocks * KEYS_IN_BLOCK, np.int32)
+        weights = np.empty(count, np.float32)
+        high, low = np.zeros((2, num_blocks * KEYS_IN_BLOCK), np.uint8)
+        sums = np.empty((2, head_dim), np.int32)
         for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
             row[:] = queries[sequence, head]
             _rotate(row, cosines[sequence, 0], sines[sequence, 0])
-            weights = np.zeros(count, np.float32)
-            # Four at a time, so that the sums are fetched and stored a quarter as often.
-            for i in range(0, in_fours, 4):
-                _prefetch(values_address + i * count, 4 * count)
-                a, b, c, d = row[i], row[i + 1], row[i + 2], row[i + 3]
-                of_a = its_keys[i * capacity : i * capacity + count]
-                of_b = its_keys[(i + 1) * capacity : (i + 1) * capacity + count]
-                of_c = its_keys[(i + 2) * capacity : (i + 2) * capacity + count]
-                of_d = its_keys[(i + 3) * capacity : (i + 3) * capacity + count]
-                for position in range(count):
-                    weights[position] += (a * np.float32(of_a[position]) + b * np.float32(of_b[position])) + (
-                        c * np.float32(of_c[position]) + d * np.float32(of_d[position])
-                    )
-            for i in range(in_fours, head_dim):
-                for position in range(count):
-                    weights[position] += row[i] * np.float32(its_keys[i * capacity + position])
-            highest = np.float32(-3e38)
+            factor = round_row(row, _LARGEST, rounded[:head_dim]) * scale
+            excess = np.int32(0)
+            for i in range(head_dim):
+                excess += _ZERO * np.int32(rounded[i])
+            _key_products(its_keys[:num_blocks], rounded, products, its_values)
             for position in range(count):
-                weights[position] *= scale * key_scales[position]
-                highest = max(highest, weights[position])
+                weights[position] = np.float32(products[position] - excess) * (factor * key_scales[position])
+            highest = greatest(weights)
             total = np.float32(0)
             for position in range(count):
-                weights[position] = exp(weights[position] - highest)
-                total += weights[position]
+                weight = exp(weights[position] - highest)
+                total += weight
+                weights[position] = weight * value_scales[position]
+            largest = greatest(weights)
             for position in range(count):
-                weights[position] *= value_scales[position]
-            sums = np.zeros(head_dim, np.float32)
-            for position in range(0, count // 4 * 4, 4):
-                _prefetch(next_keys_address + position * head_dim, 4 * head_dim)
-                a, b = weights[position], weights[position + 1]
-                c, d = weights[position + 2], weights[position + 3]
-                four = its_values[position * head_dim : (position + 4) * head_dim]
-                for i in range(head_dim):
-                    sums[i] += (a * np.float32(four[i]) + b * np.float32(four[i + head_dim])) + (
-                        c * np.float32(four[i + 2 * head_dim]) + d * np.float32(four[i + 3 * head_dim])
-                    )
-            for position in range(count // 4 * 4, count):
-                for i in range(head_dim):
-                    sums[i] += weights[position] * np.float32(its_values[position * head_dim + i])
+                whole = np.int32(weights[position] * (_LARGEST_WEIGHT / largest) + np.float32(0.5))
+                high[position], low[position] = np.uint8(whole >> 8), np.uint8(whole & 255)
+            _weighted_values(its_values[: (count + 3) // 4], high, low, sums, its_keys[-1])
             for i in range(head_dim):
-                found[sequence, head, i] = sums[i] / total
+                in_all = np.float32(256) * np.float32(sums[0, i]) + np.float32(sums[1, i])
+                found[sequence, head, i] = in_all * (largest / (_LARGEST_WEIGHT * total))

@@ -1,5 +1,6 @@
 """The attention keys and values of running sequences, preallocated to their full length."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from deployments.inference.attention import append_and_attend, round_keys_and_values
 from deployments.inference.rotary import Rotation, rotate
+from deployments.inference.vnni import KEYS_IN_BLOCK
 
 Shape = tuple[int, int, int, int]
 """(num_layers, num_kv_heads, capacity, head_dim)."""
@@ -29,7 +31,7 @@ class KeyValueCache(ABC):
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part, _ in self._parts())
+        return sum(part.nbytes for part, _, _ in self._parts())
 
     def with_capacity(self, capacity: int) -> Self:
         """Return a cache with the same positions filled and room for at least `capacity`: this one if it has it."""
@@ -43,8 +45,9 @@ class KeyValueCache(ABC):
         return self._copied_into(self._of_shape(self._shape))
 
     def _copied_into(self, other: Self) -> Self:
-        for (mine, dim), (its, _) in zip(self._parts(), other._parts(), strict=True):
-            its.narrow(dim, 0, self.length).copy_(mine.narrow(dim, 0, self.length))
+        for (mine, dim, at_once), (its, _, _) in zip(self._parts(), other._parts(), strict=True):
+            num_filled = math.ceil(self.length / at_once)
+            its.narrow(dim, 0, num_filled).copy_(mine.narrow(dim, 0, num_filled))
         other.length = self.length
         return other
 
@@ -79,8 +82,8 @@ class KeyValueCache(ABC):
         """Return an empty cache of this kind."""
 
     @abstractmethod
-    def _parts(self) -> list[tuple[Tensor, int]]:
-        """Return what is stored, and which dimension of it is the position."""
+    def _parts(self) -> list[tuple[Tensor, int, int]]:
+        """Return what is stored, which dimension of it counts the positions, and how many at once."""
 
 
 class FloatCache(KeyValueCache):
@@ -120,31 +123,36 @@ class FloatCache(KeyValueCache):
     def _of_shape(self, shape: Shape) -> Self:
         return type(self)(shape, self._keys.dtype)
 
-    def _parts(self) -> list[tuple[Tensor, int]]:
-        return [(self._keys, 2), (self._values, 2)]
+    def _parts(self) -> list[tuple[Tensor, int, int]]:
+        return [(self._keys, 2, 1), (self._values, 2, 1)]
 
 
 class Int8Cache(KeyValueCache):
     """Keys and values rounded to 8 bits, each with a scale of its own for every position and head.
 
-    Keys are stored with the positions of a dimension side by side, so that a query meets many keys in one instruction.
+    Four dimensions of a key stand side by side, then those of other keys, and so do four positions of a value's
+    dimension: one instruction then meets many positions or dimensions. The capacity is a multiple of KEYS_IN_BLOCK.
     """
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
         num_layers, num_kv_heads, capacity, head_dim = shape
-        self._keys = torch.empty(num_layers, num_kv_heads, head_dim, capacity, dtype=torch.int8)
-        self._values = torch.empty(shape, dtype=torch.int8)
-        self._key_scales = torch.empty(num_layers, num_kv_heads, capacity)
-        self._value_scales = torch.empty(num_layers, num_kv_heads, capacity)
+        num_blocks = math.ceil(capacity / KEYS_IN_BLOCK)
+        capacity = num_blocks * KEYS_IN_BLOCK
+        super().__init__((num_layers, num_kv_heads, capacity, head_dim))
+        heads = (num_layers, num_kv_heads)
+        self._keys = torch.empty(*heads, num_blocks, math.ceil(head_dim / 4), KEYS_IN_BLOCK, 4, dtype=torch.uint8)
+        self._values = torch.empty(*heads, capacity // 4, head_dim, 4, dtype=torch.int8)
+        self._key_scales, self._value_scales = torch.empty(2, *heads, capacity)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         round_keys_and_values(keys, values, [part[layer] for part in self._stored()], self.length)
 
     def read(self, layer: int, end: int) -> tuple[Tensor, Tensor]:
-        keys = self._keys[layer, :, :, :end] * self._key_scales[layer, :, None, :end]
-        values = self._values[layer, :, :end] * self._value_scales[layer, :, :end, None]
-        return keys.transpose(1, 2), values
+        head_dim = self._shape[3]
+        keys = self._keys[layer].transpose(2, 3).flatten(3).flatten(1, 2)[:, :end, :head_dim].float() - 128
+        values = self._values[layer].transpose(2, 3).flatten(1, 2)[:, :end]
+        scales = (part[layer, :, :end, None] for part in (self._key_scales, self._value_scales))
+        return keys * next(scales), values * next(scales)
 
     @classmethod
     def append_and_attend(
@@ -171,8 +179,8 @@ class Int8Cache(KeyValueCache):
     def _of_shape(self, shape: Shape) -> Self:
         return type(self)(shape)
 
-    def _parts(self) -> list[tuple[Tensor, int]]:
-        return list(zip(self._stored(), (3, 2, 2, 2), strict=True))
+    def _parts(self) -> list[tuple[Tensor, int, int]]:
+        return list(zip(self._stored(), (2, 2, 2, 2), (KEYS_IN_BLOCK, 1, 4, 1), strict=True))
 
     def _stored(self) -> list[Tensor]:
         return [self._keys, self._key_scales, self._values, self._value_scales]

@@ -1,10 +1,12 @@
 """How loops that torch has no operator for are compiled by numba, and what several of them are made of.
 
-Compiled at first use and then kept: beside the file that has them, else in the user's cache folder, or where
-NUMBA_CACHE_DIR says.
+Compiled once and then kept: beside the file that has them, else in the user's cache folder, or where NUMBA_CACHE_DIR
+says.
 """
 
+import functools
 import hashlib
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import types
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -35,10 +38,13 @@ logger = logging.getLogger("ray.serve")
 
 
 def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
-    """Return a decorator that compiles a function, to be called by other compiled ones; `parallel` if it has prange."""
+    """Return a decorator that compiles a function, to be called by other compiled ones; `parallel` if it has prange.
+
+    Division by zero gives infinity or NaN, as in numpy: a check for it would keep loops from being vectorised.
+    """
 
     def decorate(function: Callable[..., None]) -> Any:
-        options = {"parallel": parallel, "nogil": True, "fastmath": FASTMATH}
+        options = {"parallel": parallel, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
         try:
             dispatcher = numba.njit(function, cache=True, **options)
         except RuntimeError:  # there is no folder to keep it in: each start compiles it again
@@ -73,6 +79,7 @@ def _bears_several_threads() -> bool:
 def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     """Return what `compiled` returned, to be called from Python: it runs on as many threads as torch has."""
 
+    @functools.wraps(dispatcher)
     def run(*arguments: Any) -> None:
         num_threads = torch.get_num_threads()
         numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
@@ -93,18 +100,27 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     return run
 
 
-def build_prefetch(builder: Any, pointer: Any) -> None:
-    """Have the code that `builder` writes ask for the line at `pointer`, for the second-level cache.
+def kept_in(loop: Any) -> Path | None:
+    """Return the folder where what a loop is compiled to is kept; None where there is none."""
+    path = inspect.unwrap(loop, stop=_is_dispatcher)._cache.cache_path
+    return None if path is None else Path(path)
 
-    What is asked for the first level pushes out what is worked on: that made it slower than nothing here.
-    """
-    word = ir.IntType(32)
-    name = "llvm.prefetch.p0"
-    prefetch = builder.module.globals.get(name) or ir.Function(
-        builder.module, ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), word, word, word]), name
-    )
-    for_reading, second_level, data = (ir.Constant(word, part) for part in (0, 2, 1))
-    builder.call(prefetch, [pointer, for_reading, second_level, data])
+
+def is_kept(loop: Any) -> bool:
+    """Tell whether a loop need not be compiled, for any types: it was for this processor, since its source changed."""
+    dispatcher = inspect.unwrap(loop, stop=_is_dispatcher)
+    processor = dispatcher.targetctx.codegen().magic_tuple()
+    return any(of_processor == processor for _, of_processor, _ in dispatcher._cache._cache_file._load_index())
+
+
+def _is_dispatcher(function: Any) -> bool:
+    return isinstance(function, Dispatcher)
+
+
+def external(builder: Any, name: str, returned: Any, *taken: Any) -> Any:
+    """Return a function of LLVM's, by its name and types, for the code that `builder` writes."""
+    declared = builder.module.globals.get(name)
+    return declared or ir.Function(builder.module, ir.FunctionType(returned, taken), name)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -141,6 +157,19 @@ def exp(x: Any) -> Any:
     y = y * rest + np.float32(5.0000001201e-1)
     y = y * rest * rest + rest + np.float32(1)
     return y * _float_of_bits((np.int32(power) + np.int32(127)) << np.int32(23))
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def greatest(x: Any) -> Any:
+    """Return the greatest of fp32 numbers, NaN if one of them is.
+
+    Their bits are compared, as integers in the same order: loops that compare floats are not vectorised.
+    """
+    found = np.int32(-0x80000000)
+    for i in range(len(x)):
+        bits = _bits_of_float(x[i])
+        found = max(found, bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    return _float_of_bits(found ^ ((found >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deployments.inference.compiled import SMALLEST_MAGNITUDE
 from deployments.inference.int8_kernels import few_feed_forward, few_linear, gelu_rounded, round_tokens, scale_back
+from deployments.inference.preparation import ensure_compiled
 
 MAX_INT8 = 127
 
@@ -77,7 +78,11 @@ class OneDnnKernel:
 
 
 def choose_kernel(capabilities: Mapping[str, Any]) -> Int8Kernel:
-    """Return the fastest kernel that is exact, by what `torch.cpu.get_capabilities` reports and by trying it."""
+    """Return the fastest kernel that is exact, by what `torch.cpu.get_capabilities` reports and by trying it.
+
+    Its loops are compiled before, in another process, where this processor has none kept.
+    """
+    ensure_compiled()
     has_vnni = capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")
     has_dot_products = capabilities.get("dot") or capabilities.get("i8mm")
     if has_vnni and _is_exact(VnniKernel()):

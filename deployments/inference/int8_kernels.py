@@ -11,20 +11,20 @@ from typing import Any
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.inference.compiled import FASTMATH, build_prefetch, compiled, exp, on_torch_threads, round_row
+from deployments.inference import vnni
+from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
 
-_WIDTH = 64 if torch.cpu.get_capabilities().get("avx512_vnni") else 32
-"""Bytes of a vector register."""
-_LANES = _WIDTH // 4
 _PREFETCHED = 8192
 """Bytes ahead."""
+_FIRST_LEVEL = 16384
+"""Bytes of tokens that the first-level cache surely holds while weights run through it."""
+_CHUNK = 4096
+"""Bytes of each token that are multiplied at once, where whole ones are too many."""
+_BLOCK = 32
+"""Pairs of rows that are multiplied with a chunk before it is the next one's turn."""
 
 
 def round_tokens(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
@@ -125,125 +125,55 @@ def _gelu_rounded(
         scales[token] = round_row(y, largest, rounded[token])
 
 
-def _products(num_tokens: int) -> Any:
-    """Return an intrinsic that multiplies two rows of weights with that many tokens and stores the sums.
-
-    Its arguments: the addresses of the first row, the first token and the first sum; how many rows farther the second
-    row is; the length of rows and tokens; the sums of a token; how many vectors to multiply.
-    """
-    name = f"llvm.x86.avx512.vpdpbusd.{8 * _WIDTH}"
-    word, index = ir.IntType(32), ir.IntType(64)
-    vector = ir.VectorType(word, _LANES)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        weights, tokens, sums, distance, length, sums_of_token, num_vectors = arguments
-
-        def external(name: str, *types: Any) -> Any:
-            returned, *taken = types
-            return builder.module.globals.get(name) or ir.Function(
-                builder.module, ir.FunctionType(returned, taken), name
-            )
-
-        multiply_add = external(name, vector, vector, vector, vector)
-        add_up = external(f"llvm.vector.reduce.add.v{_LANES}i32", word, vector)
-
-        def load(address: Any, start: Any) -> Any:
-            pointer = builder.bitcast(builder.gep(address, [start]), vector.as_pointer())
-            return builder.load(pointer, align=1)
-
-        def times(count: Any, number: int) -> Any:
-            return builder.mul(count, ir.Constant(index, number))
-
-        rows = [weights, builder.gep(weights, [builder.mul(distance, length)])]
-        others = [builder.gep(tokens, [times(length, token)]) for token in range(num_tokens)]
-        before = builder.block
-        head, body, done = (builder.append_basic_block(part) for part in ("head", "body", "done"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        number = builder.phi(index)
-        number.add_incoming(ir.Constant(index, 0), before)
-        totals = [[builder.phi(vector) for _ in others] for _ in rows]
-        for total in (total for of_row in totals for total in of_row):
-            total.add_incoming(ir.Constant(vector, None), before)
-        builder.cbranch(builder.icmp_signed("<", number, num_vectors), body, done)
-
-        builder.position_at_end(body)
-        start = times(number, _WIDTH)
-        factors = [load(token, start) for token in others]
-        for row, of_row in zip(rows, totals, strict=True):
-            loaded = load(row, start)
-            if num_tokens > 1:  # one alone leaves the processor the time to look ahead by itself
-                build_prefetch(builder, builder.gep(row, [builder.add(start, ir.Constant(index, _PREFETCHED))]))
-            for total, factor in zip(of_row, factors, strict=True):
-                total.add_incoming(builder.call(multiply_add, [total, factor, loaded]), body)
-        number.add_incoming(builder.add(number, ir.Constant(index, 1)), body)
-        builder.branch(head)
-
-        builder.position_at_end(done)
-        for place, of_row in zip((ir.Constant(index, 0), distance), totals, strict=True):
-            for token, total in enumerate(of_row):
-                target = builder.gep(sums, [times(builder.add(times(sums_of_token, token), place), 4)])
-                found = builder.call(add_up, [total])
-                builder.store(found, builder.bitcast(target, word.as_pointer()))
-        return context.get_dummy_value()
-
-    def products(
-        typing_context: Any,
-        weights: Any,
-        tokens: Any,
-        sums: Any,
-        distance: Any,
-        length: Any,
-        sums_of_token: Any,
-        num_vectors: Any,
-    ) -> Any:
-        return types.none(*(types.voidptr,) * 3, *(types.intp,) * 4), generate
-
-    return intrinsic(products)
+_products_1, _products_2, _products_3, _products_4, _products_5 = (vnni.products(count) for count in range(1, 6))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _address(typing_context: Any, array: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.bitcast(data, ir.IntType(8).as_pointer())
-
-    return types.voidptr(array), generate
-
-
-_products_1, _products_2, _products_3, _products_4, _products_5 = (_products(count) for count in range(1, 6))
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _add_products(weight: Any, x: Any, sums: Any, row: Any, start: Any) -> None:
+    """Add to the sums of a row what its weights from `start` on give."""
+    for token in range(len(x)):
+        for i in range(start, len(weight)):
+            sums[token, row] += np.int32(weight[i]) * np.int32(x[token, i])
 
 
 @compiled(parallel=True)
 def _products_of_few(weight: NDArray[np.int8], x: NDArray[np.uint8], sums: NDArray[np.int32]) -> None:
+    """Add to `sums`, shape (n, out), the products of the weights, shape (out, in), with each token."""
     num_tokens, length = x.shape
     num_rows = len(weight)
-    num_vectors = length // _WIDTH
-    half = (num_rows + 1) // 2
+    num_vectors = length // vnni.WIDTH
+    left_over = num_vectors * vnni.WIDTH
+    chunk = length if min(num_tokens, 5) * length <= _FIRST_LEVEL else _CHUNK
+    in_chunk = max(1, chunk // vnni.WIDTH)
+    rows_ahead = max(1, _PREFETCHED // chunk) * length
     # Two rows at once share what is read of the tokens. They are far apart because memory delivers two streams in
     # different pages faster than two in one.
-    for row in numba.prange(half):
-        distance = half if row + half < num_rows else 0
-        weights = _address(weight[row])
-        token = 0
-        while token < num_tokens:
-            tokens, found = _address(x[token]), _address(sums[token, row:])
-            left = num_tokens - token
-            if left >= 5:
-                _products_5(weights, tokens, found, distance, length, num_rows, num_vectors)
-            elif left == 4:
-                _products_4(weights, tokens, found, distance, length, num_rows, num_vectors)
-            elif left == 3:
-                _products_3(weights, tokens, found, distance, length, num_rows, num_vectors)
-            elif left == 2:
-                _products_2(weights, tokens, found, distance, length, num_rows, num_vectors)
-            else:
-                _products_1(weights, tokens, found, distance, length, num_rows, num_vectors)
-            token += 5
-        for i in range(num_vectors * _WIDTH, length):  # what the vectors leave over
-            for r in range(row, row + distance + 1, max(distance, 1)):
-                for t in range(num_tokens):
-                    sums[t, r] += np.int32(weight[r, i]) * np.int32(x[t, i])
+    half = num_rows // 2
+    for block in numba.prange((half + _BLOCK - 1) // _BLOCK):
+        for first in range(0, num_vectors, in_chunk):
+            here, start = min(in_chunk, num_vectors - first), first * vnni.WIDTH
+            for row in range(block * _BLOCK, min((block + 1) * _BLOCK, half)):
+                weights = vnni.address(weight[row, start:], 0)
+                token = 0
+                while token < num_tokens:
+                    tokens, found = vnni.address(x[token, start:], 0), vnni.address(sums[token, row:], 0)
+                    left = num_tokens - token
+                    if left >= 5:
+                        _products_5(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                    elif left == 4:
+                        _products_4(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                    elif left == 3:
+                        _products_3(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                    elif left == 2:
+                        _products_2(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                    else:
+                        _products_1(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                    token += 5
+        for row in range(block * _BLOCK, min((block + 1) * _BLOCK, half)):
+            _add_products(weight[row], x, sums, row, left_over)
+            _add_products(weight[row + half], x, sums, row + half, left_over)
+    if num_rows % 2 == 1:
+        _add_products(weight[num_rows - 1], x, sums, num_rows - 1, 0)
 
 
 @compiled(parallel=False)
@@ -256,7 +186,7 @@ def _linear_of_few(
     y: NDArray[np.float32],
 ) -> None:
     rounded, tokens = np.empty(x.shape, np.int8), np.empty(x.shape, np.uint8)
-    scales, sums = np.empty(len(x), np.float32), np.empty(y.shape, np.int32)
+    scales, sums = np.empty(len(x), np.float32), np.zeros(y.shape, np.int32)
     for token in range(len(x)):
         scales[token] = round_row(x[token], np.float32(127), rounded[token])
         of_token, unsigned = rounded[token], tokens[token]

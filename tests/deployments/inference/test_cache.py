@@ -1,13 +1,17 @@
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from deployments.inference import attention, vnni
 from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache
 from deployments.inference.rotary import Rotation
+from deployments.inference.vnni import KEYS_IN_BLOCK
 
 LAYERS, LAYER = 3, 2
 
@@ -38,7 +42,6 @@ def test_attention_to_rounded_keys_and_values_is_close_to_the_exact_one(
     keys, values = torch.randn(2, length, num_kv_heads, head_dim)
     rounded = _filled(Int8Cache(shape), keys, values)
     exact = _filled(FloatCache(shape, torch.float32), keys, values)
-    assert rounded.nbytes < exact.nbytes / 2
     new = (
         3 * torch.randn(1, num_heads, head_dim),
         *torch.randn(2, 1, num_kv_heads, head_dim),
@@ -72,10 +75,10 @@ def test_sequences_attended_together_find_what_each_finds_alone() -> None:
 @pytest.mark.parametrize("kind", [Int8Cache, lambda shape: FloatCache(shape, torch.bfloat16)])
 def test_a_larger_cache_holds_the_same(kind: type[Int8Cache]) -> None:
     keys, values = torch.randn(2, 6, 4, 16).bfloat16().float()
-    cache = _filled(kind((LAYERS, 4, 8, 16)), keys, values)
-    assert cache.with_capacity(8) is cache
-    larger = cache.with_capacity(20)
-    assert (larger.capacity, larger.length) == (20, 6)
+    cache = _filled(kind((LAYERS, 4, 16, 16)), keys, values)
+    assert cache.with_capacity(16) is cache
+    larger = cache.with_capacity(32)
+    assert (larger.capacity, larger.length) == (32, 6)
     for before, after in zip(cache.read(LAYER, 6), larger.read(LAYER, 6), strict=True):
         assert torch.equal(before, after)
 
@@ -91,11 +94,37 @@ def test_parts_of_one_projection_will_do(is_strided: bool) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     cache = Int8Cache((LAYERS, 4, 4, 16))
-    with pytest.raises(ValueError, match="5 positions from 0 on do not fit into 4"):
-        cache.write(LAYER, *torch.randn(2, 5, 4, 16))
-    cache.length = 4
+    assert cache.capacity == 16  # the next multiple of what is stored together
+    with pytest.raises(ValueError, match="17 positions from 0 on do not fit into 16"):
+        cache.write(LAYER, *torch.randn(2, 17, 4, 16))
+    cache.length = 16
     with pytest.raises(ValueError, match="no room"):
         Int8Cache.append_and_attend([cache], LAYER, *torch.randn(3, 1, 4, 16), None)
+
+
+def test_eight_bits_take_less_than_a_third_of_the_memory() -> None:
+    shape = (LAYERS, 4, 800, 64)
+    assert Int8Cache(shape).nbytes < FloatCache(shape, torch.float32).nbytes / 3
+
+
+@pytest.mark.skipif(not vnni.IS_THERE, reason="this CPU has no VNNI")
+def test_vnni_sums_are_those_of_plain_loops() -> None:
+    rng = np.random.default_rng(1)
+    for num_blocks, head_dim in ((7, 64), (1, 16), (5, 42), (3, 96)):
+        num_fours = math.ceil(head_dim / 4)
+        keys = rng.integers(0, 256, (num_blocks, num_fours, KEYS_IN_BLOCK, 4), np.uint8)
+        values = rng.integers(-127, 128, (num_blocks * KEYS_IN_BLOCK // 4, head_dim, 4), np.int8)
+        query = rng.integers(-127, 128, 4 * num_fours, np.int8)
+        high, low = rng.integers(0, 256, (2, num_blocks * KEYS_IN_BLOCK), np.uint8)
+        products, sums = np.empty((2, len(high)), np.int32), np.empty((2, 2, head_dim), np.int32)
+        for i, multiply in enumerate((attention.vnni_key_products, attention.plain_key_products)):
+            multiply(keys, query, products[i], values)
+        assert np.array_equal(*products)
+        assert np.array_equal(products[1], np.einsum("bfik,fk->bi", keys.astype(int), query.reshape(-1, 4)).ravel())
+        for i, add_up in enumerate((attention.vnni_weighted_values, attention.plain_weighted_values)):
+            add_up(values, high, low, sums[i], keys)
+        assert np.array_equal(*sums)
+        assert np.array_equal(sums[1, 0], np.einsum("pik,pk->i", values.astype(int), high.reshape(-1, 4)))
 
 
 def test_a_copy_goes_its_own_way() -> None:
@@ -112,6 +141,7 @@ def test_torch_keeps_its_number_of_threads() -> None:
     """In a process of its own, because it is numba's first call that changes the number."""
     script = """
 import torch
+from deployments.inference import attention, vnni
 from deployments.inference.cache import Int8Cache
 torch.set_num_threads(1)
 Int8Cache((1, 4, 8, 16)).write(0, *torch.randn(2, 3, 4, 16))

@@ -145,14 +145,44 @@ assert choose_kernel({"dot": True}).name == "oneDNN, 7-bit activations"
     _run(script, ONEDNN_MAX_CPU_ISA="AVX2")
 
 
+def test_loops_are_compiled_by_another_process_once(tmp_path: Path) -> None:
+    script = """
+import inspect
+import torch
+from deployments.inference import attention, compiled, int8_kernels, preparation
+from deployments.inference.int8 import Int8FeedForward, Int8Linear, choose_kernel
+from deployments.inference.cache import Int8Cache
+
+kernel = choose_kernel(torch.cpu.get_capabilities())
+layer = Int8Linear(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), torch.ones(64), kernel)
+for num_tokens in (1, 40):
+    Int8FeedForward(layer, layer)(layer(torch.ones(num_tokens, 64)))
+cache = Int8Cache((3, 2, 40, 16))
+cache.write(1, *torch.ones(2, 5, 2, 16))
+Int8Cache.append_and_attend([cache], 1, *torch.ones(3, 1, 2, 16), (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
+Int8Cache.attend([cache], 1, torch.ones(1, 2, 16))
+loops = [part for module in (attention, int8_kernels) for part in vars(module).values() if hasattr(part, "__wrapped__")]
+loops = [inspect.unwrap(loop, stop=compiled._is_dispatcher) for loop in loops]
+stats = [loop.stats for loop in loops if compiled._is_dispatcher(loop) and loop._cache.cache_path]
+assert sum(sum(of_loop.cache_hits.values()) for of_loop in stats) >= 5
+assert not any(any(of_loop.cache_misses.values()) for of_loop in stats)
+
+def refuse(*arguments, **options):
+    raise AssertionError("compiled again")
+preparation.subprocess.run = refuse
+preparation.ensure_compiled()
+"""
+    _run(script, NUMBA_CACHE_DIR=str(tmp_path))
+
+
 @needs_vnni
 def test_layers_for_few_tokens_are_right_in_registers_of_256_bits(tmp_path: Path) -> None:
     """As on CPUs with AVX-VNNI only."""
     script = """
 import torch
 torch.cpu.get_capabilities = lambda: {"avx_vnni": True}
-from deployments.inference import int8_kernels
-assert int8_kernels._WIDTH == 32
+from deployments.inference import int8_kernels, vnni
+assert vnni.WIDTH == 32
 weight = torch.randint(-127, 128, (7, 200), dtype=torch.int8)
 x = torch.randint(-127, 128, (6, 200)).float()
 x[:, 0] = 127  # so that rounding leaves them as they are

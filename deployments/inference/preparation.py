@@ -1,0 +1,62 @@
+"""Compiles the loops of this package ahead, in a process that ends: `python -m deployments.inference.preparation`.
+
+A compiler never gives its memory back, 400 MB and more in each process that has run it.
+"""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from deployments.inference import int8_kernels, vnni
+from deployments.inference.attention import append_and_attend_loop
+from deployments.inference.cache import Int8Cache
+from deployments.inference.compiled import is_kept, kept_in
+
+_ROOT = Path(__file__).parents[2]
+logger = logging.getLogger("ray.serve")
+
+
+def ensure_compiled() -> None:
+    """Have the loops compiled for this processor where they are not; of several processes that want it, one does it.
+
+    Where that fails they are compiled at their first use instead, which the log says.
+    """
+    last = append_and_attend_loop
+    folder = kept_in(last)
+    if folder is None or is_kept(last):
+        return
+    with FileLock(folder / "compiling.lock"):
+        if is_kept(last):
+            return
+        logger.info("Compiling loops for this processor, once; this takes about a quarter of a minute.")
+        command = [sys.executable, "-m", "deployments.inference.preparation"]
+        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            logger.warning("Loops could not be compiled ahead, so they are now: %s", done.stderr)
+
+
+def compile_all() -> None:
+    """Run every loop once; the one that `ensure_compiled` looks for comes last."""
+    x, weight = torch.ones(2, 64), torch.ones(64, 64, dtype=torch.int8)
+    ones, sums = torch.ones(64), torch.full((64,), 64, dtype=torch.int32)
+    tokens, scales = int8_kernels.round_tokens(x, 127)
+    products = torch.zeros(2, 64, dtype=torch.int32 if vnni.IS_THERE else torch.float32)
+    int8_kernels.scale_back(products, scales, ones, ones)
+    int8_kernels.gelu_rounded(products, scales, ones, ones, 127)
+    if vnni.IS_THERE:
+        parts = (weight, sums, ones, ones)
+        int8_kernels.few_linear(x, *parts)
+        int8_kernels.few_feed_forward(x, parts, parts)
+    cache = Int8Cache((1, 2, 4, 16))
+    cache.write(0, *torch.ones(2, 1, 2, 16))
+    cache.length = 1
+    query, key, value = torch.ones(3, 1, 2, 16)
+    Int8Cache.append_and_attend([cache], 0, query, key, value, rotation=None)
+
+
+if __name__ == "__main__":
+    compile_all()
