@@ -10,8 +10,8 @@ Content = bytes | bytearray | memoryview
 Header = tuple[int, int, int]
 """The name of a part of a container (its four characters or its id, as a number), and where its content lies."""
 
-_MAX_HEADERS = 2_000_000
-"""Parts looked at in one file: two hours of live WebM have 400 000, a hostile file could have 50 million."""
+_MAX_HEADERS = 1_000_000
+"""Parts looked at in one file: two hours of live WebM have 600 000, a hostile file could have 50 million."""
 
 
 def announced_bytes(content: Content) -> int:
@@ -74,9 +74,10 @@ def _read_chunk_header(view: memoryview, position: int) -> Header | None:
 
 def avi_announced_s(content: Content) -> float | None:
     """Return how long an AVI says it is (its pictures, in the chunk "avih"), or None."""
-    if content[24:28] != b"avih":
+    view = memoryview(content)
+    if bytes(view[24:28]) != b"avih":
         return None
-    microseconds_per_frame, num_frames = (int.from_bytes(content[at : at + 4], "little") for at in (32, 48))
+    microseconds_per_frame, num_frames = (int.from_bytes(view[at : at + 4], "little") for at in (32, 48))
     return microseconds_per_frame * num_frames / 1e6
 
 

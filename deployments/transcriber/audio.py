@@ -202,7 +202,7 @@ def _announced_s(media: Media, file: InputContainer, stream: AudioStream, is_cut
     if container == "wav" and stream.bit_rate:
         return announced_bytes(media.data) * 8 / stream.bit_rate
     if container == "avi":
-        return avi_announced_s(bytes(media[:64]))
+        return avi_announced_s(media.data)
     return file.duration / av.time_base if container == "matroska,webm" and file.duration is not None else None
 
 

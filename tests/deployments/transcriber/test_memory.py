@@ -7,7 +7,8 @@ TWO_HOURS_S = 7200
 WAVEFORM_MB = TWO_HOURS_S * 16_000 * 4 / 1e6
 
 DECODE = """
-import math, resource, sys
+import math, re, resource
+from pathlib import Path
 import numpy as np
 import psutil
 from deployments.transcriber.audio import decode_audio
@@ -15,7 +16,11 @@ from deployments.work import Stop
 from tests.deployments.transcriber.sounds import encode, sweep
 
 def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    status = Path("/proc/self/status")
+    if not status.exists():  # macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # On Linux ru_maxrss begins with what the process had that started this one.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]) * 1024 / 1e6
 
 def decode(media):
     return len(decode_audio(media, Stop(math.inf), 7200).waveform) / 16_000
