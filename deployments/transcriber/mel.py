@@ -1,12 +1,10 @@
 """Whisper's log-mel spectrogram, made piece by piece: a two-hour recording takes no more memory than a short one."""
 
-import math
-
 import torch
 from torch import Tensor
 from whisper.audio import HOP_LENGTH, N_FFT, N_FRAMES, mel_filters
 
-from deployments.transcriber.audio import SAMPLE_RATE, Waveform
+from deployments.transcriber.audio import Waveform
 from deployments.work import Stop
 
 
@@ -23,9 +21,8 @@ class LogMel:
         self._filters = mel_filters("cpu", num_mels)
         self._hann = torch.hann_window(N_FFT)
         self._loudest = -torch.inf
-        num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
         for start in range(0, self.num_frames + N_FRAMES, N_FRAMES):
-            stop.check(f"0 of {num_seconds} seconds of audio were transcribed")
+            stop.check("no audio was transcribed yet")
             self._loudest = max(self._loudest, self._log_power(start).max().item())
 
     def window(self, start: int) -> Tensor:

@@ -30,5 +30,5 @@ def test_values_are_held_to_the_loudest_of_the_whole_recording() -> None:
 
 
 def test_reading_the_recording_through_stops_at_the_deadline() -> None:
-    with pytest.raises(DeadlineExceeded, match="0 of 1 seconds of audio were transcribed"):
+    with pytest.raises(DeadlineExceeded, match="no audio was transcribed yet"):
         LogMel(np.zeros(16_000, np.float32), 80, Stop(time.time() - 1))
