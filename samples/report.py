@@ -106,11 +106,13 @@ def _frame_text(frame: Mapping[str, Any]) -> str:
 
 def _audio_rows(body: Mapping[str, Any]) -> list[Row]:
     duration = f"{body['metadata']['duration_seconds']:.1f} s"
+    warnings = [("warning", warning) for warning in body["metadata"].get("warnings", [])]
     if not body["segments"]:
-        return [("heard", f"{duration}; nobody speaks")]
+        return [("heard", f"{duration}; nobody speaks"), *warnings]
     return [
         ("heard", f"{duration}, language {body['language']!r}, confidence {body['confidence']:.2f}"),
         *[(_span(segment), segment["text"].strip()) for segment in body["segments"]],
+        *warnings,
     ]
 
 

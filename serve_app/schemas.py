@@ -16,6 +16,14 @@ OptionalFloat = float | SkipJsonSchema[None]
 
 Milliseconds = Annotated[int, Field(description="Milliseconds of work, upload and queue not counted.", examples=[1250])]
 Confidence = Annotated[float, Field(ge=0, le=1, examples=[0.92])]
+Warnings = Annotated[
+    list[str] | SkipJsonSchema[None],
+    Field(
+        description="Only where part of the file could not be read, since it breaks off or is damaged: what is missing "
+        "from the answer, in sentences for a person to read.",
+        examples=[["The file breaks off: its sound ends after 12.3 of 30.0 seconds."]],
+    ),
+]
 
 
 def utc_now() -> str:
@@ -83,9 +91,10 @@ class Segment(_Body):
 
 
 class AudioMetadata(_Body):
-    duration_seconds: float = Field(examples=[45.2])
+    duration_seconds: float = Field(description="Of the sound that could be decoded.", examples=[45.2])
     processing_time_ms: Milliseconds
     model: str = Field(examples=["whisper-base"])
+    warnings: Warnings = None
 
 
 class AudioAnalysis(_Answer):

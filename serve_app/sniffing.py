@@ -9,10 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deployments.containers import (
+    Content,
+    Header,
+    id3_end,
+    mp3_frame_bytes,
+    read_box_header,
+    read_element_header,
+    read_page_header,
+)
 from deployments.errors import InvalidFileType
 
 Kind = Literal["image", "video", "audio"]
-Content = bytes | bytearray | memoryview
 
 SUPPORTED: dict[Kind, tuple[str, ...]] = {
     "image": ("JPG", "PNG", "WEBP", "BMP", "GIF"),
@@ -55,7 +63,7 @@ def sniff(content: Content) -> FileType | None:
     for signature, found in _SIGNATURES.items():
         if head.startswith(signature):
             return found
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
+    if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF_FORMS.get(head[8:12])
     if head[:2] == b"BM" and head[14:18] in _BMP_HEADER_SIZES:
         return FileType("a BMP image", _IMAGE)
@@ -86,6 +94,8 @@ _SIGNATURES = {
     b"FLV\x01": FileType("an FLV video"),
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
     b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
+    # libav reads its samples in the wrong order of bytes, as noise.
+    b"RIFX": FileType("a WAV sound file in big-endian (RIFX)"),
     b"#!AMR": FileType("an AMR sound file"),
     b"caff": FileType("a CAF sound file"),
     b"\x7fELF": FileType("a program"),
@@ -103,9 +113,6 @@ _BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56,
 
 _MAX_HEADERS = 10_000
 """Boxes, elements or pages looked at in one file: real files need a few hundred, a hostile one could hold millions."""
-
-Header = tuple[int, int, int]
-"""The name of a part of a container (its four characters or its id, as a number), and where its content lies."""
 
 
 def _parts(
@@ -128,9 +135,6 @@ def _parts(
         position = end
 
 
-# ISO base media (MP4, MOV, M4A): ISO/IEC 14496-12. A box is a 4-byte size, a 4-byte type and its content; size 1 means
-# that 8 bytes of size follow the type, size 0 that the box lasts to the end.
-
 _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _ISO_STILL_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"}
 _ISO_HANDLERS = [int.from_bytes(name, "big") for name in (b"moov", b"trak", b"mdia", b"hdlr")]
@@ -142,26 +146,13 @@ def _sniff_iso_media(view: memoryview) -> FileType:
         return FileType("a HEIC or AVIF image")
     name = "a MOV" if brand == b"qt  " else "an MP4"
     budget = iter(range(_MAX_HEADERS))
-    handlers = {bytes(handler[8:12]) for handler in _parts(view, _ISO_HANDLERS, _read_box_header, budget)}
+    handlers = {bytes(handler[8:12]) for handler in _parts(view, _ISO_HANDLERS, read_box_header, budget)}
     if b"vide" in handlers:
         return FileType(f"{name} video", _VIDEO)
     if b"soun" in handlers:
         return FileType("an M4A sound file", _AUDIO)
     return FileType(f"{name} file without readable tracks", _VIDEO | _AUDIO)
 
-
-def _read_box_header(view: memoryview, position: int) -> Header | None:
-    size, start = int.from_bytes(view[position : position + 4], "big"), position + 8
-    if size == 1:
-        size, start = int.from_bytes(view[position + 8 : position + 16], "big"), position + 16
-    elif size == 0:
-        size = len(view) - position
-    if position + size < start:
-        return None
-    return int.from_bytes(view[position + 4 : position + 8], "big"), start, position + size
-
-
-# Matroska and WebM: RFC 8794 and RFC 9559. An element is an id, a size (all ones: unknown) and its content.
 
 _EBML_DOC_TYPE = (0x1A45DFA3, 0x4282)
 _TRACK_TYPES = (0x18538067, 0x1654AE6B, 0xAE, 0x83)
@@ -170,70 +161,37 @@ _VIDEO_TRACK, _AUDIO_TRACK = 1, 2
 
 def _sniff_matroska(view: memoryview) -> FileType | None:
     budget = iter(range(_MAX_HEADERS))
-    doc_type = next(_parts(view, _EBML_DOC_TYPE, _read_element_header, budget), b"")
+    doc_type = next(_parts(view, _EBML_DOC_TYPE, read_element_header, budget), b"")
     if bytes(doc_type).rstrip(b"\x00") not in (b"matroska", b"webm", b""):
         return None
-    types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, _read_element_header, budget)}
+    types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, read_element_header, budget)}
     if _AUDIO_TRACK in types and _VIDEO_TRACK not in types:
         return FileType("a Matroska or WebM file with sound only")
     return FileType("an MKV or WebM video", _VIDEO)
-
-
-def _read_element_header(view: memoryview, position: int) -> Header | None:
-    id_bytes = _variable_length(view, position)
-    size_bytes = _variable_length(view, position + id_bytes)
-    if not id_bytes or not size_bytes:
-        return None
-    start = position + id_bytes + size_bytes
-    size_mask = (1 << 7 * size_bytes) - 1
-    size = int.from_bytes(view[position + id_bytes : start], "big") & size_mask
-    end = len(view) if size == size_mask else start + size
-    return int.from_bytes(view[position : position + id_bytes], "big"), start, end
-
-
-def _variable_length(view: memoryview, position: int) -> int:
-    """Return how many bytes the number at `position` has (its leading zero bits say so), 0 if there is none."""
-    if position >= len(view) or not view[position]:
-        return 0
-    return 9 - view[position].bit_length()
 
 
 def _sniff_ogg(view: memoryview) -> FileType:
     """Look at the first page of each stream: those pages come before all others, and flag 2 marks them."""
     position = 0
     for _ in range(_MAX_HEADERS):
-        header = bytes(view[position : position + 27])
-        if len(header) < 27 or not header.startswith(b"OggS") or header[5] != 2:
+        header = read_page_header(view, position)
+        if header is None or header[0] != 2:
             break
-        start = position + 27 + header[26]
+        _, start, position = header
         if bytes(view[start : start + 7]) == b"\x80theora":
             return FileType("an Ogg video")
-        position = start + sum(view[position + 27 : start])
     return FileType("an OGG sound file", _AUDIO)
 
 
-# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower rates, ISO/IEC 13818-3.
-
-_MP3_BITRATES_KBPS = {
-    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MP3_SEARCH_BYTES = 4096
 """How far into the file the first frame may be: a recording cut out of a stream starts inside a frame."""
-_MAX_ID3_TAGS = 4
 _MP3_FRAMES = 3
 """Frames that must follow one another: two bytes of sync alone occur in any file."""
 
 
 def _sniff_mp3(view: memoryview) -> FileType | None:
     mp3 = FileType("an MP3 sound file", _AUDIO)
-    start = 0
-    for _ in range(_MAX_ID3_TAGS):
-        if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
-            break
-        size = view[start + 6 : start + 10]
-        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+    start = id3_end(view)
     if start and start >= len(view):
         return mp3
     if bytes(view[start : start + 4]) == b"fLaC":
@@ -252,23 +210,11 @@ def _sniff_mp3(view: memoryview) -> FileType | None:
 def _has_mp3_frames(view: memoryview, position: int) -> bool:
     """Tell whether `_MP3_FRAMES` frames follow one another, or fewer that fill the file to its end."""
     for count in range(_MP3_FRAMES):
-        length = _mp3_frame_bytes(bytes(view[position : position + 4]))
+        length = mp3_frame_bytes(bytes(view[position : position + 4]))
         if length is None:
             return count > 0 and position >= len(view)
         position += length
     return True
-
-
-def _mp3_frame_bytes(header: bytes) -> int | None:
-    """Return the length of the frame with this header, or None if it is no header of a layer III frame."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return None
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    bitrate_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
-    if version == 1 or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
-        return None
-    bitrate = _MP3_BITRATES_KBPS[1 if version == 3 else 2][bitrate_index - 1] * 1000
-    return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
 
 
 def _is_adts(head: bytes) -> bool:

@@ -136,6 +136,15 @@ def test_a_frame_that_failed_is_shown_and_fails_the_run(run: Run, graph: FakeGra
     assert "  at 0:12.2     [failed: Broken.]" in text
 
 
+def test_what_is_missing_of_a_file_is_shown(run: Run, graph: FakeGraph) -> None:
+    warning = "The file breaks off: its sound ends after 12.3 of 30.0 seconds."
+    graph.transcriber.transcript = replace(graph.transcriber.transcript, warnings=[warning])
+    for sample in program.SAMPLES[1:]:
+        status, text = run(sample)
+        assert status == 0
+        assert f"warning         {warning}" in text
+
+
 def test_loading_models_are_waited_for_with_their_progress(run: Run, graph: FakeGraph) -> None:
     class LoadsAfterAWhile(FakeSystem):
         num_asked = 0

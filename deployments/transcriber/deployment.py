@@ -1,5 +1,6 @@
 """The transcriber as a Ray Serve deployment: places the work, does none of it."""
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,8 @@ class TranscriberDeployment:
         engine = await self._slot.get(deadline)
 
         def work(stop: Stop) -> Transcript:
-            return engine.transcribe(decode_audio(media, stop, self._max_duration_s), task, stop)
+            recording = decode_audio(media, stop, self._max_duration_s)
+            return replace(engine.transcribe(recording.waveform, task, stop), warnings=recording.warnings)
 
         return await self._threads.run(work, deadline)
 

@@ -44,3 +44,5 @@ class Transcript:
     """The duration-weighted mean of the segments' confidence; 0.0 without segments."""
     segments: list[Segment]
     duration_s: float
+    warnings: list[str] = field(default_factory=list)
+    """What of the file was not transcribed because it is cut off or damaged, each a sentence for the client."""

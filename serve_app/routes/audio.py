@@ -43,6 +43,7 @@ def _shape(transcript: Transcript, options: AudioOptions, edge: Edge, processing
             duration_seconds=round(transcript.duration_s, 3),
             processing_time_ms=processing_time_ms,
             model=edge.settings.transcriber.name,
+            warnings=transcript.warnings or None,
         ),
     )
 

@@ -93,6 +93,25 @@ def test_the_samples_are_told_right(url: str) -> None:
     assert [segment["text"].strip() for segment in body["segments"]] == list(RECORDING)
 
 
+def test_a_recording_that_breaks_off_is_told_up_to_there_and_says_so(url: str, tmp_path: Path) -> None:
+    whole = (SAMPLES / "recording.mp3").read_bytes()
+    path = tmp_path / "recording.mp3"
+    path.write_bytes(whole[: len(whole) * 62 // 100])
+    body = answer_of(post_file(url, "audio", path))
+    assert body["transcription"] == " ".join(RECORDING[:2])
+    assert body["metadata"]["warnings"] == ["The file breaks off: its sound ends after 6.7 of 10.9 seconds."]
+
+
+def test_a_clip_that_breaks_off_says_so_with_its_transcript(url: str, tmp_path: Path) -> None:
+    whole = (DATA / "clip.mkv").read_bytes()
+    path = tmp_path / "clip.mkv"
+    path.write_bytes(whole[: len(whole) * 9 // 10])
+    transcript = answer_of(post_file(url, "video", path, num_frames=1, max_length=5, include_audio=True))["transcript"]
+    assert transcript["transcription"] == CLIP_SENTENCE
+    [warning] = transcript["metadata"]["warnings"]
+    assert warning.startswith("The file breaks off: its sound ends after 1.9 of 3.1 seconds")
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [

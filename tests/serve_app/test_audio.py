@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from deployments.transcriber.types import Segment, TranscribeTask, Transcript
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
+DATA = Path(__file__).parent.parent / "data"
 AUDIO = "/api/analyze/audio"
 
 
@@ -47,6 +50,38 @@ def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: Fake
     first, second = post(client)["segments"]
     assert first["suspect"] == "no_speech"
     assert "suspect" not in second
+
+
+def test_what_is_missing_of_a_file_that_breaks_off_is_told(client: TestClient, graph: FakeGraph) -> None:
+    warning = "The file breaks off: its sound ends after 12.3 of 30.0 seconds."
+    graph.transcriber.transcript = replace(graph.transcriber.transcript, warnings=[warning])
+    assert post(client)["metadata"]["warnings"] == [warning]
+    video = client.post("/api/analyze/video", files={"video": MP4}, data={"include_audio": "true"}).json()
+    assert video["transcript"]["metadata"]["warnings"] == [warning]
+
+
+def test_warnings_are_documented(client: TestClient) -> None:
+    metadata = client.get("/openapi.json").json()["components"]["schemas"]["AudioMetadata"]
+    assert metadata["properties"]["warnings"]["type"] == "array"
+    assert "breaks off" in metadata["properties"]["warnings"]["description"]
+    assert "warnings" not in metadata["required"]
+
+
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream", "image/png", "text/plain; charset=utf-8"])
+@pytest.mark.parametrize(
+    "name", ["speech.mp3", "speech.wav", "speech.m4a", "speech.flac", "speech.ogg", "speech-opus.ogg"]
+)
+def test_every_documented_type_is_taken_whatever_its_name_and_content_type_say(
+    client: TestClient, graph: FakeGraph, name: str, content_type: str | None
+) -> None:
+    content = (DATA / name).read_bytes()
+    boundary = "7MA4YWxkTrZu0gW"
+    header = f"Content-Type: {content_type}\r\n" if content_type else ""
+    part = f'--{boundary}\r\nContent-Disposition: form-data; name="audio"; filename="x.exe"\r\n{header}\r\n'
+    body = part.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    assert client.post(AUDIO, content=body, headers=headers).status_code == 200
+    assert graph.transcriber.calls[0][0] == content
 
 
 def test_a_language_is_passed_on(client: TestClient, graph: FakeGraph) -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from deployments.errors import InvalidFileType
 from serve_app.sniffing import SUPPORTED, Kind, require_kind, sniff
+from tests.deployments.transcriber.sounds import SAMPLE_RATE, id3_tag, sweep, wav_by_hand
 
+SOUND = sweep(0.5)
 DATA = Path(__file__).parent.parent / "data"
 
 
@@ -66,6 +68,19 @@ FILES: dict[str, tuple[Kind, Callable[[], bytes]]] = {
     "flac": ("audio", lambda: _media("flac", audio="flac")),
     "ogg vorbis": ("audio", (DATA / "speech.ogg").read_bytes),
     "ogg opus": ("audio", lambda: _media("ogg", audio="libopus")),
+    "ogg flac": ("audio", lambda: _media("ogg", audio="flac")),
+    "wav of a telephone": ("audio", lambda: _media("wav", audio="pcm_mulaw")),
+    "wav sent before its length was known": ("audio", lambda: wav_by_hand(SOUND[None], SAMPLE_RATE, data_bytes=0)),
+    "wav rf64": ("audio", lambda: _media("wav", audio="pcm_s16le", rf64="always")),
+    "wav extensible": ("audio", lambda: wav_by_hand(SOUND[None], SAMPLE_RATE, mask=4)),
+    "mp3 with a cover": ("audio", lambda: id3_tag(200_000) + _media("mp3", audio="libmp3lame", id3v2_version="0")),
+    "mp3 after garbage": (
+        "audio",
+        lambda: np.random.default_rng(0).bytes(1500) + _media("mp3", audio="libmp3lame", id3v2_version="0"),
+    ),
+    "flac with a cover": ("audio", lambda: id3_tag(200_000) + _media("flac", audio="flac")),
+    "alac": ("audio", lambda: _media("ipod", audio="alac")),
+    "m4a of Safari": ("audio", lambda: _media("mp4", audio="aac", movflags="empty_moov+default_base_moof")),
 }
 
 
@@ -117,12 +132,20 @@ def test_a_picture_on_the_audio_route_is_pointed_to_the_image_route() -> None:
         (b"\xff\xfb\x90\x00" + bytes(2000), "no known type"),
         (b"BM plain words that begin like a bitmap", "text"),
         (b"RIFF\x00\x00\x00\x00ACON", "no known type"),
+        (b"RIFX\x00\x00\x00\x00WAVE", "big-endian"),
     ],
 )
 @pytest.mark.parametrize("kind", SUPPORTED)
 def test_anything_else_is_named_and_refused(content: bytes, words: str, kind: Kind) -> None:
     with pytest.raises(InvalidFileType, match=words):
         require_kind(content, kind)
+
+
+def test_raw_aac_and_a_recording_of_chrome_are_named_and_refused() -> None:
+    with pytest.raises(InvalidFileType, match="raw AAC.*M4A"):
+        require_kind(_media("adts", audio="aac"), "audio")
+    with pytest.raises(InvalidFileType, match="WebM file with sound only.*OGG"):
+        require_kind(_media("webm", audio="libopus", live="1"), "audio")
 
 
 def test_matroska_with_sound_only_is_no_video() -> None:

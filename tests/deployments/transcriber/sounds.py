@@ -1,15 +1,23 @@
 """Sounds that are known exactly, and files that hold them."""
 
 import io
-from collections.abc import Mapping
+import struct
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
+
+_SAMPLES_PER_PACKET = 4096
+"""Of codecs that take any number, as files have it."""
 
 Channels = NDArray[np.float32]
 """Shape (num_channels, num_samples), float32 in [-1, 1]."""
@@ -24,45 +32,139 @@ def tone(sample_rate: int = SAMPLE_RATE, *, hz: float = 1000, start_s: float = 0
     return sound
 
 
+def sweep(duration_s: float, sample_rate: int = SAMPLE_RATE) -> Waveform:
+    """Return a sound that is like itself at no other time: its pitch rises from 200 Hz by 100 Hz a second, its loudness
+    goes up and down, to 0.5 at most.
+    """
+    time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
+    loudness = 0.3 + 0.2 * np.sin(2 * np.pi * 0.7 * time_s + 1)
+    sound: Waveform = (loudness * np.sin(2 * np.pi * (200 + 50 * time_s) * time_s)).astype(np.float32)
+    return sound
+
+
 def noise(duration_s: float, seed: int = 0) -> Waveform:
     return (0.1 * np.random.default_rng(seed).standard_normal(round(duration_s * SAMPLE_RATE))).astype(np.float32)
 
 
 def encode(
-    channels: Channels, sample_rate: int, container: str, codec: str, options: Mapping[str, str] | None = None
+    channels: Channels,
+    sample_rate: int,
+    container: str,
+    codec: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    container_options: Mapping[str, str] | None = None,
+    bit_rate: int | None = None,
+    is_streamed: bool = False,
 ) -> Media:
-    """Return a file with one audio stream."""
-    output = io.BytesIO()
+    """Return a file with one audio stream; where it `is_streamed`, its writer could not go back to tell its length."""
     layout = LAYOUTS[len(channels)]
-    with av.open(output, "w", container) as file:
+
+    def mux(file: OutputContainer) -> None:
         stream = file.add_stream(codec, rate=sample_rate, layout=layout, options=dict(options or {}))
         assert isinstance(stream, AudioStream)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels.T).reshape(1, -1), "flt", layout)
-        frame.sample_rate, frame.pts = sample_rate, 0
-        resampler = av.AudioResampler(stream.codec_context.format, layout, sample_rate)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            file.mux(stream.encode(piece))
-        file.mux(stream.encode(None))
-    return as_media(output.getvalue())
+        if bit_rate is not None:
+            stream.bit_rate = bit_rate
+        _mux_sound(file, stream, channels, sample_rate)
+
+    return _write(container, container_options, is_streamed, mux)
 
 
-def encode_video(sound: Waveform | None) -> Media:
-    """Return an MP4 of one second with `sound` (at SAMPLE_RATE) on its audio track, or without one."""
-    output = io.BytesIO()
-    with av.open(output, "w", "mp4") as file:
+def encode_video(
+    sound: Waveform | None,
+    sample_rate: int = SAMPLE_RATE,
+    container: str = "mp4",
+    codec: str = "aac",
+    *,
+    container_options: Mapping[str, str] | None = None,
+    is_streamed: bool = False,
+    num_pictures: int = 10,
+) -> Media:
+    """Return a video of 10 pictures a second with `sound` on its audio track, or without one."""
+
+    def mux(file: OutputContainer) -> None:
         video = file.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p")
-        audio = file.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound is not None else None
-        for index in range(10):
-            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index, np.uint8), "rgb24")
+        audio = file.add_stream(codec, rate=sample_rate, layout="mono") if sound is not None else None
+        for index in range(num_pictures):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index % 256, np.uint8), "rgb24")
             file.mux(video.encode(picture))
         file.mux(video.encode(None))
-        if audio is not None and sound is not None:
-            frame = av.AudioFrame.from_ndarray(sound[None], "fltp", "mono")
-            frame.sample_rate, frame.pts = SAMPLE_RATE, 0
-            file.mux(audio.encode(frame))
-            file.mux(audio.encode(None))
-    return as_media(output.getvalue())
+        if sound is not None:
+            assert isinstance(audio, AudioStream)
+            _mux_sound(file, audio, sound[None], sample_rate)
+
+    return _write(container, container_options, is_streamed, mux)
 
 
 def wav(sound: Waveform, sample_rate: int = SAMPLE_RATE) -> Media:
     return encode(sound[None], sample_rate, "wav", "pcm_s16le")
+
+
+def wav_by_hand(
+    channels: Channels, sample_rate: int, *, mask: int | None = None, data_bytes: int | None = None
+) -> bytes:
+    """Return a 16-bit WAV.
+
+    With `mask` its format is WAVE_FORMAT_EXTENSIBLE, whose channels are those (0: not told). `data_bytes` is what it
+    says of its length, whatever that is.
+    """
+    samples = np.round(channels.T * 32767).astype("<i2").tobytes()
+    block = 2 * len(channels)
+    tag = 1 if mask is None else 0xFFFE
+    form = struct.pack("<HHIIHH", tag, len(channels), sample_rate, sample_rate * block, block, 16)
+    if mask is not None:
+        pcm = bytes.fromhex("0100000000001000800000aa00389b71")
+        form += struct.pack("<HHI", 22, 16, mask) + pcm
+
+    def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
+        return name + struct.pack("<I", len(content) if size is None else size) + content
+
+    file_bytes = None if data_bytes is None else min(data_bytes + 36, 0xFFFFFFFF)
+    return chunk(b"RIFF", b"WAVE" + chunk(b"fmt ", form) + chunk(b"data", samples, data_bytes), file_bytes)
+
+
+def id3_tag(num_bytes: int) -> bytes:
+    """Return an ID3v2 tag with a cover picture of that size, whose bytes look like the starts of MP3 frames."""
+    picture = b"\x00image/jpeg\x00\x03\x00" + b"\xff\xd8\xff\xfb\x90\x64" * (num_bytes // 6)
+    frame = b"APIC" + struct.pack(">I", len(picture)) + b"\x00\x00" + picture
+    return b"ID3\x03\x00\x00" + bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0)) + frame
+
+
+class _Pipe(io.RawIOBase):
+    """Takes bytes one after another, as a stream to a browser or from a recorder does."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.content += content
+        return len(content)
+
+
+def _write(
+    container: str, options: Mapping[str, str] | None, is_streamed: bool, mux: Callable[[OutputContainer], None]
+) -> Media:
+    pipe = _Pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "media"
+        with av.open(pipe if is_streamed else str(path), "w", container, options=dict(options or {})) as file:
+            mux(file)
+        return as_media(pipe.content if is_streamed else path.read_bytes())
+
+
+def _mux_sound(file: OutputContainer, stream: AudioStream, channels: Channels, sample_rate: int) -> None:
+    layout = LAYOUTS[len(channels)]
+    resampler = av.AudioResampler(stream.codec_context.format, layout, sample_rate)
+    interleaved = np.ascontiguousarray(channels.T)
+    for start in range(0, len(interleaved), _SAMPLES_PER_PACKET):
+        piece = interleaved[start : start + _SAMPLES_PER_PACKET].reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, "flt", layout)
+        frame.sample_rate, frame.pts = sample_rate, start
+        for converted in resampler.resample(frame):
+            file.mux(stream.encode(converted))
+    for converted in resampler.resample(None):
+        file.mux(stream.encode(converted))
+    file.mux(stream.encode(None))

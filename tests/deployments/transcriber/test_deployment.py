@@ -1,14 +1,17 @@
 import asyncio
+import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from config.settings import TranscriberConfig, WeightsConfig
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile, ModelLoading, ModelNotLoaded
+from deployments.media import Media
 from deployments.model_slot import ModelStatus
-from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.audio import Waveform, decode_audio
 from deployments.transcriber.deployment import TranscriberDeployment
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.work import Stop
@@ -37,7 +40,7 @@ def soon() -> float:
 def test_a_recording_is_transcribed_as_the_engine_does_it(start: Start, loaded: Loaded) -> None:
     sound = tone()
     transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), soon()))
-    as_decoded = decode_audio(wav(sound), Stop(soon()), 100)
+    as_decoded = decode_audio(wav(sound), Stop(soon()), 100).waveform
     assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Stop(soon()))
 
 
@@ -72,6 +75,19 @@ def test_the_sound_track_of_a_video_is_transcribed(start: Start) -> None:
     assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), soon())).text
 
 
+@pytest.mark.parametrize("make", [wav, partial(encode_video, container_options={"movflags": "faststart"})])
+def test_a_file_that_breaks_off_is_transcribed_up_to_there_and_says_so(
+    start: Start, make: Callable[[Waveform], Media]
+) -> None:
+    media = make(noise(6))
+    transcript = asyncio.run(start().transcribe(media[: len(media) * 2 // 3], TranscribeTask(), soon()))
+    assert transcript.text
+    warning = transcript.warnings[-1]
+    assert re.fullmatch(
+        rf"The file breaks off: its sound ends after {transcript.duration_s:.1f} of 6\.0 seconds\.", warning
+    )
+
+
 def test_a_video_without_sound_is_an_invalid_file(start: Start) -> None:
     with pytest.raises(InvalidFile, match="no audio track"):
         asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), soon()))
@@ -104,4 +120,5 @@ def test_two_calls_run_at_once_and_a_late_one_is_stopped(start: Start) -> None:
 
     late, on_time = asyncio.run(ask())
     assert isinstance(late, DeadlineExceeded)
+    assert re.fullmatch(r"\d+ (of 300 )?seconds of audio were (transcribed|decoded, none transcribed yet)", str(late))
     assert isinstance(on_time, Transcript)

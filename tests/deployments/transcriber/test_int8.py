@@ -88,7 +88,7 @@ def test_rearranged_rows_go_on_from_what_their_sources_have_seen(rounded: tuple[
 
 def test_beam_search_finds_a_text_at_least_as_probable(rounded: tuple[Whisper, Int8Linear]) -> None:
     decoder = WindowDecoder(*rounded, _go_on)
-    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60)
+    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
     [greedy], [beam] = (
         decoder.task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None]) for size in (None, 5)
@@ -99,7 +99,7 @@ def test_beam_search_finds_a_text_at_least_as_probable(rounded: tuple[Whisper, I
 
 @pytest.mark.parametrize("word_timestamps", [False, True])
 def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool) -> None:
-    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60)
+    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     task = TranscribeTask(word_timestamps=word_timestamps)
     exact, rounded = (
         load_engine(MINIATURE, precision).transcribe(sound, task, NEVER) for precision in ("fp32", "int8")

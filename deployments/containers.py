@@ -1,0 +1,210 @@
+"""How media files are laid out in bytes: what tells their type, and whether they end where they say they do.
+
+libav reads a file that is cut off as far as it goes and, in most containers, takes that for its end.
+"""
+
+from collections.abc import Callable, Iterator
+
+Content = bytes | bytearray | memoryview
+
+Header = tuple[int, int, int]
+"""The name of a part of a container (its four characters or its id, as a number), and where its content lies."""
+
+_MAX_HEADERS = 1_000_000
+"""Parts looked at in one file: two hours of live WebM have 600 000, a hostile file could have 50 million."""
+
+
+def announced_bytes(content: Content) -> int:
+    """Return how long the file would be if it held all that it announces; it is cut off if it is shorter.
+
+    0 where nothing is announced: raw streams (MP3, FLAC, AAC), recordings whose writer did not know their length, and
+    what is no media file.
+    """
+    view = memoryview(content)
+    head = bytes(view[:12])
+    if head[:4] in (b"RIFF", b"RF64"):
+        return _announced_by_riff(view)
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _announced_by_matroska(view)
+    if head[:4] == b"OggS":
+        return _announced_by_ogg(view)
+    return max((end for name, _, end in _headers(view, read_box_header) if name in _ISO_MEDIA_BOXES), default=0)
+
+
+def _headers(
+    view: memoryview, read_header: Callable[[memoryview, int], Header | None], position: int = 0
+) -> Iterator[Header]:
+    """Yield the headers of the parts that lie one after another from `position` on."""
+    for _ in range(_MAX_HEADERS):
+        header = read_header(view, position) if position < len(view) else None
+        if header is None:
+            return
+        yield header
+        position = header[2]
+
+
+# RIFF (WAV, AVI): a chunk is a 4-byte name, a 4-byte size and its content, padded to an even length. RF64 (EBU Tech
+# 3306) has its real sizes in a chunk "ds64" before all others.
+
+_UNKNOWN_SIZE = 0x7FFF0000
+"""From here on a size is what programs write that do not know how much will come: 0x7FFFFFFF, 0xFFFFFFFF and others."""
+
+
+def _announced_by_riff(view: memoryview) -> int:
+    is_wav = bytes(view[8:12]) == b"WAVE"
+    # The size in the header of a WAV is often wrong; an AVI above 1 GB is several RIFF chunks.
+    end_of = b"data" if is_wav else b"RIFF"
+    announced = 0
+    for name, start, end in _headers(view, _read_chunk_header, 12 if is_wav else 0):
+        if name == int.from_bytes(end_of, "big"):
+            size = end - start
+            if bytes(view[:4]) == b"RF64" and bytes(view[12:16]) == b"ds64":
+                size = int.from_bytes(view[28:36], "little")
+            announced = start + size if size < _UNKNOWN_SIZE else 0
+    return announced
+
+
+def _read_chunk_header(view: memoryview, position: int) -> Header | None:
+    position += position % 2
+    if position + 8 > len(view):
+        return None
+    size = int.from_bytes(view[position + 4 : position + 8], "little")
+    return int.from_bytes(view[position : position + 4], "big"), position + 8, position + 8 + size
+
+
+def avi_announced_s(content: Content) -> float | None:
+    """Return how long an AVI says it is (its pictures, in the chunk "avih"), or None."""
+    view = memoryview(content)
+    if bytes(view[24:28]) != b"avih":
+        return None
+    microseconds_per_frame, num_frames = (int.from_bytes(view[at : at + 4], "little") for at in (32, 48))
+    return microseconds_per_frame * num_frames / 1e6
+
+
+# ISO base media (MP4, MOV, M4A): ISO/IEC 14496-12. A box is a 4-byte size, a 4-byte type and its content; size 1 means
+# that 8 bytes of size follow the type, size 0 that the box lasts to the end.
+
+_ISO_MEDIA_BOXES = {int.from_bytes(name, "big") for name in (b"moov", b"moof", b"mdat")}
+
+
+def read_box_header(view: memoryview, position: int) -> Header | None:
+    size, start = int.from_bytes(view[position : position + 4], "big"), position + 8
+    if size == 1:
+        size, start = int.from_bytes(view[position + 8 : position + 16], "big"), position + 16
+    elif size == 0:
+        size = len(view) - position
+    if position + size < start:
+        return None
+    return int.from_bytes(view[position + 4 : position + 8], "big"), start, position + size
+
+
+# Matroska and WebM: RFC 8794 and RFC 9559. An element is an id, a size (all ones: unknown) and its content.
+
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+
+
+def read_element_header(view: memoryview, position: int) -> Header | None:
+    id_bytes = _variable_length(view, position)
+    size_bytes = _variable_length(view, position + id_bytes)
+    if not id_bytes or not size_bytes:
+        return None
+    start = position + id_bytes + size_bytes
+    size_mask = (1 << 7 * size_bytes) - 1
+    size = int.from_bytes(view[position + id_bytes : start], "big") & size_mask
+    end = len(view) if size == size_mask else start + size
+    return int.from_bytes(view[position : position + id_bytes], "big"), start, end
+
+
+def _variable_length(view: memoryview, position: int) -> int:
+    """Return how many bytes the number at `position` has (its leading zero bits say so), 0 if there is none."""
+    if position >= len(view) or not view[position]:
+        return 0
+    return 9 - view[position].bit_length()
+
+
+def _announced_by_matroska(view: memoryview) -> int:
+    def read_flat(view: memoryview, position: int) -> Header | None:
+        """Read a header; what holds all that follows it, since its size is unknown, is entered."""
+        header = read_element_header(view, position)
+        if header is not None and header[0] in (_SEGMENT, _CLUSTER) and header[2] == len(view):
+            return header[0], header[1], header[1]
+        return header
+
+    return max((end for _, _, end in _headers(view, read_flat)), default=0)
+
+
+# Ogg: RFC 3533. A page is 27 bytes that begin with "OggS", the last being the number of lengths that follow, and the
+# content of those lengths.
+
+_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
+
+
+def read_page_header(view: memoryview, position: int) -> Header | None:
+    """The name is the page's flags: 2 marks the first page of a stream, 4 the last."""
+    if bytes(view[position : position + 4]) != b"OggS" or position + 27 > len(view):
+        return None
+    start = position + 27 + view[position + 26]
+    return view[position + 5], start, start + sum(view[position + 27 : start])
+
+
+def _announced_by_ogg(view: memoryview) -> int:
+    tail = bytes(view[-_MAX_PAGE_BYTES:])
+    last = len(view) - len(tail) + tail.rfind(b"OggS")
+    header = read_page_header(view, last)
+    return header[2] if header is not None else len(view) + 1
+
+
+# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower rates, ISO/IEC 13818-3. By version (3 is
+# MPEG-1, 2 MPEG-2, 0 MPEG-2.5).
+
+_MP3_BITRATES_KBPS = {
+    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MAX_ID3_TAGS = 4
+
+
+def mp3_frame_bytes(header: bytes) -> int | None:
+    """Return the length of the frame with this header, or None if it is no header of a layer III frame."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bitrate_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    bitrate = _MP3_BITRATES_KBPS[1 if version == 3 else 2][bitrate_index - 1] * 1000
+    return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
+
+
+def mp3_announced_s(content: Content) -> float | None:
+    """Return how long an MP3 says it is, or None: a Xing, Info or VBRI header in its first frame has that, if any.
+
+    libav knows it too, but does not tell it from its own guess by the bit rate, which is far off for a variable one.
+    """
+    view = memoryview(content)
+    start = id3_end(view)
+    frame = bytes(view[start : start + 64])
+    if mp3_frame_bytes(frame) is None:
+        return None
+    version, is_mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3
+    side_info_bytes = (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
+    xing, vbri = frame[4 + side_info_bytes :], frame[36:]
+    if xing[:4] in (b"Xing", b"Info") and xing[7] & 1:
+        num_frames = int.from_bytes(xing[8:12], "big")
+    elif vbri[:4] == b"VBRI":
+        num_frames = int.from_bytes(vbri[14:18], "big")
+    else:
+        return None
+    return num_frames * (1152 if version == 3 else 576) / _MP3_SAMPLE_RATES[version][frame[2] >> 2 & 3]
+
+
+def id3_end(view: memoryview) -> int:
+    """Return where the ID3v2 tags at the beginning end."""
+    start = 0
+    for _ in range(_MAX_ID3_TAGS):
+        if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
+            break
+        size = view[start + 6 : start + 10]
+        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+    return start

@@ -1,0 +1,287 @@
+"""Files of every kind, made by real encoders: whole, cut off and damaged."""
+
+import math
+import re
+import struct
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+
+from deployments.errors import InvalidFile
+from deployments.media import Media, as_media
+from deployments.transcriber.audio import SAMPLE_RATE, Recording, Waveform, decode_audio
+from deployments.work import Stop
+from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
+
+DURATION_S = 6.0
+SOUND = sweep(DURATION_S)
+
+Make = Callable[[], Media]
+
+PCM = [
+    ("pcm_mulaw", 8_000, 1),
+    ("pcm_alaw", 8_000, 2),
+    ("pcm_u8", 16_000, 1),
+    ("pcm_s16le", 11_025, 1),
+    ("pcm_s16le", 44_100, 6),
+    ("pcm_s24le", 48_000, 8),
+    ("pcm_s24le", 96_000, 2),
+    ("pcm_s32le", 44_100, 1),
+    ("pcm_f32le", 192_000, 1),
+    ("pcm_f64le", 48_000, 2),
+    ("adpcm_ima_wav", 8_000, 1),
+    ("adpcm_ms", 22_050, 2),
+]
+FAST_START = {"movflags": "faststart"}
+FRAGMENTED = {"movflags": "empty_moov+default_base_moof", "frag_duration": "1000000"}
+NO_HEADER = {"write_xing": "0", "id3v2_version": "0"}
+VARIABLE = {"flags": "+qscale", "global_quality": "472"}
+EXPERIMENTAL = {"strict": "experimental"}
+
+
+def channels(rate: int, count: int = 1) -> Waveform:
+    return np.stack([sweep(DURATION_S, rate)] * count)
+
+
+def mp3(options: Mapping[str, str] | None = None, bit_rate: int | None = 64_000) -> Media:
+    return encode(
+        channels(44_100), 44_100, "mp3", "libmp3lame", options, container_options=NO_HEADER, bit_rate=bit_rate
+    )
+
+
+def video(container: str, codec: str, options: Mapping[str, str] | None = None, is_streamed: bool = False) -> Media:
+    return encode_video(
+        sweep(DURATION_S, 48_000),
+        48_000,
+        container,
+        codec,
+        container_options=options,
+        is_streamed=is_streamed,
+        num_pictures=60,
+    )
+
+
+def joined(*parts: bytes | Media) -> Media:
+    return as_media(b"".join(bytes(part) for part in parts))
+
+
+FILES: dict[str, Make] = {
+    **{
+        f"wav {codec} {rate} Hz x{count}": lambda codec=codec, rate=rate, count=count: encode(
+            channels(rate, count), rate, "wav", codec
+        )
+        for codec, rate, count in PCM
+    },
+    "wav rf64": lambda: encode(channels(44_100), 44_100, "wav", "pcm_s16le", container_options={"rf64": "always"}),
+    "wav extensible mono": lambda: as_media(wav_by_hand(channels(16_000), 16_000, mask=4)),
+    "wav extensible of 4 unnamed": lambda: as_media(wav_by_hand(channels(16_000, 4), 16_000, mask=0)),
+    "wav with notes after the sound": lambda: joined(
+        wav_by_hand(channels(16_000), 16_000), b"LIST", struct.pack("<I", 12), b"INFOISFT", bytes(4)
+    ),
+    "mp3 constant rate": lambda: encode(channels(44_100), 44_100, "mp3", "libmp3lame", bit_rate=64_000),
+    "mp3 variable rate": lambda: encode(channels(44_100, 2), 44_100, "mp3", "libmp3lame", VARIABLE),
+    "mp3 telephone": lambda: encode(channels(8_000), 8_000, "mp3", "libmp3lame", bit_rate=16_000),
+    "mp3 22 kHz": lambda: encode(channels(22_050), 22_050, "mp3", "libmp3lame", bit_rate=32_000),
+    "mp3 without a header": mp3,
+    "mp3 variable rate without a header": lambda: mp3(VARIABLE, None),
+    "mp3 with a cover": lambda: joined(id3_tag(200_000), mp3(VARIABLE, None)),
+    "mp3 after garbage": lambda: joined(np.random.default_rng(0).bytes(1500), mp3()),
+    "mp3 before tags and zeros": lambda: joined(mp3(), b"TAG".ljust(128, b"x"), bytes(1000)),
+    "m4a of a phone": lambda: encode(channels(44_100), 44_100, "ipod", "aac", bit_rate=64_000),
+    "m4a for the web": lambda: encode(channels(48_000, 2), 48_000, "ipod", "aac", container_options=FAST_START),
+    "m4a of Safari": lambda: encode(
+        channels(48_000), 48_000, "mp4", "aac", container_options=FRAGMENTED, is_streamed=True
+    ),
+    "alac": lambda: encode(channels(44_100, 2), 44_100, "ipod", "alac", container_options=FAST_START),
+    "adts": lambda: encode(channels(44_100), 44_100, "adts", "aac", bit_rate=128_000),
+    "flac": lambda: encode(channels(44_100, 2), 44_100, "flac", "flac"),
+    "flac 24 bits": lambda: encode(channels(96_000), 96_000, "flac", "flac", {"sample_fmt": "s32"}),
+    "flac of unknown length": lambda: encode(channels(48_000), 48_000, "flac", "flac", is_streamed=True),
+    "flac with a cover": lambda: joined(id3_tag(50_000), encode(channels(48_000), 48_000, "flac", "flac")),
+    "ogg opus": lambda: encode(channels(48_000), 48_000, "ogg", "libopus", bit_rate=32_000),
+    "ogg vorbis": lambda: encode(channels(44_100, 2), 44_100, "ogg", "vorbis", EXPERIMENTAL),
+    "ogg flac": lambda: encode(channels(48_000), 48_000, "ogg", "flac"),
+    "webm opus of Chrome": lambda: encode(
+        channels(48_000), 48_000, "webm", "libopus", container_options={"live": "1"}, bit_rate=32_000, is_streamed=True
+    ),
+    "webm opus": lambda: encode(channels(48_000), 48_000, "webm", "libopus", bit_rate=32_000),
+    "mp4": lambda: video("mp4", "aac", FAST_START),
+    "mov": lambda: video("mov", "pcm_s16be", FAST_START),
+    "mkv": lambda: video("matroska", "aac"),
+    "live mkv": lambda: video("matroska", "libopus", {"live": "1"}, is_streamed=True),
+    "avi": lambda: video("avi", "libmp3lame"),
+    "avi pcm": lambda: video("avi", "pcm_s16le"),
+}
+LEADS_IN = {
+    *("mp3 without a header", "mp3 variable rate without a header", "mp3 with a cover", "mp3 after garbage"),
+    *("mp3 before tags and zeros", "m4a of Safari", "adts", "avi"),
+}
+"""They do not tell their encoder's delay, so it is heard."""
+MAX_LEAD_S = 0.03
+
+TELLS_ITS_LENGTH = re.compile(
+    "wav|mp3 (constant|variable rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mkv|avi|webm opus$"
+)
+MAY_BE_CUT = [
+    name for name in FILES if name not in ("m4a of a phone", "mp3 before tags and zeros") and "cover" not in name
+]
+"""A phone writes the index at the end, without which there is nothing; the others would be cut beside the sound."""
+
+
+def decode(media: Media) -> Recording:
+    return decode_audio(media, Stop(math.inf), 100)
+
+
+def sound_of(name: str, recording: Recording) -> Waveform:
+    """Return the sound without its encoder's delay, where the file does not tell of it."""
+    if name not in LEADS_IN:
+        return recording.waveform
+    head = SOUND[: SAMPLE_RATE // 2]
+    lags = np.correlate(recording.waveform[: len(head) + int(MAX_LEAD_S * SAMPLE_RATE)], head)
+    return recording.waveform[int(np.argmax(lags)) :]
+
+
+def expect_the_sound(waveform: Waveform, start_s: float, end_s: float) -> None:
+    """Check that it is SOUND at the same time: at 500 Hz, 1 ms of delay makes the correlation -1."""
+    stretch = slice(round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE))
+    heard, true = waveform[stretch].astype(float), SOUND[stretch].astype(float)
+    assert len(heard) == len(true)
+    product = heard @ true
+    assert product / math.sqrt((heard @ heard) * (true @ true)) > 0.95
+    assert product / (true @ true) == pytest.approx(1, rel=0.08)  # LAME makes all of it quieter by 5 %
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_whole_file_gives_its_sound_and_no_warning(name: str) -> None:
+    recording = decode(FILES[name]())
+    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(DURATION_S, abs=0.13)  # the last frame is padded
+    sound = sound_of(name, recording)
+    for start_s in range(6):
+        expect_the_sound(sound, start_s, start_s + 1)
+    assert recording.warnings == []
+
+
+@pytest.mark.parametrize("name", MAY_BE_CUT)
+@pytest.mark.parametrize("share", [0.4, 0.611, 0.87])
+def test_a_file_that_is_cut_off_keeps_what_came_before_and_says_so(name: str, share: float) -> None:
+    media = FILES[name]()
+    recording = decode(media[: int(share * len(media))])
+    duration_s = len(recording.waveform) / SAMPLE_RATE
+    assert share * DURATION_S - 1.5 < duration_s < DURATION_S - 0.3
+    expect_the_sound(sound_of(name, recording), 0, duration_s - 0.3)
+    told = re.fullmatch(
+        r"The file breaks off: its sound ends after (\S+)( of (\S+))? seconds\.", recording.warnings[-1]
+    )
+    assert told is not None
+    assert float(told[1]) == pytest.approx(duration_s, abs=0.051)
+    if TELLS_ITS_LENGTH.match(name):
+        assert float(told[3]) == pytest.approx(DURATION_S, abs=0.25)
+
+
+def test_an_mp4_whose_index_was_cut_off_is_an_invalid_file() -> None:
+    media = FILES["m4a of a phone"]()
+    with pytest.raises(InvalidFile):
+        decode(media[: len(media) * 9 // 10])
+
+
+@pytest.mark.parametrize("data_bytes", [0, 0x7FFFFFFF, 0x7FFFF024, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize("mask", [None, 4])
+def test_a_wav_sent_before_its_length_was_known_is_whole(data_bytes: int, mask: int | None) -> None:
+    recording = decode(as_media(wav_by_hand(channels(16_000), 16_000, mask=mask, data_bytes=data_bytes)))
+    assert len(recording.waveform) == len(SOUND)
+    expect_the_sound(recording.waveform, 0, DURATION_S)
+    assert recording.warnings == []
+
+
+def test_a_streamed_wav_is_whole() -> None:
+    recording = decode(encode(channels(16_000), 16_000, "wav", "pcm_s16le", is_streamed=True))
+    assert len(recording.waveform) == len(SOUND)
+    assert recording.warnings == []
+
+
+DAMAGED = [
+    "flac",
+    "flac 24 bits",
+    "ogg opus",
+    "ogg vorbis",
+    "webm opus",
+    "m4a of a phone",
+    "m4a of Safari",
+    "mp4",
+    "adts",
+]
+
+
+@pytest.mark.parametrize("name", [*DAMAGED, "mp3 constant rate", "mp3 without a header"])
+def test_what_is_damaged_is_left_out_and_told(name: str) -> None:
+    media = FILES[name]().copy()
+    start = len(media) * 45 // 100
+    media[start : start + 400] = np.frombuffer(np.random.default_rng(1).bytes(400), np.uint8)
+    recording = decode(media)
+    silence, *rest = recording.warnings
+    told = re.fullmatch(r"(\S+) seconds within the sound are damaged or missing; silence .*", silence)
+    assert told is not None
+    assert 0.01 < float(told[1]) < 2.5
+    for warning in rest:
+        assert re.fullmatch(r"Packets of the sound that could not be decoded and were left out: \d+\.", warning)
+    assert 5 < len(recording.waveform) / SAMPLE_RATE < DURATION_S + 0.05
+    sound = sound_of(name, recording)
+    expect_the_sound(sound, 0, 2)
+    if "mp3" not in name and name != "adts":  # What a raw stream lost without a trace is no longer in its time.
+        expect_the_sound(sound, 5, 5.9)
+
+
+@pytest.mark.parametrize("name", ["flac 24 bits", "flac of unknown length"])
+@pytest.mark.parametrize("tenth", range(2, 9))
+def test_one_wrong_byte_in_flac_makes_no_noise(name: str, tenth: int) -> None:
+    media = FILES[name]().copy()
+    media[len(media) * tenth // 10] ^= 0x80
+    recording = decode(media)
+    heard = recording.waveform[: len(SOUND)]
+    true = SOUND[: len(heard)]
+    assert np.abs(heard - true)[np.abs(heard) > 0.001].max() < 0.1
+    assert re.match(r"0\.(09|10) seconds within the sound", recording.warnings[0])
+
+
+def test_the_packets_left_out_are_counted() -> None:
+    media = FILES["adts"]().copy()
+    starts = [at for at in range(len(media) - 1) if media[at] == 0xFF and media[at + 1] == 0xF1]
+    for start in (starts[40], starts[80], starts[81]):
+        media[start + 7 : start + 60] = 0xFF
+    assert decode(media).warnings[-1].endswith("left out: 3.")
+
+
+@pytest.mark.parametrize("name", ["mp3 constant rate", "mp3 without a header", "ogg opus", "flac"])
+def test_joined_files_are_whole(name: str) -> None:
+    part = FILES[name]()
+    recording = decode(joined(part, part))
+    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(2 * DURATION_S, abs=0.1)
+    assert recording.warnings == []
+
+
+@pytest.mark.parametrize("container", ["matroska", "avi"])
+def test_sound_shorter_than_the_pictures_is_whole(container: str) -> None:
+    sound = sweep(3, 44_100)
+    media = encode_video(sound, 44_100, container, "libmp3lame", num_pictures=60)
+    assert decode(media).warnings == []
+
+
+def test_a_part_of_an_m4a_is_whole() -> None:
+    """An edit list, as a phone writes that cuts a recording without rewriting it."""
+    media = FILES["m4a for the web"]().copy()
+    at = media.tobytes().index(b"elst") + 12
+    media[at : at + 8] = np.frombuffer(struct.pack(">Ii", 2000, 48_000 * 3), np.uint8)
+    recording = decode(media)
+    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.05)
+    assert recording.warnings == []
+
+
+@pytest.mark.parametrize(("num_channels", "channel", "level"), [(2, 0, 0.5), (2, 1, 0.5), (6, 2, 0.29), (8, 2, 0.23)])
+@pytest.mark.parametrize("codec", ["pcm_s16le", "flac"])
+def test_speech_in_one_channel_is_audible(codec: str, num_channels: int, channel: int, level: float) -> None:
+    """In stereo by half, in the centre of 5.1 and 7.1 at the share that it has among all that may sound at once."""
+    one = np.zeros((num_channels, len(SOUND)), np.float32)
+    one[channel] = SOUND
+    container = "flac" if codec == "flac" else "wav"
+    expect_the_sound(decode(encode(one, SAMPLE_RATE, container, codec)).waveform / level, 0, DURATION_S)
