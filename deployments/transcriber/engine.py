@@ -158,9 +158,8 @@ class WhisperEngine:
                 if is_without_speech(result):
                     continue
                 said = _split_at_timestamps(result, tokenizer, 0, spectrogram.num_frames)
-                rest = window.after(said.next_seek * HOP_LENGTH)
-                is_broken_off = len(result.tokens) >= self._model.dims.n_text_ctx // 2
-                if rest is not None and (is_broken_off or said.unfinished is None):
+                rest = _rest(window, said, is_broken_off=len(result.tokens) >= self._model.dims.n_text_ctx // 2)
+                if rest is not None:
                     rests.append(rest)
                 elif said.unfinished is not None:
                     said.segments.append(said.unfinished)
@@ -276,6 +275,19 @@ def _split_at_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int
     unfinished = segment(cuts[-1], len(tokens), offset_s + last_s, offset_s + max(last_s, duration_s))
     next_seek = seek + positions[cuts[-1] - 1] * _FRAMES_PER_TOKEN
     return _Said(segments, unfinished if unfinished["text"].strip() else None, next_seek, is_open)
+
+
+def _rest(window: Window, said: _Said, *, is_broken_off: bool) -> Window | None:
+    """Return what the model has left out of a window although the detector hears speech there, if any.
+
+    A text that ran into the limit of tokens is `is_broken_off`.
+    """
+    if not said.is_open:
+        # The model was sure that nothing follows: at times it does not listen any more after one of our cuts.
+        return window.pieces_after(said.segments[-1]["end"])
+    if said.unfinished is not None and not is_broken_off:
+        return None
+    return window.after(said.next_seek * HOP_LENGTH)
 
 
 def _without_empty(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ _SHORTEST_REST = SAMPLE_RATE
 """Less speech is not given to the model by itself: it would make a sentence of a syllable."""
 _NEAR_S = 0.15
 """The detector tells the ends of speech so well (measured on whisper-mini's voices: 9 of 10 within 0.12 s)."""
-_REACHES_S = 0.3
-"""A segment counts as going on after a silence if it has so much of the speech there, or half of it."""
+_REACHES = round(0.3 * SAMPLE_RATE)
+"""What reaches so little into speech is taken to end before it, or to begin after it."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class Piece:
     """What a window has of a recording without a gap."""
 
     kept: Span
-    speech: Span
-    """From the first to the last moment of speech in it."""
+    utterances: Sequence[Span]
+
+    @property
+    def speech(self) -> Span:
+        """From the first to the last moment of speech in it."""
+        return Span(self.utterances[0].start, self.utterances[-1].end)
 
 
 class Window:
@@ -64,29 +68,33 @@ class Window:
 
     def after(self, num_samples: int) -> "Window | None":
         """Return what follows the first samples as a window of its own; None if it has hardly any speech."""
-        pieces = []
-        for piece, start in zip(self._pieces, self._starts, strict=False):
-            first = max(piece.kept.start, piece.kept.start + num_samples - start)
-            if first < piece.speech.end:
-                speech = Span(max(first, piece.speech.start), piece.speech.end)
-                pieces.append(Piece(Span(first, piece.kept.end), speech))
-        num_left = sum(piece.speech.end - piece.speech.start for piece in pieces)
-        return Window(pieces) if num_left >= _SHORTEST_REST else None
+        piece = self._piece_at(num_samples / SAMPLE_RATE)
+        moment = self._pieces[piece].kept.start + num_samples - self._starts[piece]
+        # Whisper's timestamps are not so exact that the last moment of an utterance would be left.
+        left = [
+            Span(max(utterance.start, moment), utterance.end)
+            for piece in self._pieces
+            for utterance in piece.utterances
+            if utterance.start >= moment or utterance.end - moment >= _REACHES
+        ]
+        if sum(utterance.end - utterance.start for utterance in left) < _SHORTEST_REST:
+            return None
+        return Window(_pieces(left, before=moment, after=self._pieces[-1].kept.end))
+
+    def pieces_after(self, time_s: float) -> "Window | None":
+        """Return the pieces that nothing was heard of up to `time_s` as a window of its own; None if there are none."""
+        last = self.pieces_of(0, time_s)[1]
+        return Window(self._pieces[last + 1 :]) if last + 1 < len(self._pieces) else None
 
     def pieces_of(self, start_s: float, end_s: float) -> tuple[int, int]:
-        """Return the first and the last piece in which something is said that was heard from `start_s` to `end_s`.
+        """Return the first and the last piece that has much of what was heard from `start_s` to `end_s`.
 
-        A time a little beyond a cut says nothing: Whisper's segments often end where the next begin.
+        Whisper's segments often end where the next begin: that must not carry them over a silence.
         """
-        shares = [
-            (shared, i)
-            for i in range(len(self._pieces))
-            if (shared := self._shared_speech_s(i, start_s, end_s)) >= self._least_share_s(i)
-        ]
-        if not shares:
-            piece = self.piece_of(start_s, end_s)
-            return piece, piece
-        return shares[0][1], shares[-1][1]
+        pieces = [
+            i for i in range(len(self._pieces)) if self._shared_speech_s(i, start_s, end_s) >= self._least_share_s(i)
+        ] or [self.piece_of(start_s, end_s)]
+        return pieces[0], pieces[-1]
 
     def piece_of(self, start_s: float, end_s: float) -> int:
         """Return the piece that has most of what was heard from `start_s` to `end_s`."""
@@ -124,7 +132,7 @@ class Window:
 
     def _least_share_s(self, piece: int) -> float:
         speech = self._pieces[piece].speech
-        return min(_REACHES_S, (speech.end - speech.start) / SAMPLE_RATE / 2)
+        return min(_REACHES, (speech.end - speech.start) // 2) / SAMPLE_RATE
 
 
 def gather(spans: Sequence[Span], probabilities: Probabilities, num_samples: int) -> list[Window]:
@@ -178,7 +186,7 @@ def _end_of_window(utterances: Sequence[Span], first: int) -> int:
 
 
 def _pieces(utterances: Sequence[Span], before: int, after: int) -> list[Piece]:
-    """Return the pieces that hold these utterances of one window, between the ends of speech outside of it."""
+    """Return the pieces that hold these utterances of one window, of which none reaches beyond `before` or `after`."""
     groups = [[utterances[0]]]
     for earlier, later in pairwise(utterances):
         if later.start - earlier.end <= _LONGEST_PAUSE:
@@ -187,7 +195,6 @@ def _pieces(utterances: Sequence[Span], before: int, after: int) -> list[Piece]:
             groups.append([later])
     pieces = []
     for group in groups:
-        speech = Span(group[0].start, group[-1].end)
-        kept = Span(max(speech.start - _MARGIN, before), min(speech.end + _MARGIN, after))
-        pieces.append(Piece(kept, speech))
+        kept = Span(max(group[0].start - _MARGIN, before), min(group[-1].end + _MARGIN, after))
+        pieces.append(Piece(kept, group))
     return pieces

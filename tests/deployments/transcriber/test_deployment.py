@@ -22,8 +22,20 @@ Start = Callable[..., TranscriberDeployment]
 def start(loaded: Loaded, tmp_path: Path) -> Start:
     """Return a function that makes the replica's object, without Ray."""
 
-    def start(*, lazy: bool = True, model: Path = loaded.path, max_duration_s: float = 7200) -> TranscriberDeployment:
-        config = TranscriberConfig(model=str(model), precision="fp32", threads=1, max_duration_s=max_duration_s)
+    def start(
+        *,
+        lazy: bool = True,
+        model: Path = loaded.path,
+        max_duration_s: float = 7200,
+        speech_detection: bool = False,
+    ) -> TranscriberDeployment:
+        config = TranscriberConfig(
+            model=str(model),
+            precision="fp32",
+            threads=1,
+            max_duration_s=max_duration_s,
+            speech_detection=speech_detection,
+        )
         undecorated: Start = TranscriberDeployment.func_or_class  # type: ignore[attr-defined]
         return undecorated(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
 
@@ -70,6 +82,13 @@ def test_an_eager_replica_loads_in_the_background(start: Start) -> None:
 
 def test_the_sound_track_of_a_video_is_transcribed(start: Start) -> None:
     assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), soon())).text
+
+
+def test_with_speech_detection_nothing_is_said_about_noise(start: Start) -> None:
+    sound = wav(noise(2))
+    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), soon())).text
+    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), soon()))
+    assert transcript == Transcript("", "und", 0.0, [], 2.0)
 
 
 def test_a_video_without_sound_is_an_invalid_file(start: Start) -> None:

@@ -164,6 +164,24 @@ def test_what_follows_a_moment_is_a_window_with_the_same_times() -> None:
     assert kept_s(later) == [(19.6, 22.4), (26.6, 29.4)]
 
 
+def test_a_rest_begins_with_its_speech() -> None:
+    [window] = gathered((10, 12), (13.9, 16))
+    rest = window.after(round(2.5 * SAMPLE_RATE))
+    assert rest is not None
+    assert kept_s(rest) == [(13.5, 16.4)]
+
+
+def test_pieces_after_a_moment_are_those_that_nothing_was_heard_of() -> None:
+    [window] = gathered((10, 15), (20, 20.3), (27, 29))
+    later = window.pieces_after(5.4)  # in the margin of the first
+    assert later is not None
+    assert kept_s(later) == [(19.6, 20.7), (26.6, 29.4)]
+    last = window.pieces_after(6.5)
+    assert last is not None
+    assert kept_s(last) == [(26.6, 29.4)]
+    assert window.pieces_after(8) is None
+
+
 def test_hardly_any_speech_is_no_rest() -> None:
     [window] = gathered((10, 15), (20, 22))
     assert window.after(round(7.3 * SAMPLE_RATE)) is None
