@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from whisper import DecodingOptions, DecodingResult, Whisper
+from whisper.audio import N_FRAMES
 from whisper.decoding import BeamSearchDecoder, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps
@@ -63,16 +64,18 @@ class WindowDecoder:
 
     @property
     def max_windows(self) -> int:
-        """How many windows may be decoded together: so many that their features, keys and values stay in _BATCH_BYTES.
+        """How many windows may be decoded together: so many that all they take at once stays in _BATCH_BYTES.
 
-        Features are counted twice, since those of windows that are tried again are copied.
+        Features are counted twice, since those of windows that are tried again are copied; logits four times, since the
+        rules for timestamps and the log probabilities copy them.
         """
         dims = self._model.dims
         is_int8 = self._vocabulary is not None
         position_bytes = dims.n_text_state + 4 * dims.n_text_head if is_int8 else 4 * dims.n_text_state
         keys_and_values = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * position_bytes
         features = 4 * dims.n_audio_ctx * dims.n_audio_state
-        affordable: int = _BATCH_BYTES // (keys_and_values + 2 * features)
+        spectrogram, logits = 4 * dims.n_mels * N_FRAMES, 4 * dims.n_vocab
+        affordable: int = _BATCH_BYTES // (keys_and_values + spectrogram + 2 * features + 4 * logits)
         return max(1, min(affordable, _MOST_ROWS))
 
     @torch.no_grad()

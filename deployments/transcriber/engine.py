@@ -150,23 +150,21 @@ class WhisperEngine:
         while windows:
             num_samples_done = windows[0].start
             batch = [windows.popleft() for _ in range(min(decoder.max_windows, len(windows)))]
-            spectrograms = [LogMel(window.sound(waveform), num_mels, check) for window in batch]
-            mels = [_frames_of_window(spectrogram, 0) for spectrogram in spectrograms]
+            mels = [_frames_of_window(LogMel(window.sound(waveform), num_mels, check), 0) for window in batch]
             results = decoder.decode_together(mels, language)
             rests = []
-            for window, spectrogram, mel, result in zip(batch, spectrograms, mels, results, strict=True):
+            for window, mel, result in zip(batch, mels, results, strict=True):
                 if is_without_speech(result):
                     continue
-                said = _split_at_timestamps(result, tokenizer, 0, spectrogram.num_frames)
+                num_frames = window.num_samples // HOP_LENGTH
+                said = _split_at_timestamps(result, tokenizer, 0, num_frames)
                 rest = _rest(window, said, is_broken_off=len(result.tokens) >= self._model.dims.n_text_ctx // 2)
                 if rest is not None:
                     rests.append(rest)
                 elif said.unfinished is not None:
                     said.segments.append(said.unfinished)
                 if task.word_timestamps:
-                    decoder.add_word_timestamps(
-                        said.segments, tokenizer, mel, spectrogram.num_frames, last_speech_s=0.0
-                    )
+                    decoder.add_word_timestamps(said.segments, tokenizer, mel, num_frames, last_speech_s=0.0)
                 segments += [_in_recording(segment, window) for segment in _without_empty(said.segments)]
             windows.extendleft(reversed(rests))
         segments.sort(key=lambda segment: segment["start"])

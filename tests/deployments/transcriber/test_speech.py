@@ -65,7 +65,11 @@ def test_spans_are_the_packages_own(detector: SpeechDetector) -> None:
     probabilities = detector.probabilities(waveform, go_on)
     spans = find_speech(probabilities, len(waveform))
     expected = get_speech_timestamps_from_probs(
-        probabilities.tolist(), speech_pad_ms=0, audio_length_samples=len(waveform)
+        probabilities.tolist(),
+        threshold=0.35,
+        neg_threshold=0.2,
+        speech_pad_ms=0,
+        audio_length_samples=len(waveform),
     )
     assert len(spans) > 10
     assert [span._asdict() for span in spans] == expected
@@ -79,12 +83,12 @@ def frames(*runs: tuple[float, int]) -> Probabilities:
     ("probabilities", "expected"),
     [
         (frames((0.1, 10), (0.9, 20), (0.1, 10)), [(10, 30)]),
-        (frames((0.45, 10), (0.9, 20), (0.45, 10), (0.1, 10)), [(10, 40)]),
+        (frames((0.3, 10), (0.4, 20), (0.3, 10), (0.1, 10)), [(10, 40)]),
         (frames((0.9, 20), (0.1, 4), (0.9, 20)), [(0, 44)]),
         (frames((0.9, 20), (0.1, 5), (0.9, 20)), [(0, 20), (25, 45)]),
         (frames((0.1, 5), (0.9, 7), (0.1, 10)), []),
         (frames((0.1, 5), (0.9, 8), (0.1, 10)), [(5, 13)]),
-        (frames((0.4, 50)), []),
+        (frames((0.3, 50)), []),
         (frames((0.9, 0)), []),
     ],
 )
