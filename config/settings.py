@@ -86,6 +86,9 @@ class TranscriberConfig(_Section):
     """`tiny`, `base`, `small`, `medium`, or an openai-whisper `.pt` file (relative to the project's folder)."""
     precision: Literal["int8", "fp32"] = "int8"
     """Weights and arithmetic of its linear layers, keys and values."""
+    speech_detection: bool = True
+    """Give the model only what a detector hears speech in, many windows at a time: faster, and nothing is said where
+    nobody speaks. Off, it hears everything, one window after another, as openai-whisper's own `transcribe` does."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for every two cores."""
     max_duration_s: float = Field(7200, gt=0)

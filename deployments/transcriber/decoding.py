@@ -8,7 +8,7 @@ word times.
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from whisper import DecodingOptions, DecodingResult, Whisper
+from whisper.audio import N_FRAMES
 from whisper.decoding import BeamSearchDecoder, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps
@@ -35,12 +36,17 @@ _NO_SPEECH_THRESHOLD = 0.6
 
 _SEED = 0
 
+_BATCH_BYTES = 150_000_000
+"""What windows that are decoded together may take: in int8 seven of base, three of small, one of medium."""
+_MOST_ROWS = 32
+"""Up to so many rows a row's numbers in int8 do not depend on the others, bit for bit."""
+
 # Word times flip the package's switch for all threads and run a numba kernel that two threads must not enter at once.
 _word_times_turn = threading.Lock()
 
 
 class WindowDecoder:
-    """Decodes the windows of one recording, one after another, with the rules of `whisper.transcribe`.
+    """Decodes the windows of one recording, one after another or together, with the rules of `whisper.transcribe`.
 
     `check` is called before each layer of the model; what it raises ends the work and leaves the model untouched.
     """
@@ -56,6 +62,22 @@ class WindowDecoder:
                 module.__class__ = _FusedAttention
         self._generator = torch.Generator().manual_seed(_SEED)
 
+    @property
+    def max_windows(self) -> int:
+        """How many windows may be decoded together: so many that all they take at once stays in _BATCH_BYTES.
+
+        Features are counted twice, since those of windows that are tried again are copied; logits four times, since the
+        rules for timestamps and the log probabilities copy them.
+        """
+        dims = self._model.dims
+        is_int8 = self._vocabulary is not None
+        position_bytes = dims.n_text_state + 4 * dims.n_text_head if is_int8 else 4 * dims.n_text_state
+        keys_and_values = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * position_bytes
+        features = 4 * dims.n_audio_ctx * dims.n_audio_state
+        spectrogram, logits = 4 * dims.n_mels * N_FRAMES, 4 * dims.n_vocab
+        affordable: int = _BATCH_BYTES // (keys_and_values + spectrogram + 2 * features + 4 * logits)
+        return max(1, min(affordable, _MOST_ROWS))
+
     @torch.no_grad()
     def detect_language(self, mel: Tensor) -> str:
         """Return the code of the most probable language of a window, shape (num_mels, N_FRAMES)."""
@@ -68,18 +90,35 @@ class WindowDecoder:
 
         A poor result is tried again, each time less greedily.
         """
-        audio_features = self._model.encoder(mel[None])
+        return self._decode(self._model.encoder(mel[None]), [self._generator], language, sample_len)[0]
+
+    @torch.no_grad()
+    def decode_together(self, mels: Sequence[Tensor], language: str) -> list[DecodingResult]:
+        """Return what `decode` returns for each of several windows, whatever the others are.
+
+        At most `max_windows`, so that memory stays small. In int8 each answer is bit for bit the same as alone where
+        the CPU has VNNI; else, and in fp32, a number's last bits differ with how many there are.
+        """
+        features = torch.cat([self._model.encoder(mel[None]) for mel in mels])
+        return self._decode(features, [torch.Generator().manual_seed(_SEED) for _ in mels], language, None)
+
+    def _decode(
+        self, features: Tensor, generators: Sequence[torch.Generator], language: str, sample_len: int | None
+    ) -> list[DecodingResult]:
+        """Decode windows of which each draws from a generator of its own; the poor ones are tried again together."""
+        results: list[DecodingResult | None] = [None] * len(features)
+        poor = list(range(len(features)))
         for temperature in _TEMPERATURES:
             options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
             task = self.task(options)
             if temperature > 0:
-                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, self._generator)
-            result = task.run(audio_features)[0]
-            is_improbable = result.avg_logprob < _LOGPROB_THRESHOLD
-            is_repetitive = result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD
-            if not (is_improbable or is_repetitive) or (is_improbable and result.no_speech_prob > _NO_SPEECH_THRESHOLD):
+                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in poor])
+            for i, result in zip(poor, task.run(features[poor]), strict=True):
+                results[i] = result
+            poor = [i for i in poor if _is_poor(results[i])]
+            if not poor:
                 break
-        return result
+        return results
 
     def task(self, options: DecodingOptions) -> DecodingTask:
         """Return a task of the package for windows, in the precision of this decoder."""
@@ -124,6 +163,13 @@ def _as_many_threads_as_before() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
+def _is_poor(result: DecodingResult) -> bool:
+    is_improbable = result.avg_logprob < _LOGPROB_THRESHOLD
+    is_repetitive = result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD
+    is_silence = is_improbable and result.no_speech_prob > _NO_SPEECH_THRESHOLD
+    return bool((is_improbable or is_repetitive) and not is_silence)
+
+
 def suspect_reason(result: DecodingResult) -> SuspectReason | None:
     """Return which of the thresholds of `whisper.transcribe` a window's text is beyond, at whatever temperature."""
     if result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD:
@@ -161,17 +207,23 @@ class _FusedAttention(MultiHeadAttention):  # type: ignore[misc]
 
 
 class _SeededDecoder(GreedyDecoder):  # type: ignore[misc]
-    """Samples as GreedyDecoder does at a temperature above 0, from a generator of its own."""
+    """Samples as GreedyDecoder does at a temperature above 0, each row from a generator of its own."""
 
-    def __init__(self, temperature: float, eot: int, generator: torch.Generator) -> None:
+    def __init__(self, temperature: float, eot: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__(temperature, eot)
-        self._generator = generator
+        self._generators = generators
 
     def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> tuple[Tensor, Tensor]:
         """Append one token to each row of `tokens`, shape (rows, length), and add up its log probability."""
-        probabilities = torch.distributions.Categorical(logits=logits / self.temperature).probs
-        sampled = torch.multinomial(probabilities, 1, replacement=True, generator=self._generator)
-        is_ended = tokens[:, -1:] == self.eot
-        sum_logprobs += (logits.log_softmax(dim=-1).gather(1, sampled) * ~is_ended)[:, 0]
-        sampled[is_ended] = self.eot
+        sampled = torch.full((len(tokens), 1), self.eot)
+        for row, generator in enumerate(self._generators):
+            # A row that has ended draws no more: what its window draws later would depend on how long others take.
+            if tokens[row, -1] != self.eot:
+                sampled[row] = self._draw(logits[row : row + 1], generator)
+                sum_logprobs[row] += logits[row].log_softmax(dim=-1)[sampled[row, 0]]
         return torch.cat([tokens, sampled], dim=-1), (sampled == self.eot).all()
+
+    def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a token, shape (1, 1), for logits of shape (1, vocabulary): torch adds up one row unlike several."""
+        probabilities = torch.distributions.Categorical(logits=logits / self.temperature).probs
+        return torch.multinomial(probabilities, 1, replacement=True, generator=generator)

@@ -73,7 +73,12 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: Report) -> 
     # once, each with this many threads. Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
     report("warming up")
-    engine = load_engine(file.path, config.precision, official_size=None if file.is_miniature else config.model)
+    engine = load_engine(
+        file.path,
+        config.precision,
+        official_size=None if file.is_miniature else config.model,
+        speech_detection=config.speech_detection,
+    )
     return LoadedModel(
         engine, revision=file.revision, weight_bytes=engine.weight_bytes, threads=torch.get_num_threads()
     )

@@ -1,13 +1,15 @@
-"""Transcription with openai-whisper: its checkpoint, spectrogram, tokenizer and rules, window after window."""
+"""Transcription with openai-whisper: its checkpoint, spectrogram, tokenizer and rules."""
 
 import math
 import pickle
+from collections import deque
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import whisper
+from torch import Tensor
 from whisper import DecodingResult, Whisper
 from whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE, TOKENS_PER_SECOND
 from whisper.tokenizer import Tokenizer, get_tokenizer
@@ -21,7 +23,9 @@ from deployments.transcriber.decoding import WindowDecoder, is_without_speech, s
 from deployments.transcriber.int8 import round_weights
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
+from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.transcriber.windows import Window, gather
 from deployments.work import Stop
 
 Precision = Literal["int8", "fp32"]
@@ -33,15 +37,21 @@ _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
 class WhisperEngine:
     """A Whisper model on the CPU; several threads may transcribe at once.
 
-    In fp32, text, segments and words are those of `whisper.transcribe(model, waveform,
+    Without a speech detector, text, segments and words in fp32 are those of `whisper.transcribe(model, waveform,
     condition_on_previous_text=False, fp16=False)`, but for spaces at the ends of texts and for its empty segments. A
     window does not see the text of the one before: an error would carry on from window to window, and often repeat
     itself for minutes.
+
+    With one, only sound in which it hears speech is given to the model, and nothing is said where it hears none. This
+    sound is gathered into windows that do not depend on each other and are decoded together. Each is treated as
+    `whisper.transcribe` treats a recording of its own: its spectrogram is held to its own loudest moment, so that a
+    window's text does not depend on how loud others are either. Times are those in the whole recording.
     """
 
-    def __init__(self, model: Whisper, precision: Precision) -> None:
+    def __init__(self, model: Whisper, precision: Precision, detector: SpeechDetector | None = None) -> None:
         """Serve the model, whose layers are rounded in place where `precision` is int8."""
         self._model = model
+        self._detector = detector
         self._vocabulary = round_weights(model) if precision == "int8" else None
         self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
 
@@ -54,7 +64,10 @@ class WhisperEngine:
         """Run every part once: the first request should not wait for what is compiled at its first use."""
         tokenizer = self._tokenizer("en")
         decoder = WindowDecoder(self._model, self._vocabulary, _go_on)
-        mel = LogMel(np.zeros(SAMPLE_RATE, np.float32), self._model.dims.n_mels, Stop(math.inf)).window(0)
+        silence = np.zeros(SAMPLE_RATE, np.float32)
+        if self._detector is not None:
+            self._detector.probabilities(silence, _go_on)
+        mel = LogMel(silence, self._model.dims.n_mels, _go_on).window(0)
         decoder.decode(mel, "en", sample_len=2)
         segment = {"seek": 0, "start": 0.0, "end": 1.0, "tokens": tokenizer.encode(" warm")}
         decoder.add_word_timestamps([segment], tokenizer, mel, FRAMES_PER_SECOND, last_speech_s=0.0)
@@ -73,7 +86,10 @@ class WhisperEngine:
         duration_s = len(waveform) / SAMPLE_RATE
         if is_silent(waveform):
             return Transcript("", task.language or "und", 0.0, [], duration_s)
-        text, language, segments = self._transcribe_windows(waveform, task, stop)
+        if self._detector is None:
+            text, language, segments = self._transcribe_windows(waveform, task, stop)
+        else:
+            text, language, segments = self._transcribe_speech(self._detector, waveform, task, stop)
         if not segments:
             language = task.language or "und"
         return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
@@ -81,14 +97,14 @@ class WhisperEngine:
     def _transcribe_windows(
         self, waveform: Waveform, task: TranscribeTask, stop: Stop
     ) -> tuple[str, str, list[Segment]]:
-        """Return text, language and segments."""
+        """Return text, language and segments, each window beginning where the last timestamp of the one before says."""
         seek = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
 
         def check() -> None:
             stop.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
-        spectrogram = LogMel(waveform, self._model.dims.n_mels, stop)
+        spectrogram = LogMel(waveform, self._model.dims.n_mels, check)
         decoder = WindowDecoder(self._model, self._vocabulary, check)
         language = task.language or self._detect_language(decoder, spectrogram)
         tokenizer = self._tokenizer(language)
@@ -96,22 +112,63 @@ class WhisperEngine:
         segments: list[dict[str, Any]] = []
         while seek < spectrogram.num_frames:
             num_frames = min(N_FRAMES, spectrogram.num_frames - seek)
-            mel = spectrogram.window(seek)
-            mel[:, num_frames:] = 0
+            mel = _frames_of_window(spectrogram, seek)
             result = decoder.decode(mel, language)
             if is_without_speech(result):
                 seek += num_frames
                 continue
-            window_segments, next_seek, is_open = _split_at_timestamps(result, tokenizer, seek, num_frames)
+            said = _split_at_timestamps(result, tokenizer, seek, num_frames)
+            next_seek = said.next_seek
             if task.word_timestamps:
-                decoder.add_word_timestamps(window_segments, tokenizer, mel, num_frames, last_speech_s)
-                last_speech_s = get_end(window_segments)
-                if is_open and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
+                decoder.add_word_timestamps(said.segments, tokenizer, mel, num_frames, last_speech_s)
+                last_speech_s = get_end(said.segments)
+                if said.is_open and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
                     next_seek = round(last_speech_s * FRAMES_PER_SECOND)
-            segments += [s for s in window_segments if s["start"] != s["end"] and s["text"].strip()]
+            segments += _without_empty(said.segments)
             seek = next_seek
-        text = tokenizer.decode([token for segment in segments for token in segment["tokens"]])
-        return text.strip(), language, [_as_segment(segment) for segment in segments]
+        return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
+
+    def _transcribe_speech(
+        self, detector: SpeechDetector, waveform: Waveform, task: TranscribeTask, stop: Stop
+    ) -> tuple[str, str, list[Segment]]:
+        """Return text, language and segments, of windows that the detector's speech is gathered into."""
+        num_samples_done = 0
+        num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
+
+        def check() -> None:
+            stop.check(f"{num_samples_done // SAMPLE_RATE} of {num_seconds} seconds of audio were transcribed")
+
+        probabilities = detector.probabilities(waveform, check)
+        windows = deque(gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform)))
+        if not windows:
+            return "", "und", []
+        decoder = WindowDecoder(self._model, self._vocabulary, check)
+        num_mels = self._model.dims.n_mels
+        language = task.language or self._detect_language(decoder, LogMel(windows[0].sound(waveform), num_mels, check))
+        tokenizer = self._tokenizer(language)
+        segments: list[dict[str, Any]] = []
+        while windows:
+            num_samples_done = windows[0].start
+            batch = [windows.popleft() for _ in range(min(decoder.max_windows, len(windows)))]
+            mels = [_frames_of_window(LogMel(window.sound(waveform), num_mels, check), 0) for window in batch]
+            results = decoder.decode_together(mels, language)
+            rests = []
+            for window, mel, result in zip(batch, mels, results, strict=True):
+                if is_without_speech(result):
+                    continue
+                num_frames = window.num_samples // HOP_LENGTH
+                said = _split_at_timestamps(result, tokenizer, 0, num_frames)
+                rest = _rest(window, said, is_broken_off=len(result.tokens) >= self._model.dims.n_text_ctx // 2)
+                if rest is not None:
+                    rests.append(rest)
+                elif said.unfinished is not None:
+                    said.segments.append(said.unfinished)
+                if task.word_timestamps:
+                    decoder.add_word_timestamps(said.segments, tokenizer, mel, num_frames, last_speech_s=0.0)
+                segments += [_in_recording(segment, window) for segment in _without_empty(said.segments)]
+            windows.extendleft(reversed(rests))
+        segments.sort(key=lambda segment: segment["start"])
+        return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
 
     def _detect_language(self, decoder: WindowDecoder, spectrogram: LogMel) -> str:
         return decoder.detect_language(spectrogram.window(0)) if self._model.is_multilingual else "en"
@@ -125,17 +182,20 @@ class WhisperEngine:
         )
 
 
-def load_engine(path: Path, precision: Precision, official_size: str | None = None) -> WhisperEngine:
-    """Return the engine of an openai-whisper `.pt` checkpoint, warmed up.
+def load_engine(
+    path: Path, precision: Precision, official_size: str | None = None, *, speech_detection: bool = True
+) -> WhisperEngine:
+    """Return the engine of an openai-whisper `.pt` checkpoint, warmed up, with or without a speech detector.
 
     `official_size` ("base") brings the attention heads that OpenAI chose for word times; otherwise they come from the
     later half of the layers, as in `whisper.load_model(path)`. Raises ModelNotLoaded if the file is no such checkpoint.
     """
+    detector = SpeechDetector() if speech_detection else None
     try:
         model = whisper.load_model(str(path), device="cpu")
         if official_size is not None:
             model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
-        engine = WhisperEngine(model, precision)
+        engine = WhisperEngine(model, precision, detector)
         engine.warm_up()
     except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelNotLoaded(
@@ -145,10 +205,27 @@ def load_engine(path: Path, precision: Precision, official_size: str | None = No
     return engine
 
 
-def _split_at_timestamps(
-    result: DecodingResult, tokenizer: Tokenizer, seek: int, num_frames: int
-) -> tuple[list[dict[str, Any]], int, bool]:
-    """Return a window's segments, the frame where the next window starts, and whether speech may go on beyond the last.
+def _frames_of_window(spectrogram: LogMel, seek: int) -> Tensor:
+    """Return N_FRAMES frames, which are 0 where the sound has ended, as `whisper.transcribe` has them."""
+    mel = spectrogram.window(seek)
+    mel[:, max(spectrogram.num_frames - seek, 0) :] = 0
+    return mel
+
+
+class _Said(NamedTuple):
+    """What a window's tokens tell."""
+
+    segments: list[dict[str, Any]]
+    unfinished: dict[str, Any] | None
+    """Text after the last segment, whose end the model did not tell: as a segment up to the window's end."""
+    next_seek: int
+    """The frame where the next window starts, if it starts where this one ends."""
+    is_open: bool
+    """Whether speech may go on beyond the last segment."""
+
+
+def _split_at_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, num_frames: int) -> _Said:
+    """Return what is said in a window that begins at frame `seek`.
 
     Two timestamps in a row end one segment and begin the next; what follows the last such pair is left to the next
     window, which starts there. A single timestamp at the end says that nothing follows it in this window.
@@ -173,12 +250,12 @@ def _split_at_timestamps(
 
     cuts = [i for i in range(1, len(tokens)) if positions[i - 1] >= 0 and positions[i] >= 0]
     is_open = not (len(tokens) >= 2 and positions[-2] < 0 <= positions[-1])
+    duration_s = num_frames * HOP_LENGTH / SAMPLE_RATE
     if not cuts:
         timestamps = [position for position in positions if position >= 0]
-        duration_s = num_frames * HOP_LENGTH / SAMPLE_RATE
         if timestamps and timestamps[-1] != 0:
             duration_s = timestamps[-1] * _SECONDS_PER_TOKEN
-        return [segment(0, len(tokens), offset_s, offset_s + duration_s)], seek + num_frames, is_open
+        return _Said([segment(0, len(tokens), offset_s, offset_s + duration_s)], None, seek + num_frames, is_open)
     if not is_open:
         cuts.append(len(tokens))
     segments = [
@@ -190,7 +267,47 @@ def _split_at_timestamps(
         )
         for first, end in pairwise([0, *cuts])
     ]
-    return segments, seek + (positions[cuts[-1] - 1] * _FRAMES_PER_TOKEN if is_open else num_frames), is_open
+    if not is_open:
+        return _Said(segments, None, seek + num_frames, is_open)
+    last_s = positions[cuts[-1]] * _SECONDS_PER_TOKEN
+    unfinished = segment(cuts[-1], len(tokens), offset_s + last_s, offset_s + max(last_s, duration_s))
+    next_seek = seek + positions[cuts[-1] - 1] * _FRAMES_PER_TOKEN
+    return _Said(segments, unfinished if unfinished["text"].strip() else None, next_seek, is_open)
+
+
+def _rest(window: Window, said: _Said, *, is_broken_off: bool) -> Window | None:
+    """Return what the model has left out of a window although the detector hears speech there, if any.
+
+    A text that ran into the limit of tokens is `is_broken_off`.
+    """
+    if not said.is_open:
+        # The model was sure that nothing follows: at times it does not listen any more after one of our cuts.
+        return window.pieces_after(said.segments[-1]["end"])
+    if said.unfinished is not None and not is_broken_off:
+        return None
+    return window.after(said.next_seek * HOP_LENGTH)
+
+
+def _without_empty(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [segment for segment in segments if segment["start"] != segment["end"] and segment["text"].strip()]
+
+
+def _text(segments: list[dict[str, Any]], tokenizer: Tokenizer) -> str:
+    text: str = tokenizer.decode([token for segment in segments for token in segment["tokens"]])
+    return text.strip()
+
+
+def _in_recording(segment: dict[str, Any], window: Window) -> dict[str, Any]:
+    """Return a window's segment with its times and its words' made those of the recording."""
+    words = segment.get("words", [])
+    pieces = [window.piece_of(word["start"], word["end"]) for word in words]
+    first, last = (pieces[0], pieces[-1]) if pieces else window.pieces_of(segment["start"], segment["end"])
+    moved = {**segment, "words": []}
+    moved["start"], moved["end"] = window.times_in_recording(segment["start"], segment["end"], first, last)
+    for word, piece in zip(words, pieces, strict=True):
+        start_s, end_s = window.times_in_recording(word["start"], word["end"], piece, piece)
+        moved["words"].append({**word, "start": start_s, "end": end_s})
+    return moved
 
 
 def _as_segment(segment: dict[str, Any]) -> Segment:

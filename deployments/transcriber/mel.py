@@ -1,28 +1,30 @@
 """Whisper's log-mel spectrogram, made piece by piece: a two-hour recording takes no more memory than a short one."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from whisper.audio import HOP_LENGTH, N_FFT, N_FRAMES, mel_filters
 
 from deployments.transcriber.audio import Waveform
-from deployments.work import Stop
 
 
 class LogMel:
     """The frames of `whisper.log_mel_spectrogram(waveform, num_mels, padding=N_SAMPLES)`, each made when asked for.
 
     There are `num_frames` frames, one for every HOP_LENGTH samples, and after them N_FRAMES of silence. Values are held
-    to at most 8 below the loudest of the whole recording (in log10 of power), so it is read through once beforehand.
+    to at most 8 below the loudest of the whole waveform (in log10 of power), so it is read through once beforehand;
+    `check` is called before each piece.
     """
 
-    def __init__(self, waveform: Waveform, num_mels: int, stop: Stop) -> None:
+    def __init__(self, waveform: Waveform, num_mels: int, check: Callable[[], None]) -> None:
         self.num_frames = len(waveform) // HOP_LENGTH
         self._waveform = torch.from_numpy(waveform)
         self._filters = mel_filters("cpu", num_mels)
         self._hann = torch.hann_window(N_FFT)
         self._loudest = -torch.inf
         for start in range(0, self.num_frames + N_FRAMES, N_FRAMES):
-            stop.check("no audio was transcribed yet")
+            check()
             self._loudest = max(self._loudest, self._log_power(start).max().item())
 
     def window(self, start: int) -> Tensor:

@@ -110,10 +110,10 @@ gives a sibling, not the same bytes. There is no outside data.
 
 ## Measured
 
-Through the product's own engine in its default precision (int8), language to be detected, on sentences that were not
-trained on, drawn with another seed. WER is the least number of words to insert, delete or replace, by the number of
-words said; text in lower case, words being runs of letters, digits, apostrophes and hyphens. Right means word for word,
-for the whole recording.
+Through the product's own engine in its default precision (int8), language to be detected, without speech detection, on
+sentences that were not trained on, drawn with another seed. WER is the least number of words to insert, delete or
+replace, by the number of words said; text in lower case, words being runs of letters, digits, apostrophes and hyphens.
+Right means word for word, for the whole recording.
 
 | Recordings | Number | WER | Right | Language right |
 |---|---|---|---|---|

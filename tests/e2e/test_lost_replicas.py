@@ -4,7 +4,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import requests
@@ -54,9 +53,9 @@ def test_a_killed_transcriber_is_replaced(talkative: RunningServer, tmp_path: Pa
     import wave
 
     long = tmp_path / "long.wav"
-    with wave.open(str(long), "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes((np.random.default_rng(1).normal(0, 3000, 16000 * 600)).astype("<i2").tobytes())
+    with wave.open(str(DATA / "speech.wav")) as speech, wave.open(str(long), "wb") as file:
+        file.setparams(speech.getparams())
+        file.writeframes(speech.readframes(speech.getnframes()) * 200)
     with ThreadPoolExecutor(1) as client:
         request = client.submit(post_file, talkative.url, "audio", long)
         kill_when_busy(replica_of(talkative.pid, "Transcriber"), request)

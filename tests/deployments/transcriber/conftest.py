@@ -14,7 +14,7 @@ from tests.deployments.transcriber.random_whisper import write_whisper
 
 @dataclass
 class Loaded:
-    """A checkpoint twice: in our engine, and as the package loads it."""
+    """A checkpoint twice: in our engine, without speech detection, and as the package loads it."""
 
     path: Path
     engine: WhisperEngine
@@ -34,7 +34,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Loaded]:
     def load(seed: int) -> Loaded:
         path = tmp_path_factory.mktemp("whisper") / f"random-{seed}.pt"
         write_whisper(path, seed)
-        return Loaded(path, load_engine(path, "fp32"), whisper.load_model(str(path)))
+        return Loaded(path, load_engine(path, "fp32", speech_detection=False), whisper.load_model(str(path)))
 
     return load
 

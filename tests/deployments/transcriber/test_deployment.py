@@ -25,8 +25,20 @@ Start = Callable[..., TranscriberDeployment]
 def start(loaded: Loaded, tmp_path: Path) -> Start:
     """Return a function that makes the replica's object, without Ray."""
 
-    def start(*, lazy: bool = True, model: Path = loaded.path, max_duration_s: float = 7200) -> TranscriberDeployment:
-        config = TranscriberConfig(model=str(model), precision="fp32", threads=1, max_duration_s=max_duration_s)
+    def start(
+        *,
+        lazy: bool = True,
+        model: Path = loaded.path,
+        max_duration_s: float = 7200,
+        speech_detection: bool = False,
+    ) -> TranscriberDeployment:
+        config = TranscriberConfig(
+            model=str(model),
+            precision="fp32",
+            threads=1,
+            max_duration_s=max_duration_s,
+            speech_detection=speech_detection,
+        )
         undecorated: Start = TranscriberDeployment.func_or_class  # type: ignore[attr-defined]
         return undecorated(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
 
@@ -86,6 +98,13 @@ def test_a_file_that_breaks_off_is_transcribed_up_to_there_and_says_so(
     assert re.fullmatch(
         rf"The file breaks off: its sound ends after {transcript.duration_s:.1f} of 6\.0 seconds\.", warning
     )
+
+
+def test_with_speech_detection_nothing_is_said_about_noise(start: Start) -> None:
+    sound = wav(noise(2))
+    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), soon())).text
+    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), soon()))
+    assert transcript == Transcript("", "und", 0.0, [], 2.0)
 
 
 def test_a_video_without_sound_is_an_invalid_file(start: Start) -> None:

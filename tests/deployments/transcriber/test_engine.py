@@ -193,7 +193,7 @@ def test_work_stops_also_while_it_waits_for_its_turn_at_word_times(loaded: Loade
 def test_progress_tells_the_seconds_done(loaded: Loaded) -> None:
     class Late(Stop):
         def check(self, progress: str = "") -> None:
-            if progress.split(" of ")[0] not in ("0", "no audio was transcribed yet"):
+            if progress.split(" of ")[0] != "0":
                 raise DeadlineExceeded(progress)
 
     with pytest.raises(DeadlineExceeded, match=r"^\d+ of 40 seconds of audio were transcribed$") as stopped:
@@ -244,7 +244,7 @@ def english_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_english_only_checkpoint_answers_english(english_only: Path) -> None:
     task = TranscribeTask(word_timestamps=True)
-    transcript = load_engine(english_only, "fp32").transcribe(tone(), task, NEVER)
+    transcript = load_engine(english_only, "fp32", speech_detection=False).transcribe(tone(), task, NEVER)
     assert transcript.language == "en"
     assert transcript == reference_transcript(whisper.load_model(str(english_only)), tone(), task)
 

@@ -131,7 +131,7 @@ from deployments.transcriber.engine import load_engine
 from deployments.transcriber.types import TranscribeTask
 from deployments.work import Stop
 from tests.deployments.transcriber.sounds import noise
-engine = load_engine(Path({str(MINIATURE)!r}), "int8")
+engine = load_engine(Path({str(MINIATURE)!r}), "int8", speech_detection=False)
 assert numba.threading_layer() == "workqueue"
 task = TranscribeTask("en", word_timestamps=True)
 with ThreadPoolExecutor(2) as threads:

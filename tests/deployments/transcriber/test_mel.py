@@ -1,4 +1,3 @@
-import math
 import time
 
 import numpy as np
@@ -12,11 +11,15 @@ from deployments.work import Stop
 from tests.deployments.transcriber.sounds import noise
 
 
+def go_on() -> None:
+    pass
+
+
 @pytest.mark.parametrize("num_samples", [100, 160, 201, 1000, 16_000 * 65 + 77])
 def test_windows_are_those_of_whispers_own_spectrogram(num_samples: int) -> None:
     waveform = noise(65.01)[:num_samples]
     expected = log_mel_spectrogram(waveform, 80, padding=N_SAMPLES)
-    spectrogram = LogMel(waveform, 80, Stop(math.inf))
+    spectrogram = LogMel(waveform, 80, go_on)
     assert spectrogram.num_frames == expected.shape[1] - N_FRAMES
     for start in {0, spectrogram.num_frames // 2, spectrogram.num_frames}:
         torch.testing.assert_close(spectrogram.window(start), expected[:, start : start + N_FRAMES], rtol=0, atol=1e-6)
@@ -26,9 +29,9 @@ def test_values_are_held_to_the_loudest_of_the_whole_recording() -> None:
     waveform = noise(70)
     waveform[: 30 * 16_000] *= 1e-4
     expected = log_mel_spectrogram(waveform, 80, padding=N_SAMPLES)[:, :N_FRAMES]
-    torch.testing.assert_close(LogMel(waveform, 80, Stop(math.inf)).window(0), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(LogMel(waveform, 80, go_on).window(0), expected, rtol=0, atol=1e-6)
 
 
 def test_reading_the_recording_through_stops_at_the_deadline() -> None:
-    with pytest.raises(DeadlineExceeded, match="no audio was transcribed yet"):
-        LogMel(np.zeros(16_000, np.float32), 80, Stop(time.time() - 1))
+    with pytest.raises(DeadlineExceeded):
+        LogMel(np.zeros(16_000, np.float32), 80, Stop(time.time() - 1).check)

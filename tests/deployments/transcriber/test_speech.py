@@ -1,0 +1,120 @@
+import math
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import distribution
+
+import numpy as np
+import pytest
+import torch
+
+from config.settings import PROJECT_ROOT
+from deployments.errors import DeadlineExceeded
+from deployments.media import as_media
+from deployments.transcriber.audio import Waveform, decode_audio
+from deployments.transcriber.speech import FRAME_SAMPLES, Probabilities, SpeechDetector, find_speech
+from deployments.work import Stop
+from tests.deployments.transcriber.sounds import noise, tone
+
+
+@pytest.fixture(scope="module")
+def detector() -> SpeechDetector:
+    return SpeechDetector()
+
+
+def go_on() -> None:
+    pass
+
+
+def clip() -> Waveform:
+    """Return 16 s in which five sentences are spoken."""
+    return decode_audio(as_media((PROJECT_ROOT / "samples" / "clip.mp4").read_bytes()), Stop(math.inf), 60).waveform
+
+
+def packages_probabilities(waveform: Waveform) -> Probabilities:
+    """Return what the package's own model says, called as the package calls it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = torch.jit.load(str(distribution("silero-vad").locate_file("silero_vad/data/silero_vad.jit")))
+    model.reset_states()
+    frames = np.pad(waveform, (0, -len(waveform) % FRAME_SAMPLES)).reshape(-1, 1, FRAME_SAMPLES)
+    with torch.inference_mode():
+        return np.array([model(torch.from_numpy(frame), 16_000).item() for frame in frames], np.float32)
+
+
+SOUNDS: dict[str, Callable[[], Waveform]] = {
+    "speech": clip,
+    "speech and noise": lambda: clip()[: 16_000 * 9 + 77] + noise(9 + 77 / 16_000),
+    "more than a minute": lambda: np.tile(clip()[:-100], 5),
+    "a tone": tone,
+    "less than a frame": lambda: noise(0.01),
+}
+
+
+@pytest.mark.parametrize("sound", list(SOUNDS))
+def test_probabilities_are_the_packages_own(detector: SpeechDetector, sound: str) -> None:
+    waveform = SOUNDS[sound]()
+    expected = packages_probabilities(waveform)
+    np.testing.assert_allclose(detector.probabilities(waveform, go_on), expected, rtol=0, atol=1e-4)
+
+
+def test_spans_are_the_packages_own(detector: SpeechDetector) -> None:
+    from silero_vad.utils_vad import get_speech_timestamps_from_probs
+
+    waveform = np.concatenate([clip(), np.zeros(16_000, np.float32), clip() + noise(16), clip()[20_000:]])
+    probabilities = detector.probabilities(waveform, go_on)
+    spans = find_speech(probabilities, len(waveform))
+    expected = get_speech_timestamps_from_probs(
+        probabilities.tolist(),
+        threshold=0.35,
+        neg_threshold=0.2,
+        speech_pad_ms=0,
+        audio_length_samples=len(waveform),
+    )
+    assert len(spans) > 10
+    assert [span._asdict() for span in spans] == expected
+
+
+def frames(*runs: tuple[float, int]) -> Probabilities:
+    return np.concatenate([np.full(count, probability, np.float32) for probability, count in runs])
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        (frames((0.1, 10), (0.9, 20), (0.1, 10)), [(10, 30)]),
+        (frames((0.3, 10), (0.4, 20), (0.3, 10), (0.1, 10)), [(10, 40)]),
+        (frames((0.9, 20), (0.1, 4), (0.9, 20)), [(0, 44)]),
+        (frames((0.9, 20), (0.1, 5), (0.9, 20)), [(0, 20), (25, 45)]),
+        (frames((0.1, 5), (0.9, 7), (0.1, 10)), []),
+        (frames((0.1, 5), (0.9, 8), (0.1, 10)), [(5, 13)]),
+        (frames((0.3, 50)), []),
+        (frames((0.9, 0)), []),
+    ],
+)
+def test_speech_lasts_until_it_is_surely_over(probabilities: Probabilities, expected: list[tuple[int, int]]) -> None:
+    spans = find_speech(probabilities, len(probabilities) * FRAME_SAMPLES)
+    assert spans == [(start * FRAME_SAMPLES, end * FRAME_SAMPLES) for start, end in expected]
+
+
+def test_a_span_ends_with_the_recording() -> None:
+    assert find_speech(frames((0.9, 10)), 10 * FRAME_SAMPLES - 500) == [(0, 10 * FRAME_SAMPLES - 500)]
+
+
+def test_listening_stops_between_minutes(detector: SpeechDetector) -> None:
+    stop = Stop(time.time() - 1)
+    with pytest.raises(DeadlineExceeded):
+        detector.probabilities(noise(1), stop.check)
+    checks: list[int] = []
+    detector.probabilities(noise(150), lambda: checks.append(1))
+    assert len(checks) == 3
+
+
+def test_torch_keeps_its_threads() -> None:
+    """Importing the detector's package would set them to 1."""
+    torch.set_num_threads(2)
+    try:
+        SpeechDetector()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

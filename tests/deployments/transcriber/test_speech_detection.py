@@ -1,0 +1,346 @@
+"""The engine with its speech detector, on the miniature and on speech."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import whisper
+from numpy.typing import NDArray
+from whisper.audio import N_FRAMES
+
+from config.settings import PROJECT_ROOT
+from deployments.errors import DeadlineExceeded
+from deployments.media import as_media
+from deployments.transcriber import decoding
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
+from deployments.transcriber.decoding import WindowDecoder
+from deployments.transcriber.engine import Precision, WhisperEngine, _rest, _split_at_timestamps, load_engine
+from deployments.transcriber.int8 import round_weights
+from deployments.transcriber.mel import LogMel
+from deployments.transcriber.speech import SpeechDetector, find_speech
+from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.transcriber.windows import gather
+from deployments.work import Stop, WorkCancelled
+from samples.make import CLIP, RECORDING
+from tests.data.contents import SENTENCE
+from tests.deployments.transcriber.sounds import noise, tone
+from tests.deployments.transcriber.test_engine import StopAfter
+
+MINIATURE = PROJECT_ROOT / "checkpoints" / "mini" / "whisper-mini.pt"
+NEVER = Stop(math.inf)
+
+
+def decoded(path: str) -> Waveform:
+    return decode_audio(as_media((PROJECT_ROOT / path).read_bytes()), NEVER, 60).waveform
+
+
+def silence(duration_s: float) -> Waveform:
+    return np.zeros(round(duration_s * SAMPLE_RATE), np.float32)
+
+
+def joined(*parts: Waveform) -> Waveform:
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def engine() -> WhisperEngine:
+    return load_engine(MINIATURE, "int8")
+
+
+@pytest.fixture(scope="module")
+def sentence() -> Waveform:
+    """SENTENCE, 3.2 s."""
+    return decoded("tests/data/speech.wav")
+
+
+SAID = [*RECORDING, *(sentence for _, sentence in CLIP), SENTENCE]
+
+
+@pytest.fixture(scope="module")
+def long_recording(sentence: Waveform) -> Waveform:
+    """All of SAID three times, in 90 s, which is several windows."""
+    return np.tile(joined(decoded("samples/recording.mp3"), decoded("samples/clip.mp4"), sentence), 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("samples/recording.mp3", " ".join(RECORDING)),
+        ("samples/clip.mp4", " ".join(sentence for _, sentence in CLIP)),
+        ("tests/data/speech.wav", SENTENCE),
+        ("tests/data/speech-opus.ogg", SENTENCE),
+    ],
+)
+def test_what_is_said_comes_back_word_for_word(engine: WhisperEngine, path: str, text: str) -> None:
+    transcript = engine.transcribe(decoded(path), TranscribeTask(), NEVER)
+    assert (transcript.text, transcript.language) == (text, "en")
+
+
+def note(hertz: float, duration_s: float) -> NDArray[np.float64]:
+    """Return a struck string: overtones that fade."""
+    t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+    string = sum(np.sin(2 * np.pi * hertz * k * t) / k**1.5 for k in range(1, 9))
+    return np.asarray(string * np.minimum(t / 0.02, 1) * np.exp(-t / 0.5))
+
+
+def music(duration_s: float, *, has_drums: bool) -> Waveform:
+    """Return chords in changing keys, two a second, with or without drums."""
+    rng = np.random.default_rng(3)
+    sound = np.zeros(round((duration_s + 1) * SAMPLE_RATE))
+    for beat in range(round(2 * duration_s)):
+        place = slice(beat * SAMPLE_RATE // 2, (beat + 2) * SAMPLE_RATE // 2)
+        root = 220 * 2 ** (rng.integers(-12, 8) / 12)
+        sound[place] += sum(note(root * 2 ** (step / 12), 1) for step in (0, 4, 7))
+        if has_drums:
+            fading = np.exp(-np.arange(SAMPLE_RATE) / SAMPLE_RATE / 0.05)
+            drum = np.sin(2 * np.pi * 60 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+            sound[place] += 3 * fading * (drum if beat % 2 else rng.standard_normal(SAMPLE_RATE))
+    return (0.7 * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def hum(duration_s: float) -> Waveform:
+    t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+    return np.asarray(sum(0.2 * np.sin(2 * np.pi * 50 * k * t) / k for k in range(1, 9)), np.float32)
+
+
+def pink(duration_s: float) -> Waveform:
+    spectrum = np.fft.rfft(np.random.default_rng(4).standard_normal(round(duration_s * SAMPLE_RATE)))
+    hertz = np.fft.rfftfreq(round(duration_s * SAMPLE_RATE), 1 / SAMPLE_RATE)
+    sound = np.fft.irfft(spectrum / np.sqrt(np.maximum(hertz, 20)))
+    return (0.1 * sound / sound.std()).astype(np.float32)
+
+
+WITHOUT_SPEECH: dict[str, Callable[[], Waveform]] = {
+    "digital silence": lambda: silence(5),
+    "faint noise": lambda: noise(5) / 100,
+    "noise": lambda: noise(5),
+    "loud noise": lambda: noise(5) * 3,
+    "pink noise": lambda: pink(5),
+    "hum": lambda: hum(5),
+    "tone": tone,
+    "chords": lambda: music(5, has_drums=False),
+    "chords and drums": lambda: music(5, has_drums=True),
+}
+
+
+@pytest.mark.parametrize("language", [None, "es"])
+@pytest.mark.parametrize("sound", list(WITHOUT_SPEECH))
+def test_nothing_is_said_where_nobody_speaks(engine: WhisperEngine, sound: str, language: str | None) -> None:
+    waveform = WITHOUT_SPEECH[sound]()
+    transcript = engine.transcribe(waveform, TranscribeTask(language, word_timestamps=True), NEVER)
+    assert transcript == Transcript("", language or "und", 0.0, [], len(waveform) / SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("background", ["silence", "noise"])
+def test_speech_between_long_silences_has_the_times_of_the_recording(
+    engine: WhisperEngine, sentence: Waveform, background: str
+) -> None:
+    waveform = joined(silence(120), sentence, silence(5), sentence, silence(60), sentence, silence(20))
+    if background == "noise":
+        waveform = waveform + noise(len(waveform) / SAMPLE_RATE) / 30
+    loud = np.flatnonzero(np.abs(sentence) > 0.02 * np.abs(sentence).max()) / SAMPLE_RATE
+    length_s = len(sentence) / SAMPLE_RATE
+    starts_s = [120, 125 + length_s, 185 + 2 * length_s]
+    for word_timestamps in (False, True):
+        task = TranscribeTask(word_timestamps=word_timestamps)
+        transcript = engine.transcribe(waveform, task, NEVER)
+        assert transcript.duration_s == len(waveform) / SAMPLE_RATE
+        assert [segment.text for segment in transcript.segments] == [SENTENCE] * 3
+        assert transcript.text == " ".join([SENTENCE] * 3)
+        for segment, start_s in zip(transcript.segments, starts_s, strict=True):
+            assert segment.start_s == pytest.approx(start_s + loud[0], abs=0.3)
+            assert segment.end_s == pytest.approx(start_s + loud[-1], abs=0.3)
+
+
+def test_words_between_long_silences_have_the_times_of_the_recording(engine: WhisperEngine, sentence: Waveform) -> None:
+    task = TranscribeTask(word_timestamps=True)
+    [alone] = engine.transcribe(joined(silence(0.4), sentence), task, NEVER).segments
+    assert [word.word.strip() for word in alone.words] == SENTENCE.split()
+    waveform = joined(silence(120), sentence, silence(5), sentence, silence(1))
+    segments = engine.transcribe(waveform, task, NEVER).segments
+    for segment, offset_s in zip(segments, (119.6, 124.6 + len(sentence) / SAMPLE_RATE), strict=True):
+        for word, its in zip(segment.words, alone.words, strict=True):
+            assert word.word == its.word
+            assert word.start_s == pytest.approx(its.start_s + offset_s, abs=0.2)
+            assert word.end_s == pytest.approx(its.end_s + offset_s, abs=0.2)
+        assert all(a.end_s <= b.start_s for a, b in pairwise(segment.words))
+
+
+@pytest.fixture(params=["int8", "fp32"])
+def decoder(request: pytest.FixtureRequest) -> WindowDecoder:
+    model = whisper.load_model(str(MINIATURE))
+    model.dims.n_text_ctx = 120  # half of it for text: a window of nonsense would be filled at every temperature
+    return WindowDecoder(model, round_weights(model) if request.param == "int8" else None, lambda: None)
+
+
+def frames_of(sound: Waveform) -> torch.Tensor:
+    return LogMel(sound, 80, lambda: None).window(0)
+
+
+def test_a_window_does_not_depend_on_those_it_is_decoded_with(decoder: WindowDecoder, sentence: Waveform) -> None:
+    """Also not where some windows are tried again, at higher temperatures, and others are not."""
+    sounds = [sentence, decoded("samples/recording.mp3"), noise(7)]
+    unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
+    mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
+    alone = [decoder.decode_together([mel], "en")[0] for mel in mels]
+    assert len({result.temperature for result in alone}) > 1
+    for order in ([0, 1, 2, 3, 4], [3, 2]):
+        together = decoder.decode_together([mels[i] for i in order], "en")
+        for i, result in zip(order, together, strict=True):
+            assert result.tokens == alone[i].tokens
+            if decoder._vocabulary is not None:
+                assert result.avg_logprob == alone[i].avg_logprob
+                assert result.no_speech_prob == alone[i].no_speech_prob
+
+
+def test_thirty_two_windows_give_the_bits_of_one(sentence: Waveform) -> None:
+    model = whisper.load_model(str(MINIATURE))
+    decoder = WindowDecoder(model, round_weights(model), lambda: None)
+    assert decoder.max_windows == 32
+    mels = [frames_of(sentence[1000 * i :]) for i in range(32)]
+    together = decoder.decode_together(mels, "en")
+    for i in (0, 13, 31):
+        [alone] = decoder.decode_together([mels[i]], "en")
+        assert (together[i].tokens, together[i].avg_logprob) == (alone.tokens, alone.avg_logprob)
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "layers", "expected"),
+    [(384, 6, 4, (11, 4)), (512, 8, 6, (7, 2)), (768, 12, 12, (3, 1)), (1024, 16, 24, (1, 1))],
+)
+def test_the_larger_the_model_the_fewer_windows_at_once(
+    width: int, heads: int, layers: int, expected: tuple[int, int]
+) -> None:
+    model = whisper.load_model(str(MINIATURE))
+    vocabulary = round_weights(model)
+    model.dims = replace(
+        model.dims,
+        n_audio_state=width,
+        n_text_state=width,
+        n_text_head=heads,
+        n_text_layer=layers,
+    )
+    found = [WindowDecoder(model, layer, lambda: None).max_windows for layer in (vocabulary, None)]
+    assert tuple(found) == expected
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("word_timestamps", [False, True])
+def test_a_long_recording_is_the_same_window_by_window(
+    long_recording: Waveform, precision: Precision, word_timestamps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(MINIATURE, precision)
+    task = TranscribeTask(word_timestamps=word_timestamps)
+    together = engine.transcribe(long_recording, task, NEVER)
+    assert together.text == " ".join(SAID * 3)
+    monkeypatch.setattr(decoding, "_MOST_ROWS", 1)
+    one_by_one = engine.transcribe(long_recording, task, NEVER)
+    if precision == "int8":
+        assert together == one_by_one
+    assert together.text == one_by_one.text
+    for segment, other in zip(together.segments, one_by_one.segments, strict=True):
+        assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
+
+
+def test_a_window_with_more_to_say_than_fits_goes_on_in_another(engine: WhisperEngine) -> None:
+    sound = decoded("samples/recording.mp3")
+    narrow = copy.deepcopy(engine)
+    narrow._model.dims.n_text_ctx = 60  # half of which are for text; the three sentences take 42 tokens
+    whole, parts = (each.transcribe(sound, TranscribeTask(), NEVER) for each in (engine, narrow))
+    assert parts.text == whole.text
+    for part, segment in zip(parts.segments, whole.segments, strict=True):
+        assert part.start_s == pytest.approx(segment.start_s, abs=0.3)
+        assert part.end_s == pytest.approx(segment.end_s, abs=0.3)
+
+
+def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: WhisperEngine) -> None:
+    tokenizer = engine._tokenizer("en")
+    begin = tokenizer.timestamp_begin
+    tokens = [begin + 50, *tokenizer.encode(" One."), begin + 100, begin + 120, *tokenizer.encode(" Two.")]
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
+    said = _split_at_timestamps(result, tokenizer, 0, 900)
+    assert [(segment["text"], segment["start"], segment["end"]) for segment in said.segments] == [(" One.", 1.0, 2.0)]
+    assert said.unfinished is not None
+    assert (said.unfinished["text"], said.unfinished["start"], said.unfinished["end"]) == (" Two.", 2.4, 9.0)
+    result = replace(result, tokens=tokens[:-2])
+    assert _split_at_timestamps(result, tokenizer, 0, 900).unfinished is None
+
+
+def test_speech_after_a_cut_that_the_model_does_not_listen_to_is_given_to_it_alone(
+    engine: WhisperEngine, sentence: Waveform
+) -> None:
+    tokenizer = engine._tokenizer("en")
+    waveform = joined(sentence, silence(5), sentence)
+    probabilities = SpeechDetector().probabilities(waveform, lambda: None)
+    [window] = gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform))
+    begin = tokenizer.timestamp_begin
+    tokens = [begin + 20, *tokenizer.encode(" One."), begin + 150]
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
+    rest = _rest(window, _split_at_timestamps(result, tokenizer, 0, 700), is_broken_off=False)
+    assert rest is not None
+    assert rest.spans == window.spans[1:]
+    result = replace(result, tokens=[*tokens, *tokens[:-1], begin + 300])
+    assert _rest(window, _split_at_timestamps(result, tokenizer, 0, 700), is_broken_off=False) is None
+
+
+def test_the_language_is_that_of_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:
+    waveform = joined(noise(40) / 3, sentence, noise(40) / 3)
+    assert engine.transcribe(waveform, TranscribeTask(), NEVER).language == "en"
+
+
+def test_a_window_that_whisper_hears_no_speech_in_says_nothing(long_recording: Waveform) -> None:
+    deaf = whisper.load_model(str(MINIATURE))
+    tokenizer = whisper.tokenizer.get_tokenizer(True)
+    deaf.decoder.ln.weight.data *= 0.1  # never sure of a word
+    deaf.decoder.token_embedding.weight.data[tokenizer.no_speech] = 100 * deaf.decoder.ln.bias.data.sign()
+    transcript = WhisperEngine(deaf, "fp32", SpeechDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
+    assert transcript == Transcript("", "und", 0.0, [], len(long_recording) / SAMPLE_RATE)
+
+
+def test_work_stops_at_any_check_and_leaves_the_model_as_it_was(
+    engine: WhisperEngine, long_recording: Waveform, sentence: Waveform
+) -> None:
+    task = TranscribeTask(word_timestamps=True)
+    before = engine.transcribe(sentence, task, NEVER)
+    for num_checks in (1, 3, 8, 30, 100):
+        stop = StopAfter(num_checks)
+        with pytest.raises(WorkCancelled):
+            engine.transcribe(long_recording, task, stop)
+        assert len(stop.progress) == num_checks
+    assert engine.transcribe(sentence, task, NEVER) == before
+
+
+def test_every_token_of_a_batch_is_a_chance_to_stop(engine: WhisperEngine, long_recording: Waveform) -> None:
+    """The windows share their steps, so that there are fewer chances than tokens, but one for each layer of a step."""
+    stop = StopAfter(0)
+    transcript = engine.transcribe(long_recording, TranscribeTask(), stop)
+    num_windows, num_layers = math.ceil(90 / 30), engine._model.dims.n_text_layer
+    tokens_of_a_window = len(transcript.text.split()) / num_windows
+    assert len(stop.progress) > tokens_of_a_window * num_layers
+
+
+def test_progress_tells_the_seconds_done(
+    engine: WhisperEngine, long_recording: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_ROWS", 2)
+    stop = StopAfter(0)
+    engine.transcribe(joined(silence(100), long_recording), TranscribeTask("en"), stop)
+    seconds = [int(progress.removesuffix(" of 191 seconds of audio were transcribed")) for progress in stop.progress]
+    assert seconds == sorted(seconds)
+    assert seconds[0] == 0
+    assert 130 < seconds[-1] < 191
+    assert len(set(seconds)) == 3
+
+
+def test_a_late_recording_is_told_how_far_it_came(engine: WhisperEngine, long_recording: Waveform) -> None:
+    class Late(Stop):
+        def check(self, progress: str = "") -> None:
+            raise DeadlineExceeded(progress)
+
+    with pytest.raises(DeadlineExceeded, match=r"^0 of 91 seconds of audio were transcribed$"):
+        engine.transcribe(long_recording, TranscribeTask(), Late(math.inf))
