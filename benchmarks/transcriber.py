@@ -1,41 +1,54 @@
 """Measures Whisper on this machine: `python -m benchmarks.transcriber [--size base] [--threads N]`.
 
-Needs no weights: openai-whisper's own model of that size with seeded random weights, which never says the end, does the
-same work in the same run, in turns with the engine's int8 form of it, and ratios are printed. `--weights FILE` takes a
-checkpoint's weights. A window is 30 s of sound and a fixed number of tokens; a recording is many windows, decoded in
-batches as with speech detection, against the same in int8 one after another.
+Needs no weights: all engines get openai-whisper's own model of that size with the same seeded random weights, never say
+the end, and take turns in one run; `--weights FILE` takes a checkpoint's. They are ours in int8, openai-whisper's in
+fp32 and, where the package ctranslate2 is installed, that of faster-whisper in int8. A window is 30 s of sound and a
+fixed number of tokens. Ten minutes are decoded in batches, as with speech detection; openai-whisper knows only one
+window after another, and CTranslate2 is tried with several sizes of a batch. Memory is that of a process that does
+nothing else, without Ray's own.
 """
 
 import argparse
-import copy
+import dataclasses
+import importlib.util
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import psutil
 import torch
 import whisper
+from torch import Tensor
 from whisper import DecodingOptions, Whisper
-from whisper.audio import N_FRAMES
+from whisper.audio import N_FRAMES, SAMPLE_RATE
 from whisper.decoding import DecodingTask
 from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
+from benchmarks import rival
+from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.int8 import round_weights
+from deployments.transcriber.speech import SpeechDetector
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
 """Of ten minutes."""
+BATCH_SIZES = (1, 4, 8)
+"""Of the rival."""
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
 """Width, heads and layers, of encoder and decoder alike."""
 MEGABYTE = 1024 * 1024
 
 
 def random_model(size: str) -> Whisper:
-    """Return a model with seeded random weights whose answers never end by themselves."""
+    """Return a model with seeded random weights."""
     width, heads, layers = SIZES[size]
     torch.manual_seed(1)
     model = Whisper(ModelDimensions(80, 1500, width, heads, layers, 51865, 448, width, heads, layers))
@@ -52,21 +65,85 @@ class Never:
     def __init__(self, token: int) -> None:
         self._token = token
 
-    def apply(self, logits: torch.Tensor, tokens: torch.Tensor) -> None:
+    def apply(self, logits: Tensor, tokens: Tensor) -> None:
         logits[:, self._token] = -torch.inf
 
 
-def work(task: Callable[[DecodingOptions], DecodingTask], windows: torch.Tensor, beam_size: int | None) -> None:
-    """Decode windows together, given as spectrograms or as what the encoder makes of them."""
-    made = task(DecodingOptions(language="en", beam_size=beam_size, sample_len=NUM_TOKENS, fp16=False))
-    made.logit_filters.append(Never(get_tokenizer(True).eot))
-    made.run(windows)
+class Engine(Protocol):
+    def encode(self, windows: Tensor) -> object:
+        """Return features of windows, shape (n, num_mels, N_FRAMES)."""
+
+    def decode(self, windows: Tensor, beam_size: int, num_tokens: int) -> object:
+        """Return that many ids of each window; all of them are decoded together."""
 
 
-def work_on_recording(model: Whisper, decoder: WindowDecoder, mel: torch.Tensor, batch_size: int) -> None:
+class PythonEngine:
+    """A model under the package's rules: ours in int8, or the package's own."""
+
+    def __init__(self, model: Whisper, task: Callable[[DecodingOptions], DecodingTask]) -> None:
+        self._model = model
+        self._task = task
+
+    def encode(self, windows: Tensor) -> Tensor:
+        # One after another: their attention together would take hundreds of megabytes.
+        return torch.cat([self._model.encoder(window[None]) for window in windows])
+
+    def decode(self, windows: Tensor, beam_size: int, num_tokens: int) -> object:
+        beams = beam_size if beam_size > 1 else None
+        task = self._task(DecodingOptions(language="en", beam_size=beams, sample_len=num_tokens, fp16=False))
+        task.logit_filters.append(Never(get_tokenizer(True).eot))
+        return task.run(self.encode(windows))
+
+
+def decode_recording(engine: Engine, mel: Tensor, batch_size: int) -> None:
     for first in range(0, NUM_WINDOWS, batch_size):
         num_windows = min(batch_size, NUM_WINDOWS - first)
-        work(decoder.task, torch.cat([model.encoder(mel[None]) for _ in range(num_windows)]), None)
+        engine.decode(mel[None].expand(num_windows, -1, -1).contiguous(), 1, NUM_TOKENS)
+
+
+def noise_mel(num_mels: int) -> Tensor:
+    return torch.randn(num_mels, N_FRAMES, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+
+
+def measure_memory(path: Path, threads: int) -> str:
+    """Load a checkpoint as the product does, work on ten minutes, and return the memory of this process."""
+    torch.set_num_threads(threads)
+    process = psutil.Process()
+    model = load_whisper(path, "int8")
+    decoder = WindowDecoder(model, lambda: None)
+    detector = SpeechDetector()
+    mel = noise_mel(model.dims.n_mels)
+    engine = PythonEngine(model, decoder.task)
+    with torch.inference_mode():
+        engine.decode(mel[None], 1, 2)
+        loaded = process.memory_info().rss
+        waveform = np.random.default_rng(1).standard_normal(600 * SAMPLE_RATE, np.float32)
+        detector.probabilities(waveform, lambda: None)
+        decode_recording(engine, mel, decoder.max_windows)
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return f"{loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten minutes of sound"
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def compare(title: str, works: Mapping[str, Callable[[], object]], rounds: int) -> None:
+    """Let engines take turns and print the median seconds of each, and how many times ours' the others' are."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            taken[name].append(_seconds(work))
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    ours = next(iter(medians.values()))
+    say(f"{title:26}" + "".join(f"  {name} {s:.3f} s ({s / ours:.2f}x)" for name, s in medians.items()))
 
 
 def main() -> None:
@@ -75,45 +152,51 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory-of", type=Path, metavar="FILE", help="only measure the memory with this checkpoint")
     arguments = parser.parse_args()
+    if arguments.memory_of:
+        say(measure_memory(arguments.memory_of, arguments.threads))
+        return
     torch.set_num_threads(arguments.threads)
-    reference = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
-    rounded = copy.deepcopy(reference)
-    decoder = WindowDecoder(rounded, round_weights(rounded), lambda: None)
-    mel = torch.randn(reference.dims.n_mels, N_FRAMES, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
-    tasks: dict[str, Callable[[DecodingOptions], DecodingTask]] = {
-        "int8": decoder.task,
-        "openai": lambda options: DecodingTask(reference, options),
-    }
-    encoders = {"int8": rounded.encoder, "openai": reference.encoder}
-    batch_sizes = {"int8": decoder.max_windows, "one by one": 1}
-    workloads: dict[str, tuple[str, Callable[[str], None]]] = {
-        "encoder": ("openai", lambda name: encoders[name](mel[None])),
-        f"window, greedy, {NUM_TOKENS} tokens": ("openai", lambda name: work(tasks[name], mel[None], None)),
-        f"window, beam 5, {NUM_TOKENS} tokens": ("openai", lambda name: work(tasks[name], mel[None], 5)),
-        f"{NUM_WINDOWS} windows, {decoder.max_windows} at once": (
-            "one by one",
-            lambda name: work_on_recording(rounded, decoder, mel, batch_sizes[name]),
-        ),
-    }
-
-    def say(line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-
     cpu = torch.cpu.get_capabilities().get("cpu_name")
     say(f"{cpu}, {arguments.threads} threads, torch {torch.__version__}, {arguments.weights or arguments.size}")
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(arguments, Path(temporary))
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    reference = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
+    weights = {name: tensor.half() for name, tensor in reference.state_dict().items()}
+    path = folder / "model.pt"
+    torch.save({"dims": dataclasses.asdict(reference.dims), "model_state_dict": weights}, path)
+    command = [sys.executable, "-m", "benchmarks.transcriber", "--memory-of", path, "--threads", arguments.threads]
+    memory = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    say(f"memory: {memory.strip()}")
+
+    rounded = load_whisper(path, "int8")
+    decoder = WindowDecoder(rounded, lambda: None)
+    engines: dict[str, Engine] = {
+        "int8": PythonEngine(rounded, decoder.task),
+        "openai fp32": PythonEngine(reference, lambda options: DecodingTask(reference, options)),
+    }
+    if importlib.util.find_spec(rival.PACKAGE):
+        engines["ctranslate2 int8"] = rival.Rival(reference, folder / "ctranslate2", arguments.threads)
+    mel = noise_mel(reference.dims.n_mels)
+    windows = mel[None]
     with torch.inference_mode():
-        for title, (other, workload) in workloads.items():
-            seconds: dict[str, list[float]] = {"int8": [], other: []}
-            for round_number in range(arguments.rounds + 1):
-                for name, taken in seconds.items():
-                    started = time.perf_counter()
-                    workload(name)
-                    if round_number:  # the first finds nothing ready
-                        taken.append(time.perf_counter() - started)
-            ours, theirs = (statistics.median(taken) for taken in seconds.values())
-            say(f"{title:28} int8 {ours:7.3f} s   {other:10} {theirs:7.3f} s   {theirs / ours:5.2f}x")
+        for engine in engines.values():  # the first time finds nothing ready
+            engine.decode(windows, 5, 2)
+        works = {name: partial(engine.encode, windows) for name, engine in engines.items()}
+        compare("encoder", works, arguments.rounds)
+        for beam_size, title in ((1, "window, greedy"), (5, "window, beam 5")):
+            works = {name: partial(engine.decode, windows, beam_size, NUM_TOKENS) for name, engine in engines.items()}
+            compare(f"{title}, {NUM_TOKENS} tokens", works, arguments.rounds)
+        batches = [("int8", decoder.max_windows), ("int8", 1), ("openai fp32", 1)]
+        batches += [(name, size) for name in engines if name.startswith("ctranslate2") for size in BATCH_SIZES]
+        recordings: dict[str, Callable[[], object]] = {
+            f"{name}, {size} at once": partial(decode_recording, engines[name], mel, size) for name, size in batches
+        }
+        compare(f"{NUM_WINDOWS} windows, greedy", recordings, 1)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ class TextBlock(nn.Module):
 class Text(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.dim)
+        # A fresh embedding would draw numbers, for which torch imports 150 MB of Python where no weights are yet.
+        no_weights = torch.empty(config.vocab_size, config.dim)
+        self.wte = nn.Embedding.from_pretrained(no_weights, freeze=False)  # type: ignore[no-untyped-call]
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.n_layers))
         self.post_ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
         self.lm_head = nn.Linear(config.dim, config.vocab_size)

@@ -6,7 +6,7 @@ a token with large values costs no other its precision, and what a token becomes
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from deployments.inference.int8_kernels import few_feed_forward, few_linear, gel
 from deployments.inference.preparation import ensure_compiled
 
 MAX_INT8 = 127
+_ROWS_AT_ONCE = 1024
+"""Rounded together: a whole embedding in fp32 would be the most memory that loading takes."""
 
 
 class Int8Kernel(Protocol):
@@ -111,26 +113,36 @@ def _is_exact(kernel: Int8Kernel) -> bool:
 
 def round_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return int8 rows in [-127, 127] and their fp32 scales, shape (out,), for weights of shape (out, in)."""
-    weight = weight.float()
-    scales = weight.abs().amax(dim=1).clamp_(min=float(SMALLEST_MAGNITUDE)) / MAX_INT8
-    return (weight / scales[:, None]).round_().to(torch.int8), scales
+    rounded, scales = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
+    for start in range(0, len(weight), _ROWS_AT_ONCE):
+        rows, its_rounded, its_scales = (part[start : start + _ROWS_AT_ONCE] for part in (weight, rounded, scales))
+        exact = rows.float()
+        torch.div(exact.abs().amax(dim=1).clamp_(min=float(SMALLEST_MAGNITUDE)), MAX_INT8, out=its_scales)
+        its_rounded.copy_((exact / its_scales[:, None]).round_())
+    return rounded, scales
 
 
-class Int8Linear(nn.Module):
+class _Int8Part(nn.Module):
+    """Weights of 8 bits, as the kernel takes them; they never change, so copies of a model share them."""
+
+    def __init__(self, weights: Any, num_bytes: int) -> None:
+        super().__init__()
+        self.weights = weights
+        self.num_bytes = num_bytes
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+class Int8Linear(_Int8Part):
     """`nn.Linear` for inference, fp32 in and out."""
 
     def __init__(self, weight: Tensor, scales: Tensor, bias: Tensor, kernel: Int8Kernel) -> None:
-        super().__init__()
+        super().__init__(kernel.pack(weight), weight.numel())
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
-        self.weight_bytes = weight.numel()
         self.kernel = kernel
         self._scales = scales
-        self._packed = kernel.pack(weight)
         self._row_sums = weight.sum(dim=1, dtype=torch.int32) if kernel.few_tokens else None
-
-    def __deepcopy__(self, memo: object) -> "Int8Linear":
-        """Weights never change, so copies of a model share them."""
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
@@ -142,18 +154,18 @@ class Int8Linear(nn.Module):
 
     def after_rounding(self, tokens: Tensor, scales: Tensor) -> Tensor:
         """Return the outputs, shape (n, out), for tokens that `round_tokens` has made."""
-        return scale_back(self.kernel.multiply(tokens, self._packed), scales, self._scales, self.bias)
+        return scale_back(self.kernel.multiply(tokens, self.weights), scales, self._scales, self.bias)
 
     def gelu_rounded(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the GELU of the outputs for x (n, in), as tokens for `after_rounding` of the next layer."""
         largest = self.kernel.largest
         tokens, scales = round_tokens(x, largest)
-        return gelu_rounded(self.kernel.multiply(tokens, self._packed), scales, self._scales, self.bias, largest)
+        return gelu_rounded(self.kernel.multiply(tokens, self.weights), scales, self._scales, self.bias, largest)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what `few_linear` takes; only for a kernel that leaves weights unpacked."""
         assert self._row_sums is not None
-        return self._packed, self._row_sums, self._scales, self.bias
+        return self.weights, self._row_sums, self._scales, self.bias
 
 
 class Int8FeedForward(nn.Module):
@@ -172,20 +184,19 @@ class Int8FeedForward(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
 
-class Int8Embedding(nn.Module):
+class Int8Embedding(_Int8Part):
     """`nn.Embedding` for inference."""
 
     def __init__(self, weight: Tensor, scales: Tensor) -> None:
-        super().__init__()
-        self.weight_bytes = weight.numel()
-        self._rows = weight
+        super().__init__(weight, weight.numel())
         self._scales = scales
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self._rows[ids] * self._scales[ids][..., None]
+        y: Tensor = self.weights[ids] * self._scales[ids][..., None]
+        return y
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Return the memory of all weights."""
-    packed = (module.weight_bytes for module in model.modules() if isinstance(module, Int8Linear | Int8Embedding))
-    return sum(parameter.nbytes for parameter in model.parameters()) + sum(packed)
+    """Return the memory of all weights; what an embedding and a layer share counts once."""
+    rounded = {id(part.weights): part.num_bytes for part in model.modules() if isinstance(part, _Int8Part)}
+    return sum(parameter.nbytes for parameter in model.parameters()) + sum(rounded.values())

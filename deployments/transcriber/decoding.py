@@ -24,8 +24,7 @@ from whisper.timing import add_word_timestamps
 from whisper.tokenizer import Tokenizer
 
 from deployments.inference.compiled import numba_turn
-from deployments.inference.int8 import Int8Linear
-from deployments.transcriber.int8 import Int8Inference
+from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
 from deployments.transcriber.types import SuspectReason
 
 # The defaults of `whisper.transcribe`.
@@ -51,10 +50,10 @@ class WindowDecoder:
     `check` is called before each layer of the model; what it raises ends the work and leaves the model untouched.
     """
 
-    def __init__(self, model: Whisper, vocabulary: Int8Linear | None, check: Callable[[], None]) -> None:
-        """Decode with a model in fp32, or in int8, whose `vocabulary` is what `round_weights` has returned."""
+    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
+        """Decode with a model in fp32, or in int8 if `round_weights` has made it so."""
         self._shared = model
-        self._vocabulary = vocabulary
+        self._is_int8 = isinstance(model.decoder, Int8TextDecoder)
         self._check = check
         self._model = _with_own_modules(model, check)
         for module in self._model.modules():
@@ -70,8 +69,7 @@ class WindowDecoder:
         rules for timestamps and the log probabilities copy them.
         """
         dims = self._model.dims
-        is_int8 = self._vocabulary is not None
-        position_bytes = dims.n_text_state + 4 * dims.n_text_head if is_int8 else 4 * dims.n_text_state
+        position_bytes = dims.n_text_state + 4 * dims.n_text_head if self._is_int8 else 4 * dims.n_text_state
         keys_and_values = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * position_bytes
         features = 4 * dims.n_audio_ctx * dims.n_audio_state
         spectrogram, logits = 4 * dims.n_mels * N_FRAMES, 4 * dims.n_vocab
@@ -123,8 +121,8 @@ class WindowDecoder:
     def task(self, options: DecodingOptions) -> DecodingTask:
         """Return a task of the package for windows, in the precision of this decoder."""
         task = DecodingTask(self._model, options)
-        if self._vocabulary is not None:
-            task.inference = Int8Inference(self._model, self._vocabulary, self._check)
+        if self._is_int8:
+            task.inference = Int8Inference(self._model, self._check)
             if isinstance(task.decoder, BeamSearchDecoder):
                 task.decoder.inference = task.inference
         return task

@@ -5,7 +5,7 @@ import pickle
 from collections import deque
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import whisper
@@ -19,16 +19,14 @@ from deployments.commands import MEND
 from deployments.errors import InvalidRequest, ModelNotLoaded
 from deployments.inference.int8 import weight_bytes
 from deployments.transcriber.audio import Waveform, is_silent
+from deployments.transcriber.checkpoint import Precision, load_whisper
 from deployments.transcriber.decoding import WindowDecoder, is_without_speech, suspect_reason
-from deployments.transcriber.int8 import round_weights
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from deployments.transcriber.windows import Window, gather
 from deployments.work import Stop
-
-Precision = Literal["int8", "fp32"]
 
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
 _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
@@ -48,22 +46,19 @@ class WhisperEngine:
     window's text does not depend on how loud others are either. Times are those in the whole recording.
     """
 
-    def __init__(self, model: Whisper, precision: Precision, detector: SpeechDetector | None = None) -> None:
-        """Serve the model, whose layers are rounded in place where `precision` is int8."""
+    def __init__(self, model: Whisper, detector: SpeechDetector | None = None) -> None:
         self._model = model
         self._detector = detector
-        self._vocabulary = round_weights(model) if precision == "int8" else None
         self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
 
     @property
     def weight_bytes(self) -> int:
-        vocabulary = self._vocabulary.weight_bytes if self._vocabulary else 0
-        return weight_bytes(self._model) + vocabulary
+        return weight_bytes(self._model)
 
     def warm_up(self) -> None:
         """Run every part once: the first request should not wait for what is compiled at its first use."""
         tokenizer = self._tokenizer("en")
-        decoder = WindowDecoder(self._model, self._vocabulary, _go_on)
+        decoder = WindowDecoder(self._model, _go_on)
         silence = np.zeros(SAMPLE_RATE, np.float32)
         if self._detector is not None:
             self._detector.probabilities(silence, _go_on)
@@ -105,7 +100,7 @@ class WhisperEngine:
             stop.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
         spectrogram = LogMel(waveform, self._model.dims.n_mels, check)
-        decoder = WindowDecoder(self._model, self._vocabulary, check)
+        decoder = WindowDecoder(self._model, check)
         language = task.language or self._detect_language(decoder, spectrogram)
         tokenizer = self._tokenizer(language)
         last_speech_s = 0.0
@@ -142,7 +137,7 @@ class WhisperEngine:
         windows = deque(gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform)))
         if not windows:
             return "", "und", []
-        decoder = WindowDecoder(self._model, self._vocabulary, check)
+        decoder = WindowDecoder(self._model, check)
         num_mels = self._model.dims.n_mels
         language = task.language or self._detect_language(decoder, LogMel(windows[0].sound(waveform), num_mels, check))
         tokenizer = self._tokenizer(language)
@@ -192,10 +187,10 @@ def load_engine(
     """
     detector = SpeechDetector() if speech_detection else None
     try:
-        model = whisper.load_model(str(path), device="cpu")
+        model = load_whisper(path, precision)
         if official_size is not None:
             model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
-        engine = WhisperEngine(model, precision, detector)
+        engine = WhisperEngine(model, detector)
         engine.warm_up()
     except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ModelNotLoaded(

@@ -1,28 +1,48 @@
 """Whisper in int8: its linear layers rounded, and its decoder a token at a time with rounded keys and values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from whisper import Whisper
 from whisper.decoding import Inference
+from whisper.model import TextDecoder
 
 from deployments.inference.cache import Int8Cache
-from deployments.inference.int8 import Int8Linear, choose_kernel, round_rows
+from deployments.inference.int8 import Int8Embedding, Int8Linear, choose_kernel, round_rows
 
 
-def round_weights(model: Whisper) -> Int8Linear:
-    """Make the model's linear layers int8, in place; return the layer that turns its last states into logits."""
+class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
+    """The package's decoder, whose token embedding is rounded."""
+
+    vocabulary: Int8Linear
+    """Makes logits of the last states; its weights are the token embedding's."""
+
+    def forward(self, x: Tensor, xa: Tensor, kv_cache: Mapping[nn.Module, Tensor] | None = None) -> Tensor:
+        """Return logits, shape (batch, length, vocabulary), for ids (batch, length) and features of their windows."""
+        offset = next(iter(kv_cache.values())).shape[1] if kv_cache else 0
+        x = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
+        for block in self.blocks:
+            x = block(x, xa, mask=self.mask, kv_cache=kv_cache)
+        logits: Tensor = self.vocabulary(self.ln(x))
+        return logits
+
+
+def round_weights(model: Whisper) -> None:
+    """Make the model's linear layers and its token embedding int8, in place."""
     kernel = choose_kernel(torch.cpu.get_capabilities())
 
-    def rounded(weight: Tensor, bias: Tensor | None) -> Int8Linear:
-        return Int8Linear(*round_rows(weight.detach()), torch.zeros(len(weight)) if bias is None else bias, kernel)
+    def rounded(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
+        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), kernel)
 
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, rounded(child.weight, child.bias))
-    return rounded(model.decoder.token_embedding.weight, None)
+                setattr(module, name, rounded(*round_rows(child.weight.detach()), child.bias))
+    rows, scales = round_rows(model.decoder.token_embedding.weight.detach())
+    model.decoder.__class__ = Int8TextDecoder
+    model.decoder.token_embedding = Int8Embedding(rows, scales)
+    model.decoder.vocabulary = rounded(rows, scales, None)
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
@@ -31,10 +51,9 @@ class Int8Inference(Inference):  # type: ignore[misc]
     The windows' keys and values are computed once. Rows are sequences, several of each window in beam search.
     """
 
-    def __init__(self, model: Whisper, vocabulary: Int8Linear, check: Callable[[], None]) -> None:
+    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
         self._decoder = model.decoder
         self._dims = model.dims
-        self._vocabulary = vocabulary
         self._check = check
         self._windows: list[Int8Cache] = []
         self._rows: list[Int8Cache] = []
@@ -97,5 +116,5 @@ class Int8Inference(Inference):  # type: ignore[misc]
             x = x + block.mlp(block.mlp_ln(x))
         for row in self._rows:
             row.length += 1
-        y: Tensor = self._vocabulary(decoder.ln(x))
+        y: Tensor = decoder.vocabulary(decoder.ln(x))
         return y

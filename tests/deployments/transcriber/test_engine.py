@@ -96,7 +96,7 @@ def test_the_transcript_of_a_short_sound_is_whispers_own(loaded: Loaded, word_ti
 
 def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: Loaded) -> None:
     unsure = flattened(loaded.reference)
-    transcript = WhisperEngine(unsure, "fp32").transcribe(tone(), TranscribeTask(), NEVER)
+    transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER)
     assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
     assert transcript.confidence < math.exp(-1)
     assert {segment.suspect for segment in transcript.segments} == {"low_probability"}
@@ -132,7 +132,7 @@ def test_the_attention_switch_that_word_times_flip_does_not_reach_another_reques
 
 
 def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded) -> None:
-    engine = WhisperEngine(flattened(loaded.reference), "fp32")
+    engine = WhisperEngine(flattened(loaded.reference))
     alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
     with ThreadPoolExecutor(2) as threads:
         other = threads.submit(engine.transcribe, chirp(2), TranscribeTask(), NEVER)
@@ -215,7 +215,7 @@ def test_a_recording_that_whisper_hears_no_speech_in_gives_an_empty_transcript(
     deaf = flattened(loaded.reference)
     no_speech = 50_362
     deaf.decoder.token_embedding.weight.data[no_speech, END] = -10
-    transcript = WhisperEngine(deaf, "fp32").transcribe(noise(35), TranscribeTask(language), NEVER)
+    transcript = WhisperEngine(deaf).transcribe(noise(35), TranscribeTask(language), NEVER)
     assert transcript == Transcript("", language or "und", 0.0, [], 35.0)
     assert whisper.transcribe(deaf, noise(35), language=language, fp16=False)["segments"] == []
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
 from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
+from deployments.transcriber.checkpoint import Precision, load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.engine import Precision, WhisperEngine, _rest, _split_at_timestamps, load_engine
-from deployments.transcriber.int8 import round_weights
+from deployments.transcriber.engine import WhisperEngine, _rest, _split_at_timestamps, load_engine
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import TranscribeTask, Transcript
@@ -173,9 +174,9 @@ def test_words_between_long_silences_have_the_times_of_the_recording(engine: Whi
 
 @pytest.fixture(params=["int8", "fp32"])
 def decoder(request: pytest.FixtureRequest) -> WindowDecoder:
-    model = whisper.load_model(str(MINIATURE))
+    model = load_whisper(MINIATURE, request.param)
     model.dims.n_text_ctx = 120  # half of it for text: a window of nonsense would be filled at every temperature
-    return WindowDecoder(model, round_weights(model) if request.param == "int8" else None, lambda: None)
+    return WindowDecoder(model, lambda: None)
 
 
 def frames_of(sound: Waveform) -> torch.Tensor:
@@ -193,14 +194,13 @@ def test_a_window_does_not_depend_on_those_it_is_decoded_with(decoder: WindowDec
         together = decoder.decode_together([mels[i] for i in order], "en")
         for i, result in zip(order, together, strict=True):
             assert result.tokens == alone[i].tokens
-            if decoder._vocabulary is not None:
+            if decoder._is_int8:
                 assert result.avg_logprob == alone[i].avg_logprob
                 assert result.no_speech_prob == alone[i].no_speech_prob
 
 
 def test_thirty_two_windows_give_the_bits_of_one(sentence: Waveform) -> None:
-    model = whisper.load_model(str(MINIATURE))
-    decoder = WindowDecoder(model, round_weights(model), lambda: None)
+    decoder = WindowDecoder(load_whisper(MINIATURE, "int8"), lambda: None)
     assert decoder.max_windows == 32
     mels = [frames_of(sentence[1000 * i :]) for i in range(32)]
     together = decoder.decode_together(mels, "en")
@@ -216,16 +216,17 @@ def test_thirty_two_windows_give_the_bits_of_one(sentence: Waveform) -> None:
 def test_the_larger_the_model_the_fewer_windows_at_once(
     width: int, heads: int, layers: int, expected: tuple[int, int]
 ) -> None:
-    model = whisper.load_model(str(MINIATURE))
-    vocabulary = round_weights(model)
-    model.dims = replace(
-        model.dims,
-        n_audio_state=width,
-        n_text_state=width,
-        n_text_head=heads,
-        n_text_layer=layers,
-    )
-    found = [WindowDecoder(model, layer, lambda: None).max_windows for layer in (vocabulary, None)]
+    found = []
+    for precision in get_args(Precision):
+        model = load_whisper(MINIATURE, precision)
+        model.dims = replace(
+            model.dims,
+            n_audio_state=width,
+            n_text_state=width,
+            n_text_head=heads,
+            n_text_layer=layers,
+        )
+        found.append(WindowDecoder(model, lambda: None).max_windows)
     assert tuple(found) == expected
 
 
@@ -298,7 +299,7 @@ def test_a_window_that_whisper_hears_no_speech_in_says_nothing(long_recording: W
     tokenizer = whisper.tokenizer.get_tokenizer(True)
     deaf.decoder.ln.weight.data *= 0.1  # never sure of a word
     deaf.decoder.token_embedding.weight.data[tokenizer.no_speech] = 100 * deaf.decoder.ln.bias.data.sign()
-    transcript = WhisperEngine(deaf, "fp32", SpeechDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
+    transcript = WhisperEngine(deaf, SpeechDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
     assert transcript == Transcript("", "und", 0.0, [], len(long_recording) / SAMPLE_RATE)
 
 
