@@ -271,6 +271,21 @@ def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: Whisper
     assert _split_at_timestamps(result, tokenizer, 0, 900).unfinished is None
 
 
+def test_a_window_may_end_with_a_text_without_an_end(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the miniature does not do is put into its mouth."""
+    tokenizer = engine._tokenizer("en")
+    begin = tokenizer.timestamp_begin
+    tokens = [begin + 20, *tokenizer.encode(" One."), begin + 50, begin + 60, *tokenizer.encode(" Two.")]
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
+    monkeypatch.setattr(WindowDecoder, "decode_together", lambda self, mels, language: [result for _ in mels])
+    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER)
+    assert transcript.text == "One. Two."
+    assert transcript.segments[1].start_s == pytest.approx(60 - 0.4 + 1.2, abs=0.1)
+    assert transcript.segments[1].end_s == pytest.approx(63, abs=0.3)
+
+
 def test_speech_after_a_cut_that_the_model_does_not_listen_to_is_given_to_it_alone(
     engine: WhisperEngine, sentence: Waveform
 ) -> None:
