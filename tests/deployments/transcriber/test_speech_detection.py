@@ -247,15 +247,22 @@ def test_a_long_recording_is_the_same_window_by_window(
         assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
 
 
-def test_a_window_with_more_to_say_than_fits_goes_on_in_another(engine: WhisperEngine) -> None:
-    sound = decoded("samples/recording.mp3")
+def test_a_window_with_more_to_say_than_fits_goes_on_in_another_before_the_next(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_ROWS", 1)
+    sound = joined(decoded("samples/recording.mp3"), silence(40), decoded("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
-    narrow._model.dims.n_text_ctx = 60  # half of which are for text; the three sentences take 42 tokens
-    whole, parts = (each.transcribe(sound, TranscribeTask(), NEVER) for each in (engine, narrow))
-    assert parts.text == whole.text
+    narrow._model.dims.n_text_ctx = 52  # half of which are for text; the three sentences take 31 tokens
+    stop = StopAfter(0)
+    whole, parts = engine.transcribe(sound, TranscribeTask(), NEVER), narrow.transcribe(sound, TranscribeTask(), stop)
+    assert parts.text == whole.text == " ".join([*RECORDING, *RECORDING])
     for part, segment in zip(parts.segments, whole.segments, strict=True):
         assert part.start_s == pytest.approx(segment.start_s, abs=0.3)
         assert part.end_s == pytest.approx(segment.end_s, abs=0.3)
+    seconds = [int(progress.split()[0]) for progress in stop.progress]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) == 4
 
 
 def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: WhisperEngine) -> None:
