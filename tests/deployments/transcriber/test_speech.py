@@ -45,7 +45,7 @@ def packages_probabilities(waveform: Waveform) -> Probabilities:
 SOUNDS: dict[str, Callable[[], Waveform]] = {
     "speech": clip,
     "speech and noise": lambda: clip()[: 16_000 * 9 + 77] + noise(9 + 77 / 16_000),
-    "more than a minute": lambda: np.tile(clip()[:-100], 5),
+    "more than a minute": lambda: np.tile(clip(), 5)[20_000:-100],  # in the middle of a word after a minute
     "a tone": tone,
     "less than a frame": lambda: noise(0.01),
 }

@@ -248,15 +248,22 @@ def test_a_long_recording_is_the_same_window_by_window(
         assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
 
 
-def test_a_window_with_more_to_say_than_fits_goes_on_in_another(engine: WhisperEngine) -> None:
-    sound = decoded("samples/recording.mp3")
+def test_a_window_with_more_to_say_than_fits_goes_on_in_another_before_the_next(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_ROWS", 1)
+    sound = joined(decoded("samples/recording.mp3"), silence(40), decoded("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
-    narrow._model.dims.n_text_ctx = 60  # half of which are for text; the three sentences take 42 tokens
-    whole, parts = (each.transcribe(sound, TranscribeTask(), NEVER) for each in (engine, narrow))
-    assert parts.text == whole.text
+    narrow._model.dims.n_text_ctx = 52  # half of which are for text; the three sentences take 31 tokens
+    stop = StopAfter(0)
+    whole, parts = engine.transcribe(sound, TranscribeTask(), NEVER), narrow.transcribe(sound, TranscribeTask(), stop)
+    assert parts.text == whole.text == " ".join([*RECORDING, *RECORDING])
     for part, segment in zip(parts.segments, whole.segments, strict=True):
         assert part.start_s == pytest.approx(segment.start_s, abs=0.3)
         assert part.end_s == pytest.approx(segment.end_s, abs=0.3)
+    seconds = [int(progress.split()[0]) for progress in stop.progress]
+    assert seconds == sorted(seconds)
+    assert len(set(seconds)) == 4
 
 
 def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: WhisperEngine) -> None:
@@ -270,6 +277,21 @@ def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: Whisper
     assert (said.unfinished["text"], said.unfinished["start"], said.unfinished["end"]) == (" Two.", 2.4, 9.0)
     result = replace(result, tokens=tokens[:-2])
     assert _split_at_timestamps(result, tokenizer, 0, 900).unfinished is None
+
+
+def test_a_window_may_end_with_a_text_without_an_end(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the miniature does not do is put into its mouth."""
+    tokenizer = engine._tokenizer("en")
+    begin = tokenizer.timestamp_begin
+    tokens = [begin + 20, *tokenizer.encode(" One."), begin + 50, begin + 60, *tokenizer.encode(" Two.")]
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
+    monkeypatch.setattr(WindowDecoder, "decode_together", lambda self, mels, language: [result for _ in mels])
+    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER)
+    assert transcript.text == "One. Two."
+    assert transcript.segments[1].start_s == pytest.approx(60 - 0.4 + 1.2, abs=0.1)
+    assert transcript.segments[1].end_s == pytest.approx(63, abs=0.3)
 
 
 def test_speech_after_a_cut_that_the_model_does_not_listen_to_is_given_to_it_alone(
