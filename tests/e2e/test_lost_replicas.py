@@ -55,7 +55,7 @@ def test_a_killed_transcriber_is_replaced(talkative: RunningServer, tmp_path: Pa
     long = tmp_path / "long.wav"
     with wave.open(str(DATA / "speech.wav")) as speech, wave.open(str(long), "wb") as file:
         file.setparams(speech.getparams())
-        file.writeframes(speech.readframes(speech.getnframes()) * 200)
+        file.writeframes(speech.readframes(speech.getnframes()) * 80)
     with ThreadPoolExecutor(1) as client:
         request = client.submit(post_file, talkative.url, "audio", long)
         kill_when_busy(replica_of(talkative.pid, "Transcriber"), request)

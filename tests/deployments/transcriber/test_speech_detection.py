@@ -199,19 +199,18 @@ def test_a_window_does_not_depend_on_those_it_is_decoded_with(decoder: WindowDec
                 assert result.no_speech_prob == alone[i].no_speech_prob
 
 
-def test_thirty_two_windows_give_the_bits_of_one(sentence: Waveform) -> None:
+def test_as_many_windows_as_are_decoded_together_give_the_bits_of_one(sentence: Waveform) -> None:
     decoder = WindowDecoder(load_whisper(MINIATURE, "int8"), lambda: None)
-    assert decoder.max_windows == 32
-    mels = [frames_of(sentence[1000 * i :]) for i in range(32)]
+    mels = [frames_of(sentence[1000 * i :]) for i in range(decoder.max_windows)]
     together = decoder.decode_together(mels, "en")
-    for i in (0, 13, 31):
+    for i in (0, 3, 7):
         [alone] = decoder.decode_together([mels[i]], "en")
         assert (together[i].tokens, together[i].avg_logprob) == (alone.tokens, alone.avg_logprob)
 
 
 @pytest.mark.parametrize(
     ("width", "heads", "layers", "expected"),
-    [(384, 6, 4, (11, 4)), (512, 8, 6, (7, 2)), (768, 12, 12, (3, 1)), (1024, 16, 24, (1, 1))],
+    [(384, 6, 4, (8, 4)), (512, 8, 6, (7, 2)), (768, 12, 12, (3, 1)), (1024, 16, 24, (1, 1))],
 )
 def test_the_larger_the_model_the_fewer_windows_at_once(
     width: int, heads: int, layers: int, expected: tuple[int, int]
