@@ -38,7 +38,7 @@ _SEED = 0
 _BATCH_BYTES = 150_000_000
 """What windows that are decoded together may take: in int8 seven of base, three of small, one of medium."""
 _MOST_ROWS = 8
-"""Of four minutes: a deadline can tell of finished windows only. Up to 32 a window's numbers in int8 do not depend on the
+"""Of four minutes: a deadline tells of finished windows only. Up to 32 a window's numbers in int8 do not depend on the
 others, bit for bit."""
 
 # Word times flip the package's switch for all threads and run a numba kernel that two threads must not enter at once.
