@@ -21,11 +21,11 @@ import torch
 from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.checkpoint import Precision, fill, load_moondream, tensor_shapes
 from deployments.captioner.generation import generate
-from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 from deployments.inference.cache import KeyValueCache
 from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
+from deployments.malloc import return_freed_memory, reuse_freed_memory
 
 NEW_TOKENS = 40
 NUM_FRAMES = 5

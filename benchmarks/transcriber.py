@@ -33,6 +33,7 @@ from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
 from benchmarks import rival
+from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.speech import SpeechDetector
@@ -109,6 +110,7 @@ def measure_memory(path: Path, threads: int) -> str:
     """Load a checkpoint as the product does, work on ten minutes, and return the memory of this process."""
     torch.set_num_threads(threads)
     process = psutil.Process()
+    return_freed_memory()
     model = load_whisper(path, "int8")
     decoder = WindowDecoder(model, lambda: None)
     detector = SpeechDetector()
@@ -116,12 +118,20 @@ def measure_memory(path: Path, threads: int) -> str:
     engine = PythonEngine(model, decoder.task)
     with torch.inference_mode():
         engine.decode(mel[None], 1, 2)
+        trim_freed_memory()
         loaded = process.memory_info().rss
+        reuse_freed_memory()
         waveform = np.random.default_rng(1).standard_normal(600 * SAMPLE_RATE, np.float32)
         detector.probabilities(waveform, lambda: None)
         decode_recording(engine, mel, decoder.max_windows)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-    return f"{loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten minutes of sound"
+    del waveform
+    trim_freed_memory()
+    after = process.memory_info().rss
+    return (
+        f"{loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten minutes of sound, "
+        f"{after // MEGABYTE} MB after"
+    )
 
 
 def say(line: str) -> None:
@@ -158,6 +168,7 @@ def main() -> None:
         say(measure_memory(arguments.memory_of, arguments.threads))
         return
     torch.set_num_threads(arguments.threads)
+    reuse_freed_memory()
     cpu = torch.cpu.get_capabilities().get("cpu_name")
     say(f"{cpu}, {arguments.threads} threads, torch {torch.__version__}, {arguments.weights or arguments.size}")
     with tempfile.TemporaryDirectory() as temporary:

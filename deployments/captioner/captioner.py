@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from config.settings import CaptionerConfig
 from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
-from deployments.captioner.memory import KeyValueMemory, RecentlyUsed, trim_freed_memory
+from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
 from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
@@ -19,6 +19,7 @@ from deployments.captioner.turns import Turns
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels, Reused
 from deployments.errors import ServiceError
 from deployments.inference.cache import KeyValueCache
+from deployments.malloc import trim_freed_memory
 from deployments.media import Media
 from deployments.work import Stop, WorkCancelled
 

@@ -81,9 +81,9 @@ def _load(
 
     from deployments.captioner.captioner import Captioner
     from deployments.captioner.checkpoint import load_int8, load_moondream, load_rounding_once
-    from deployments.captioner.memory import return_freed_memory, reuse_freed_memory
     from deployments.captioner.prompts import read_tokenizer
     from deployments.inference.int8 import weight_bytes
+    from deployments.malloc import return_freed_memory, reuse_freed_memory
     from deployments.weights import INT8_FILE, ensure_moondream
 
     files = ensure_moondream(config.model, weights.cache_dir, report)

@@ -8,6 +8,7 @@ from ray import serve
 
 from config.settings import TranscriberConfig, WeightsConfig
 from deployments.log import leave_out_expected_errors
+from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.media import Media
 from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
 from deployments.transcriber.audio import decode_audio
@@ -50,8 +51,11 @@ class TranscriberDeployment:
         engine = await self._slot.get(deadline)
 
         def work(stop: Stop) -> Transcript:
-            recording = decode_audio(media, stop, self._max_duration_s)
-            return replace(engine.transcribe(recording.waveform, task, stop), warnings=recording.warnings)
+            try:
+                recording = decode_audio(media, stop, self._max_duration_s)
+                return replace(engine.transcribe(recording.waveform, task, stop), warnings=recording.warnings)
+            finally:
+                trim_freed_memory()
 
         return await self._threads.run(work, deadline)
 
@@ -72,6 +76,7 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: Report) -> 
     # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs. Half the cores, as two calls may run at
     # once, each with this many threads. Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
+    return_freed_memory()
     report("warming up")
     engine = load_engine(
         file.path,
@@ -79,6 +84,8 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: Report) -> 
         official_size=None if file.is_miniature else config.model,
         speech_detection=config.speech_detection,
     )
+    trim_freed_memory()
+    reuse_freed_memory()
     return LoadedModel(
         engine, revision=file.revision, weight_bytes=engine.weight_bytes, threads=torch.get_num_threads()
     )
