@@ -12,20 +12,24 @@ from whisper.tokenizer import get_tokenizer
 PACKAGE = "ctranslate2"
 
 
+def convert(model: Whisper, folder: Path) -> None:
+    """Write the model into `folder` in CTranslate2's format, in int8."""
+    spec = _specification(model)
+    spec.register_vocabulary(_vocabulary(model.dims.n_vocab))
+    spec.validate()
+    spec.optimize(quantization="int8")
+    folder.mkdir(exist_ok=True)
+    spec.save(str(folder))
+
+
 class Rival:
     """A Whisper model in CTranslate2's int8, on the CPU, that never says the end."""
 
-    def __init__(self, model: Whisper, folder: Path, threads: int) -> None:
-        """Write the model into `folder` in CTranslate2's format, and load it."""
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Load what `convert` has written into `folder`."""
         import ctranslate2
 
-        tokenizer = get_tokenizer(True, num_languages=model.num_languages, language="en", task="transcribe")
-        spec = _specification(model)
-        spec.register_vocabulary(_vocabulary(model.dims.n_vocab))
-        spec.validate()
-        spec.optimize()
-        folder.mkdir(exist_ok=True)
-        spec.save(str(folder))
+        tokenizer = get_tokenizer(True, language="en", task="transcribe")
         self._model = ctranslate2.models.Whisper(str(folder), compute_type="int8", intra_threads=threads)
         self._storage = ctranslate2.StorageView
         self._prompt = list(tokenizer.sot_sequence)

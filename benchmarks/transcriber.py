@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,9 @@ BATCH_SIZES = (1, 4, 8)
 """Of the rival."""
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
 """Width, heads and layers, of encoder and decoder alike."""
+WINDOW_S = 30.0
+OURS, OPENAI, CTRANSLATE2 = "int8", "openai-whisper-fp32", "ctranslate2-int8"
+CHECKPOINT, CONVERTED = "model.pt", "ctranslate2"
 MEGABYTE = 1024 * 1024
 
 
@@ -102,35 +105,57 @@ def decode_recording(engine: Engine, mel: Tensor, batch_size: int) -> None:
         engine.decode(mel[None].expand(num_windows, -1, -1).contiguous(), 1, NUM_TOKENS)
 
 
-def noise_mel(num_mels: int) -> Tensor:
-    return torch.randn(num_mels, N_FRAMES, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+def noise_mel() -> Tensor:
+    return torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
 
 
-def measure_memory(path: Path, threads: int) -> str:
-    """Load a checkpoint as the product does, work on ten minutes, and return the memory of this process."""
+def load(name: str, folder: Path, threads: int) -> tuple[Engine, int]:
+    """Return an engine with the weights that `prepare` has put into `folder`, and how many windows it takes at once."""
+    if name == CTRANSLATE2:
+        return rival.Rival(folder / CONVERTED, threads), max(BATCH_SIZES)
+    if name == OPENAI:
+        model = whisper.load_model(str(folder / CHECKPOINT))
+        return PythonEngine(model, lambda options: DecodingTask(model, options)), 1
+    rounded = load_whisper(folder / CHECKPOINT, "int8")
+    decoder = WindowDecoder(rounded, lambda: None)
+    return PythonEngine(rounded, decoder.task), decoder.max_windows
+
+
+def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """Write the model into `folder` as the engines want it, and return their names."""
+    model = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
+    weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    torch.save({"dims": dataclasses.asdict(model.dims), "model_state_dict": weights}, folder / CHECKPOINT)
+    if importlib.util.find_spec(rival.PACKAGE) is None:
+        return [OURS, OPENAI]
+    rival.convert(model, folder / CONVERTED)
+    return [OURS, OPENAI, CTRANSLATE2]
+
+
+def measure_memory(name: str, folder: Path, threads: int) -> str:
+    """Load an engine, work on ten minutes, and return the memory of this process; ours hears for speech as well."""
     torch.set_num_threads(threads)
     process = psutil.Process()
     return_freed_memory()
-    model = load_whisper(path, "int8")
-    decoder = WindowDecoder(model, lambda: None)
-    detector = SpeechDetector()
-    mel = noise_mel(model.dims.n_mels)
-    engine = PythonEngine(model, decoder.task)
+    engine, batch_size = load(name, folder, threads)
+    detector = SpeechDetector() if name == OURS else None
+    mel = noise_mel()
     with torch.inference_mode():
         engine.decode(mel[None], 1, 2)
         trim_freed_memory()
         loaded = process.memory_info().rss
         reuse_freed_memory()
         waveform = np.random.default_rng(1).standard_normal(600 * SAMPLE_RATE, np.float32)
-        detector.probabilities(waveform, lambda: None)
-        decode_recording(engine, mel, decoder.max_windows)
+        if detector:
+            detector.probabilities(waveform, lambda: None)
+        decode_recording(engine, mel, batch_size)
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     del waveform
     trim_freed_memory()
     after = process.memory_info().rss
     return (
-        f"{loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten minutes of sound, "
-        f"{after // MEGABYTE} MB after"
+        f"{name}, {batch_size} at once: {loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten "
+        f"minutes of sound, {after // MEGABYTE} MB after"
     )
 
 
@@ -145,15 +170,17 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(title: str, works: Mapping[str, Callable[[], object]], rounds: int) -> None:
-    """Let engines take turns and print the median seconds of each, and how many times ours' the others' are."""
+def compare(title: str, works: Mapping[str, Callable[[], object]], sound_s: float, rounds: int) -> None:
+    """Let engines take turns; print each one's median seconds, those for a second of sound, and the ratio to ours."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             taken[name].append(_seconds(work))
     medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
     ours = next(iter(medians.values()))
-    say(f"{title:26}" + "".join(f"  {name} {s:.3f} s ({s / ours:.2f}x)" for name, s in medians.items()))
+    say(title)
+    for name, seconds in medians.items():
+        say(f"  {name:28} {seconds:8.3f} s   real-time factor {seconds / sound_s:.4f}   {seconds / ours:5.2f}x")
 
 
 def main() -> None:
@@ -162,52 +189,52 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory-of", type=Path, metavar="FILE", help="only measure the memory with this checkpoint")
+    parser.add_argument("--memory-of", choices=(OURS, OPENAI, CTRANSLATE2), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
-        say(measure_memory(arguments.memory_of, arguments.threads))
+        say(measure_memory(arguments.memory_of, arguments.folder, arguments.threads))
         return
     torch.set_num_threads(arguments.threads)
     reuse_freed_memory()
     cpu = torch.cpu.get_capabilities().get("cpu_name")
     say(f"{cpu}, {arguments.threads} threads, torch {torch.__version__}, {arguments.weights or arguments.size}")
     with tempfile.TemporaryDirectory() as temporary:
-        measure(arguments, Path(temporary))
+        folder = Path(temporary)
+        measure(prepare(arguments, folder), folder, arguments.threads, arguments.rounds)
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> None:
-    reference = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
-    weights = {name: tensor.half() for name, tensor in reference.state_dict().items()}
-    path = folder / "model.pt"
-    torch.save({"dims": dataclasses.asdict(reference.dims), "model_state_dict": weights}, path)
-    command = [sys.executable, "-m", "benchmarks.transcriber", "--memory-of", path, "--threads", arguments.threads]
-    memory = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
-    say(f"memory: {memory.strip()}")
-
-    rounded = load_whisper(path, "int8")
-    decoder = WindowDecoder(rounded, lambda: None)
-    engines: dict[str, Engine] = {
-        "int8": PythonEngine(rounded, decoder.task),
-        "openai fp32": PythonEngine(reference, lambda options: DecodingTask(reference, options)),
-    }
-    if importlib.util.find_spec(rival.PACKAGE):
-        engines["ctranslate2 int8"] = rival.Rival(reference, folder / "ctranslate2", arguments.threads)
-    mel = noise_mel(reference.dims.n_mels)
+def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> None:
+    for name in names:
+        command = [
+            "-m",
+            "benchmarks.transcriber",
+            "--threads",
+            str(threads),
+            "--memory-of",
+            name,
+            "--folder",
+            str(folder),
+        ]
+        say(subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True).stdout.strip())
+    loaded = {name: load(name, folder, threads) for name in names}
+    engines = {name: engine for name, (engine, _) in loaded.items()}
+    mel = noise_mel()
     windows = mel[None]
     with torch.inference_mode():
         for engine in engines.values():  # the first time finds nothing ready
             engine.decode(windows, 5, 2)
         works = {name: partial(engine.encode, windows) for name, engine in engines.items()}
-        compare("encoder", works, arguments.rounds)
-        for beam_size, title in ((1, "window, greedy"), (5, "window, beam 5")):
+        compare("encoder, a window", works, WINDOW_S, rounds)
+        for beam_size, title in ((1, "greedy"), (5, "beam 5")):
             works = {name: partial(engine.decode, windows, beam_size, NUM_TOKENS) for name, engine in engines.items()}
-            compare(f"{title}, {NUM_TOKENS} tokens", works, arguments.rounds)
-        batches = [("int8", decoder.max_windows), ("int8", 1), ("openai fp32", 1)]
-        batches += [(name, size) for name in engines if name.startswith("ctranslate2") for size in BATCH_SIZES]
+            compare(f"a window, {title}, {NUM_TOKENS} tokens", works, WINDOW_S, rounds)
+        batches = [(name, batch_size) for name, (_, batch_size) in loaded.items()]
+        batches += [(OURS, 1), *((CTRANSLATE2, size) for size in BATCH_SIZES[:-1] if CTRANSLATE2 in engines)]
         recordings: dict[str, Callable[[], object]] = {
             f"{name}, {size} at once": partial(decode_recording, engines[name], mel, size) for name, size in batches
         }
-        compare(f"{NUM_WINDOWS} windows, greedy", recordings, 1)
+        compare(f"{NUM_WINDOWS} windows, greedy", recordings, NUM_WINDOWS * WINDOW_S, 1)
 
 
 if __name__ == "__main__":
