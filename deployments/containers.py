@@ -190,13 +190,17 @@ def mp3_announced_s(content: Content) -> float | None:
     version, is_mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3
     side_info_bytes = (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
     xing, vbri = frame[4 + side_info_bytes :], frame[36:]
-    if xing[:4] in (b"Xing", b"Info") and xing[7] & 1:
+    if xing[:4] in (b"Xing", b"Info") and len(xing) >= 12 and xing[7] & 1:
         num_frames = int.from_bytes(xing[8:12], "big")
-    elif vbri[:4] == b"VBRI":
+    elif vbri[:4] == b"VBRI" and len(vbri) >= 18:
         num_frames = int.from_bytes(vbri[14:18], "big")
     else:
         return None
     return num_frames * (1152 if version == 3 else 576) / _MP3_SAMPLE_RATES[version][frame[2] >> 2 & 3]
+
+
+_ID3_FOOTER = 0x10
+"""A flag of tags that end as they begin, with ten bytes more."""
 
 
 def id3_end(view: memoryview) -> int:
@@ -206,5 +210,8 @@ def id3_end(view: memoryview) -> int:
         if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
             break
         size = view[start + 6 : start + 10]
-        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+        if max(size) > 0x7F:
+            break
+        content = sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
+        start += (20 if view[start + 5] & _ID3_FOOTER else 10) + content
     return start

@@ -5,8 +5,8 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """`mallopt` parameters, from glibc's malloc.h."""
 _LARGEST_TEMPORARY = 32 * 1024 * 1024
-"""What a layer works with is smaller, and is to be found again by the next; keys and values are larger, and are to go
-back to the system when they are dropped."""
+"""What a layer works with is smaller, and is to be found again by the next; Moondream2's keys and values are larger,
+and are to go back to the system when they are dropped."""
 _KEPT_FREE = 256 * 1024 * 1024
 
 

@@ -66,7 +66,7 @@ def append_and_attend(
     cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
     # One layout for all callers, or the loop would be compiled for each.
     given = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
-    append_and_attend_loop(*given, of_sequences, layer, found.numpy())
+    _append_and_attend(*given, of_sequences, layer, found.numpy())
     return found
 
 
@@ -209,7 +209,7 @@ def _rotate(row: Any, cosines: Any, sines: Any) -> None:
 
 @on_torch_threads
 @compiled(parallel=True)
-def append_and_attend_loop(
+def _append_and_attend(
     queries: NDArray[np.float32],
     keys: NDArray[np.float32],
     values: NDArray[np.float32],

@@ -4,10 +4,9 @@ Compiled once and then kept: beside the file that has them, else in the user's c
 says.
 """
 
-import functools
 import hashlib
-import inspect
 import logging
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba.core import types
-from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
@@ -32,14 +30,18 @@ SMALLEST_MAGNITUDE = np.float32(1e-30)
 _MAX_UNKEPT = 8
 """More loops than any other calls."""
 
+LOOPS: list[Any] = []
+"""What is compiled ahead."""
+
 _one_at_a_time = threading.RLock()
 _sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
 logger = logging.getLogger("ray.serve")
 
 
-def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
+def compiled(*, parallel: bool, is_prepared: bool = True) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator that compiles a function, to be called by other compiled ones; `parallel` if it has prange.
 
+    `is_prepared` says whether preparation.py compiles it, which puts it into LOOPS if it can be kept.
     Division by zero gives infinity or NaN, as in numpy: a check for it would keep loops from being vectorised.
     """
 
@@ -51,6 +53,8 @@ def compiled(*, parallel: bool) -> Callable[[Callable[..., None]], Any]:
             return numba.njit(function, **options)
         # Numba would look for changes in the function's own file only, but what it calls is in other files, too.
         dispatcher._cache._cache_file._source_stamp = _sources
+        if is_prepared:
+            LOOPS.append(dispatcher)
         return dispatcher
 
     return decorate
@@ -79,7 +83,6 @@ def _bears_several_threads() -> bool:
 def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     """Return what `compiled` returned, to be called from Python: it runs on as many threads as torch has."""
 
-    @functools.wraps(dispatcher)
     def run(*arguments: Any) -> None:
         num_threads = torch.get_num_threads()
         numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
@@ -100,21 +103,20 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
     return run
 
 
-def kept_in(loop: Any) -> Path | None:
-    """Return the folder where what a loop is compiled to is kept; None where there is none."""
-    path = inspect.unwrap(loop, stop=_is_dispatcher)._cache.cache_path
-    return None if path is None else Path(path)
-
-
 def is_kept(loop: Any) -> bool:
-    """Tell whether a loop need not be compiled, for any types: it was for this processor, since its source changed."""
-    dispatcher = inspect.unwrap(loop, stop=_is_dispatcher)
-    processor = dispatcher.targetctx.codegen().magic_tuple()
-    return any(of_processor == processor for _, of_processor, _ in dispatcher._cache._cache_file._load_index())
+    """Tell whether a loop need not be compiled, for any types: it was for this processor, since its source changed.
 
-
-def _is_dispatcher(function: Any) -> bool:
-    return isinstance(function, Dispatcher)
+    What cannot be read of it, as after a power failure, is deleted: numba would fail on it.
+    """
+    file = loop._cache._cache_file
+    try:
+        kept = list(file._load_index())
+    except (EOFError, LookupError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        logger.warning("What was compiled before cannot be read, so it is done again: %r", error)
+        Path(file._index_path).unlink()
+        return False
+    processor = loop.targetctx.codegen().magic_tuple()
+    return any(of_processor == processor for _, of_processor, _ in kept)
 
 
 def external(builder: Any, name: str, returned: Any, *taken: Any) -> Any:

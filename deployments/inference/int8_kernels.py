@@ -136,7 +136,7 @@ def _add_products(weight: Any, x: Any, sums: Any, row: Any, start: Any) -> None:
             sums[token, row] += np.int32(weight[i]) * np.int32(x[token, i])
 
 
-@compiled(parallel=True)
+@compiled(parallel=True, is_prepared=vnni.IS_THERE)
 def _products_of_few(weight: NDArray[np.int8], x: NDArray[np.uint8], sums: NDArray[np.int32]) -> None:
     """Add to `sums`, shape (n, out), the products of the weights, shape (out, in), with each token."""
     num_tokens, length = x.shape
@@ -176,7 +176,7 @@ def _products_of_few(weight: NDArray[np.int8], x: NDArray[np.uint8], sums: NDArr
         _add_products(weight[num_rows - 1], x, sums, num_rows - 1, 0)
 
 
-@compiled(parallel=False)
+@compiled(parallel=False, is_prepared=vnni.IS_THERE)
 def _linear_of_few(
     x: NDArray[np.float32],
     weight: NDArray[np.int8],
@@ -205,7 +205,7 @@ _few_linear = on_torch_threads(_linear_of_few)
 
 
 @on_torch_threads
-@compiled(parallel=False)
+@compiled(parallel=False, is_prepared=vnni.IS_THERE)
 def _few_feed_forward(
     x: NDArray[np.float32],
     weight_1: NDArray[np.int8],

@@ -31,6 +31,20 @@ from deployments.work import Stop
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
 _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
 
+_BROKEN_CHECKPOINT = (
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+"""What torch and the package raise for files that are no checkpoints, or whose sizes cannot be."""
+
 
 class WhisperEngine:
     """A Whisper model on the CPU; several threads may transcribe at once.
@@ -192,7 +206,7 @@ def load_engine(
             model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
         engine = WhisperEngine(model, detector)
         engine.warm_up()
-    except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+    except _BROKEN_CHECKPOINT as error:
         raise ModelNotLoaded(
             f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). {MEND} Or name another "
             ".pt file in transcriber.model."

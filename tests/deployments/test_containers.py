@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from deployments.containers import announced_bytes, avi_announced_s, mp3_announced_s
+from deployments.containers import announced_bytes, avi_announced_s, id3_end, mp3_announced_s
 from deployments.media import Media
 from tests.deployments.transcriber.sounds import SAMPLE_RATE, encode, encode_video, noise, sweep, wav
 
@@ -66,3 +66,19 @@ def test_a_hostile_file_is_looked_at_for_a_bounded_time(content: bytes) -> None:
     started = time.monotonic()
     announced_bytes(content)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("end", range(36, 64))
+def test_an_mp3_may_end_within_its_first_header(end: int) -> None:
+    frame = b"\xff\xfb\x90\x00" + bytes(32)
+    for header in (b"Info" + bytes(3) + b"\x01" + bytes(20), b"VBRI" + bytes(24)):
+        assert mp3_announced_s((frame + header)[:end]) in (None, 0.0)
+
+
+def test_an_id3_tag_ends_behind_its_footer() -> None:
+    tag = b"ID3\x04\x00\x10" + b"\x00\x00\x01\x02" + bytes(130)
+    assert id3_end(memoryview(tag + b"3DI" + bytes(7) + b"\xff\xfb")) == len(tag) + 10
+
+
+def test_what_has_an_impossible_size_is_no_id3_tag() -> None:
+    assert id3_end(memoryview(b"ID3\x04\x00\x00\x80\x00\x00\x10" + bytes(40))) == 0

@@ -147,9 +147,8 @@ assert choose_kernel({"dot": True}).name == "oneDNN, 7-bit activations"
 
 def test_loops_are_compiled_by_another_process_once(tmp_path: Path) -> None:
     script = """
-import inspect
 import torch
-from deployments.inference import attention, compiled, int8_kernels, preparation
+from deployments.inference import compiled, preparation
 from deployments.inference.int8 import Int8FeedForward, Int8Linear, choose_kernel
 from deployments.inference.cache import Int8Cache
 
@@ -161,16 +160,22 @@ cache = Int8Cache((3, 2, 40, 16))
 cache.write(1, *torch.ones(2, 5, 2, 16))
 Int8Cache.append_and_attend([cache], 1, *torch.ones(3, 1, 2, 16), (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
 Int8Cache.attend([cache], 1, torch.ones(1, 2, 16))
-loops = [part for module in (attention, int8_kernels) for part in vars(module).values() if hasattr(part, "__wrapped__")]
-loops = [inspect.unwrap(loop, stop=compiled._is_dispatcher) for loop in loops]
-stats = [loop.stats for loop in loops if compiled._is_dispatcher(loop) and loop._cache.cache_path]
+stats = [loop.stats for loop in compiled.LOOPS]
 assert sum(sum(of_loop.cache_hits.values()) for of_loop in stats) >= 5
 assert not any(any(of_loop.cache_misses.values()) for of_loop in stats)
-
 def refuse(*arguments, **options):
     raise AssertionError("compiled again")
 preparation.subprocess.run = refuse
 preparation.ensure_compiled()
+
+# A power failure, and a child that cannot be started: it is compiled here.
+index = compiled.Path(compiled.LOOPS[0]._cache._cache_file._index_path)
+index.write_bytes(b"")
+def fail(*arguments, **options):
+    raise OSError("no memory")
+preparation.subprocess.run = fail
+preparation.ensure_compiled()
+assert not index.exists()
 """
     _run(script, NUMBA_CACHE_DIR=str(tmp_path))
 
