@@ -28,11 +28,11 @@ from recipes.moondream_mini.training import PatchTeacher, train_language, train_
 OUT = Path(__file__).parents[2] / "checkpoints" / "mini" / "moondream-mini"
 SEED = 1
 NUM_SCENES = 30_000
-VISION_STEPS = 5500
-LANGUAGE_STEPS = 3500
+VISION_MINUTES, LANGUAGE_MINUTES = 20.0, 100.0
+"""Of the processor's time."""
 
 
-def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:
+def make(out: Path, work: Path, vision_minutes: float, language_minutes: float) -> None:
     started, before = time.monotonic(), 0.0
 
     def minutes() -> float:
@@ -51,7 +51,7 @@ def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:
     model = fresh_model(tokenizer.get_vocab_size(), SEED)
     teacher = PatchTeacher(model.config.vision.enc_dim, SEED)
     if not tower.exists():
-        train_vision(model, teacher, scenes, vision_steps, SEED, report)
+        train_vision(model, teacher, scenes, vision_minutes, SEED, report)
         trained = {"vision": model.vision.state_dict(), "teacher": teacher.state_dict(), "minutes": minutes()}
         torch.save(trained, tower)
     trained = torch.load(tower)
@@ -62,7 +62,7 @@ def make(out: Path, work: Path, vision_steps: int, language_steps: int) -> None:
         save(model, tokenizer, out)
         report(f"saved {progress}")
 
-    train_language(model, teacher, tokenizer, scenes, language_steps, SEED, report, keep)
+    train_language(model, teacher, tokenizer, scenes, language_minutes, SEED, report, keep)
     keep("at the end")
     trained_minutes = minutes()
     write_card(out, examine(out, report), trained_minutes)
@@ -81,13 +81,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.moondream_mini", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--vision-steps", type=int, default=VISION_STEPS)
-    parser.add_argument("--language-steps", type=int, default=LANGUAGE_STEPS)
+    parser.add_argument("--vision-minutes", type=float, default=VISION_MINUTES)
+    parser.add_argument("--language-minutes", type=float, default=LANGUAGE_MINUTES)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # layers this small gain nothing from a second thread
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
-        make(arguments.out, work, arguments.vision_steps, arguments.language_steps)
+        make(arguments.out, work, arguments.vision_minutes, arguments.language_minutes)
 
 
 if __name__ == "__main__":

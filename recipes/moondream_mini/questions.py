@@ -28,19 +28,22 @@ from recipes.moondream_mini.wordings import (
     OPENINGS,
     PLACE_WORDINGS,
     SIZE_SYNONYMS,
+    SYLLABLES,
     THINGS,
     TRAINING,
 )
 from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Place, Scene, Shape
 
 KINDS = ("describe", "colour", "form", "place", "size", "count", "presence", "content", "check", "unknown")
-KIND_WEIGHTS = (8, 14, 14, 14, 7, 12, 16, 9, 9, 2)
+KIND_WEIGHTS = (8, 14, 14, 14, 7, 12, 18, 9, 11, 4)
 
-CLAUSE_SHARE = 0.25
+CLAUSE_SHARE = 0.3
 NOISY_SHARE = 0.3
 PLACED_SHARE = 0.3
 """How often a shape is told from others by its place."""
 SYNONYM_SHARE = 0.15
+MADE_UP_SHARE = 0.5
+"""Of the things that no scene has."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
         fields["value"] = rng.choice(wordings.get(asked, (value,)))
         answer = check_answer(scene, subject, asked, value)
     elif kind == "unknown":
-        fields["thing"] = rng.choice(HELD_OUT_THINGS if is_held_out else THINGS)
+        fields["thing"] = rng.choice(HELD_OUT_THINGS) if is_held_out else _random_thing(rng)
         answer = UNKNOWN_ANSWER
     else:
         answer = attribute_answer(scene, subject, kind)  # type: ignore[arg-type]
@@ -147,6 +150,12 @@ def _some_place(scene: Scene, rng: random.Random) -> Place:
 def _place_of(subject: Subject) -> Place:
     assert subject.place
     return subject.place
+
+
+def _random_thing(rng: random.Random) -> str:
+    if rng.random() < MADE_UP_SHARE:
+        return article("".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))))
+    return rng.choice(THINGS)
 
 
 def _random_claimed(scene: Scene, subject: Subject, rng: random.Random) -> Shape:

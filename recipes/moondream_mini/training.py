@@ -6,8 +6,8 @@ needs minutes.
 
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from torch.nn import functional
 
 from deployments.captioner.moondream import Moondream
 from deployments.inference.rotary import rotate
+from recipes.moondream_mini.attention import BlockAttention
 from recipes.moondream_mini.dataset import MASK_CELLS, Scenes
 from recipes.moondream_mini.model import encode_crops
 from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_blocks, summary_blocks
 from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Scene, mirrored
+from recipes.optimizer import Optimizer, warmed_up_cosine
 
 Report = Callable[[str], None]
 
@@ -33,11 +35,12 @@ FEW_SHAPES_SHARE = 1 / 12
 OUTLINE_WEIGHT = 4.0
 BACKGROUND_WEIGHT = 0.2
 """Of all patches without a shape, against all with one, which are far fewer."""
-WARM_UP_STEPS = 100
+WARM_UP = 0.025
+"""Of a stage's time."""
 WEIGHT_DECAY = 0.02
+MUON_FACTOR = 5.0
 FINAL_RATE = 0.02
 """Of the highest, at the end of the cosine."""
-MAX_GRADIENT = 1.0
 REPORT_EVERY = 100
 
 TARGET_SIZES = (len(FORMS), len(COLOURS), len(SIZES), len(PLACES))
@@ -73,17 +76,18 @@ class PatchTeacher(nn.Module):
 
 
 def train_vision(
-    model: Moondream, teacher: PatchTeacher, scenes: Scenes, num_steps: int, seed: int, report: Report
-) -> None:
-    """Train the vision tower alone."""
+    model: Moondream, teacher: PatchTeacher, scenes: Scenes, minutes: float, seed: int, report: Report
+) -> int:
+    """Train the vision tower alone, for so many minutes of the processor's time; return the number of steps."""
     rng = random.Random(seed)
-    optimizer = Optimizer([([*_tower(model), *teacher.parameters()], VISION_RATE)], num_steps)
-    for step in range(num_steps):
+    optimizer = _optimizer(model, [([*_tower(model), *teacher.parameters()], VISION_RATE)])
+    for step, progress in _steps(minutes):
         crops, targets, masks, _ = _draw_rows(scenes, rng.sample(range(len(scenes)), VISION_BATCH), rng)
         loss, right = teacher(encode_crops(model, crops), targets, masks)
-        optimizer.step(loss)
-        if (step + 1) % REPORT_EVERY == 0:
-            report(f"vision {step + 1}/{num_steps}: loss {loss:.3f}; {_shares(right)}")
+        optimizer.step(loss, _rate_share(progress))
+        if step % REPORT_EVERY == 0:
+            report(f"vision {step} ({progress:.0%}): loss {loss:.3f}; {_shares(right)}")
+    return step
 
 
 def train_language(
@@ -91,23 +95,24 @@ def train_language(
     teacher: PatchTeacher,
     tokenizer: Tokenizer,
     scenes: Scenes,
-    num_steps: int,
+    minutes: float,
     seed: int,
     report: Report,
     keep: Report,
-) -> None:
+) -> int:
     """Train all parts on captions, questions and summaries, the vision tower on its patches as well.
 
-    `keep` is called now and then, so that the weights of the moment can be saved.
+    Ends after so many minutes of the processor's time and returns the number of steps. `keep` is called now and then,
+    so that the weights of the moment can be saved.
     """
     rng = random.Random(seed)
     language = [*model.vision.proj_mlp.parameters(), *model.text.parameters()]
     vision = [*_tower(model), *teacher.parameters()]
-    optimizer = Optimizer([(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)], num_steps)
+    optimizer = _optimizer(model, [(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)])
     few_shapes = [row for row, scene in enumerate(scenes.scenes) if len(scene.shapes) <= 2]
-    for step in range(num_steps):
+    for step, progress in _steps(minutes):
         # Few shapes first: which of several is meant is learned once there is something to say about one.
-        choice: Sequence[int] = few_shapes if step < num_steps * FEW_SHAPES_SHARE else range(len(scenes))
+        choice: Sequence[int] = few_shapes if progress < FEW_SHAPES_SHARE else range(len(scenes))
         crops, targets, masks, told = _draw_rows(scenes, rng.sample(choice, LANGUAGE_BATCH), rng)
         with torch.autocast("cpu", torch.bfloat16):
             features = encode_crops(model, crops)
@@ -117,14 +122,42 @@ def train_language(
             image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
             summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
             summary_loss = _answer_loss(model, None, make_batch(summaries, 1))
-        optimizer.step(image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss)
-        if (step + 1) % REPORT_EVERY == 0:
+        loss = image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss
+        optimizer.step(loss, _rate_share(progress))
+        if step % REPORT_EVERY == 0:
             report(
-                f"language {step + 1}/{num_steps}: loss {image_loss:.4f}, summaries {summary_loss:.4f}, "
+                f"language {step} ({progress:.0%}): loss {image_loss:.4f}, summaries {summary_loss:.4f}, "
                 f"patches {patch_loss:.3f}; {_shares(right)}"
             )
-        if (step + 1) % (2 * REPORT_EVERY) == 0:
-            keep(f"after {step + 1} steps")
+        if step % (2 * REPORT_EVERY) == 0:
+            keep(f"after {step} steps")
+    return step
+
+
+def _optimizer(model: Moondream, groups: Sequence[tuple[list[nn.Parameter], float]]) -> Optimizer:
+    """Return what trains these groups, each at its highest rate.
+
+    Muon is for the vision tower alone, which learns forms in half as many steps with it; the language model does not
+    learn to copy a list with it.
+    """
+    return Optimizer(groups, [model.vision.blocks], muon_factor=MUON_FACTOR, weight_decay=WEIGHT_DECAY)
+
+
+def _rate_share(progress: float) -> float:
+    return warmed_up_cosine(progress, WARM_UP, FINAL_RATE)
+
+
+def _steps(minutes: float) -> Iterator[tuple[int, float]]:
+    """Yield the number of each step, from 1, and how far the time has gone; the last is at its end.
+
+    Rates follow the processor's time, so that a slow machine gets to the end too, and a busy one is not cut short.
+    """
+    started = time.process_time()
+    step, progress = 0, 0.0
+    while progress < 1:
+        step += 1
+        progress = min(1.0, (time.process_time() - started + 0.5) / (60 * minutes))
+        yield step, progress
 
 
 def _tower(model: Moondream) -> list[nn.Parameter]:
@@ -156,29 +189,6 @@ def _shares(right: Tensor) -> str:
     return "form, colour, size, place right: " + ", ".join(f"{share:.1%}" for share in right.tolist())
 
 
-class Optimizer:
-    """AdamW with warm-up, a cosine down to FINAL_RATE, and clipped gradients."""
-
-    def __init__(self, groups: Sequence[tuple[list[nn.Parameter], float]], num_steps: int) -> None:
-        """Train groups of parameters, each with its highest rate."""
-        self._parameters = [parameter for group, _ in groups for parameter in group]
-        options: list[dict[str, Any]] = [{"params": group, "lr": rate} for group, rate in groups]
-        self._adamw = torch.optim.AdamW(options, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
-
-        def share(step: int) -> float:
-            cosine = 0.5 + 0.5 * math.cos(math.pi * step / num_steps)
-            return min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
-
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adamw, share)
-
-    def step(self, loss: Tensor) -> None:
-        self._adamw.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT)
-        self._adamw.step()
-        self._schedule.step()
-
-
 def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tensor:
     """Return the mean loss over all answer ids, every block seeing the prefix and itself only.
 
@@ -192,11 +202,10 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
     num_prefix = embeddings.shape[1] - length
     positions = torch.cat([torch.arange(num_prefix).expand(num_rows, -1), torch.from_numpy(batch.positions)], dim=1)
     turn = model.rotary(positions)
-    mask = _block_mask(torch.from_numpy(batch.blocks), num_prefix)
+    attention = BlockAttention(batch.blocks, num_prefix)
 
     def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        queries, keys, values = (part.transpose(1, 2) for part in (rotate(queries, turn), rotate(keys, turn), values))
-        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask).transpose(1, 2)
+        return attention(rotate(queries, turn), rotate(keys, turn), values)
 
     hidden = embeddings
     for block in model.text.blocks:
@@ -205,15 +214,3 @@ def _answer_loss(model: Moondream, images: Tensor | None, batch: Batch) -> Tenso
     learned = targets != IGNORED
     logits = model.text.lm_head(model.text.post_ln(hidden[:, num_prefix:][learned]))
     return functional.cross_entropy(logits.float(), targets[learned])
-
-
-def _block_mask(blocks: Tensor, num_prefix: int) -> Tensor:
-    """Return which position sees which, shape (num_rows, 1, n, n): all see the prefix, and a block backwards itself."""
-    num_rows, length = blocks.shape
-    total = num_prefix + length
-    mask = torch.zeros(num_rows, total, total, dtype=torch.bool)
-    mask[:, :, :num_prefix] = True
-    mask[:, :num_prefix, num_prefix:] = False
-    same = blocks[:, :, None] == blocks[:, None, :]
-    mask[:, num_prefix:, num_prefix:] = same.tril()
-    return mask[:, None]

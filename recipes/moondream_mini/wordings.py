@@ -48,6 +48,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What color are the {nouns}?",
         "Which colours do the {nouns} have?",
         "How is the {noun} coloured?",
+        "What are the colours of the {nouns}?",
+        "Say which color the {nouns} have.",
     ),
     "form": (
         "What shape is the {noun}?",
@@ -80,6 +82,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "position of the {noun}",
         "Locate the {noun}.",
         "Find the {noun}",
+        "Where can you see the {nouns}?",
+        "Tell me where the {nouns} are.",
     ),
     "size": (
         "How big is the {noun}?",
@@ -91,6 +95,8 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Tell me the size of the {noun}.",
         "Which size does the {noun} have?",
         "How large are the {nouns}?",
+        "What size are the {nouns}?",
+        "How big are the {nouns}?",
     ),
     "count": (
         "How many {nouns} are there?",
@@ -120,6 +126,18 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Is {a_noun} visible?",
         "Is there any {noun}?",
         "Do you see a {noun} here?",
+        "Can you spot {a_noun}?",
+        "Can you spot any {nouns} here?",
+        "Do you notice {a_noun}?",
+        "Have you noticed any {nouns}?",
+        "Could there be {a_noun}?",
+        "Is {a_noun} shown anywhere?",
+        "Is there {a_noun} somewhere?",
+        "Are {nouns} visible?",
+        "I am looking for {a_noun}. Is it there?",
+        "Do you find {a_noun} there?",
+        "Any {nouns}?",
+        "Is it possible to see {a_noun}?",
     ),
     "content": (
         "What is {where}?",
@@ -133,7 +151,17 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Tell me what is {where}.",
         "What stands {where}?",
     ),
-    "check": ("Is the {noun} {value}?", "Is it true that the {noun} is {value}?", "The {noun} is {value}, right?"),
+    "check": (
+        "Is the {noun} {value}?",
+        "Is it true that the {noun} is {value}?",
+        "The {noun} is {value}, right?",
+        "I think the {noun} is {value}. Is that so?",
+        "Do you agree that the {noun} is {value}?",
+        "Could it be that the {noun} is {value}?",
+        "So the {noun} is {value}?",
+        "The {noun} is {value}: yes or no?",
+        "Isn't the {noun} {value}?",
+    ),
     "unknown": (
         "Is there {thing}?",
         "Do you see {thing}?",
@@ -142,6 +170,12 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Does the image contain {thing}?",
         "Is {thing} visible?",
         "Does this picture show {thing}?",
+        "Can you spot {thing}?",
+        "Do you notice {thing} here?",
+        "Is there {thing} somewhere?",
+        "Do you find {thing} there?",
+        "Is {thing} shown anywhere?",
+        "I am looking for {thing}. Is it there?",
     ),
 }
 CLAUSES: dict[str, tuple[str, ...]] = {
@@ -169,10 +203,12 @@ CLAUSES: dict[str, tuple[str, ...]] = {
         "if you see any {nouns}",
         "whether {a_noun} is in the picture",
         "if {a_noun} can be seen",
+        "if you can find {a_noun}",
+        "whether you have found any {nouns}",
     ),
     "content": ("what is {where}", "what there is {where}", "what can be seen {where}", "which object is {where}"),
-    "check": ("whether the {noun} is {value}", "if it is right that the {noun} is {value}"),
-    "unknown": ("whether there is {thing}", "if you see {thing}", "if {thing} can be seen"),
+    "check": ("whether the {noun} is {value}", "if it is right that the {noun} is {value}", "if the {noun} is {value}"),
+    "unknown": ("whether there is {thing}", "if you see {thing}", "if {thing} can be seen", "if you can find {thing}"),
 }
 FRAMES = (
     "Tell me {}.",
@@ -252,6 +288,8 @@ a clock,a lamp,a bed,a hat,shoes,a shirt,a number,a letter,a word,an arrow,a hea
     "\n", ""
 ).split(",")
 HELD_OUT_THINGS = "a cat,a truck,an elephant,a river,a mountain,a guitar,a laptop,a pizza,a bridge,a fish".split(",")
+SYLLABLES = "ba bo cra da dro el fi ga gle hu ja ki lo ma ni ot pa pe qui ra ro sha ste ta tru un va wo ya zi".split()
+"""Words made of them name things that are nowhere; the model must not know a word to deny it."""
 
 OPENINGS = (
     "Please",

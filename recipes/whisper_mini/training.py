@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.tokenizer import get_tokenizer
 
+from recipes.optimizer import Optimizer, warmed_up_cosine
 from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.model import DIMENSIONS, TrainedWhisper
-from recipes.whisper_mini.optimizer import Optimizer, warmed_up_cosine
 from recipes.whisper_mini.voices import Utterance
 from recipes.whisper_mini.windows import UNHEARD, Window, WindowComposer
 
