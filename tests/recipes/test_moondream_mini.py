@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from deployments.captioner.types import CaptionTask
 from deployments.media import as_media
 from deployments.work import Stop
+from recipes.moondream_mini import training
 from recipes.moondream_mini.__main__ import save
+from recipes.moondream_mini.attention import BlockAttention
 from recipes.moondream_mini.dataset import draw_example, prepare_scenes
 from recipes.moondream_mini.evaluation import load_captioner
 from recipes.moondream_mini.language import (
@@ -135,8 +139,10 @@ def test_examples_are_the_same_for_the_same_seed_and_differ_from_another() -> No
     assert [draw_example(1, n)[0] for n in range(5)] != [draw_example(2, n)[0] for n in range(5)]
 
 
-def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path) -> None:
+def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
+    # As many steps each time, and few: they follow the clock otherwise.
+    monkeypatch.setattr(training, "_steps", lambda minutes: [(1, 0.5), (2, 1.0)])
     lines: list[str] = []
     scenes = prepare_scenes(tmp_path / "scenes.pickle", 64, SIDE, GRID, seed=1, processes=1)
     contents = []
@@ -155,3 +161,27 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path) ->
     media = as_media((tmp_path / "scene.png").read_bytes())
     answer = captioner.caption_image(media, CaptionTask(max_new_tokens=5), Stop(math.inf))
     assert (answer.width, answer.height) == drawing.image.size
+
+
+def test_attention_over_blocks_is_that_of_a_masked_row() -> None:
+    torch.manual_seed(1)
+    blocks, num_prefix = np.array([[0] * 5 + [1] * 3 + [2] * 7, [0] * 9 + [1] * 2 + [-1] * 4]), 6
+    is_in_block = torch.from_numpy(blocks >= 0)
+    mask = torch.zeros(2, 21, 21, dtype=torch.bool)
+    mask[:, :, :num_prefix] = True
+    numbers = torch.from_numpy(blocks)
+    mask[:, num_prefix:, num_prefix:] = (numbers[:, :, None] == numbers[:, None]).tril()
+    parts = [torch.randn(2, 21, 5, 8, requires_grad=True) for _ in range(3)]
+    wanted = torch.randn(2, 21, 5, 8)
+    wanted[:, num_prefix:] *= is_in_block[..., None, None]
+
+    def fused(*parts: Tensor) -> Tensor:
+        heads = (part.transpose(1, 2) for part in parts)
+        return functional.scaled_dot_product_attention(*heads, attn_mask=mask[:, None]).transpose(1, 2)
+
+    found = []
+    for attend in (BlockAttention(blocks, num_prefix), fused):
+        read = attend(*parts) * (wanted != 0)
+        found.append([read, *torch.autograd.grad(read, parts, wanted)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
