@@ -1,7 +1,7 @@
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -107,24 +107,35 @@ def test_eight_bits_take_less_than_a_third_of_the_memory() -> None:
     assert Int8Cache(shape).nbytes < FloatCache(shape, torch.float32).nbytes / 3
 
 
-@pytest.mark.skipif(not vnni.IS_THERE, reason="this CPU has no VNNI")
-def test_vnni_sums_are_those_of_plain_loops() -> None:
+KEY_PRODUCTS = [attention.plain_key_products, *([attention.vnni_key_products] if vnni.IS_THERE else [])]
+WEIGHTED_VALUES = [attention.plain_weighted_values, *([attention.vnni_weighted_values] if vnni.IS_THERE else [])]
+SHAPES = [(7, 64), (1, 16), (5, 42), (3, 96)]
+
+
+@pytest.mark.parametrize("multiply", KEY_PRODUCTS)
+@pytest.mark.parametrize(("num_blocks", "head_dim"), SHAPES)
+def test_products_with_keys_are_exact(multiply: Callable[..., None], num_blocks: int, head_dim: int) -> None:
     rng = np.random.default_rng(1)
-    for num_blocks, head_dim in ((7, 64), (1, 16), (5, 42), (3, 96)):
-        num_fours = math.ceil(head_dim / 4)
-        keys = rng.integers(0, 256, (num_blocks, num_fours, KEYS_IN_BLOCK, 4), np.uint8)
-        values = rng.integers(-127, 128, (num_blocks * KEYS_IN_BLOCK // 4, head_dim, 4), np.int8)
-        query = rng.integers(-127, 128, 4 * num_fours, np.int8)
-        high, low = rng.integers(0, 256, (2, num_blocks * KEYS_IN_BLOCK), np.uint8)
-        products, sums = np.empty((2, len(high)), np.int32), np.empty((2, 2, head_dim), np.int32)
-        for i, multiply in enumerate((attention.vnni_key_products, attention.plain_key_products)):
-            multiply(keys, query, products[i], values)
-        assert np.array_equal(*products)
-        assert np.array_equal(products[1], np.einsum("bfik,fk->bi", keys.astype(int), query.reshape(-1, 4)).ravel())
-        for i, add_up in enumerate((attention.vnni_weighted_values, attention.plain_weighted_values)):
-            add_up(values, high, low, sums[i], keys)
-        assert np.array_equal(*sums)
-        assert np.array_equal(sums[1, 0], np.einsum("pik,pk->i", values.astype(int), high.reshape(-1, 4)))
+    num_fours = math.ceil(head_dim / 4)
+    keys = rng.integers(0, 256, (num_blocks, num_fours, KEYS_IN_BLOCK, 4), np.uint8)
+    values = np.empty((num_blocks * KEYS_IN_BLOCK // 4, head_dim, 4), np.int8)
+    query = rng.integers(-127, 128, 4 * num_fours, np.int8)
+    products = np.empty(num_blocks * KEYS_IN_BLOCK, np.int32)
+    multiply(keys, query, products, values)
+    assert np.array_equal(products, np.einsum("bfik,fk->bi", keys.astype(int), query.reshape(-1, 4)).ravel())
+
+
+@pytest.mark.parametrize("add_up", WEIGHTED_VALUES)
+@pytest.mark.parametrize(("num_blocks", "head_dim"), SHAPES)
+def test_sums_of_weighted_values_are_exact(add_up: Callable[..., None], num_blocks: int, head_dim: int) -> None:
+    rng = np.random.default_rng(1)
+    num_positions = num_blocks * KEYS_IN_BLOCK
+    values = rng.integers(-127, 128, (num_positions // 4, head_dim, 4), np.int8)
+    weights = rng.integers(0, 256, (2, num_positions), np.uint8)
+    keys = np.empty((1, math.ceil(head_dim / 4), KEYS_IN_BLOCK, 4), np.uint8)
+    sums = np.empty((2, head_dim), np.int32)
+    add_up(values, *weights, sums, keys)
+    assert np.array_equal(sums, np.einsum("pik,wpk->wi", values.astype(int), weights.reshape(2, -1, 4)))
 
 
 def test_a_copy_goes_its_own_way() -> None:
