@@ -8,6 +8,7 @@ that stays in the cache.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -25,7 +26,7 @@ from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 from deployments.inference.cache import KeyValueCache
 from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
-from deployments.malloc import return_freed_memory, reuse_freed_memory
+from deployments.malloc import ENVIRONMENT, return_freed_memory, reuse_freed_memory
 
 NEW_TOKENS = 40
 NUM_FRAMES = 5
@@ -221,6 +222,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    if not ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], os.environ | ENVIRONMENT)
     torch.set_num_threads(arguments.threads)
     return_freed_memory()
 

@@ -10,6 +10,7 @@ from deployments.captioner.types import Caption, CaptionTask, FrameFailure, Imag
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.log import leave_out_expected_errors
+from deployments.malloc import ENVIRONMENT
 from deployments.media import Media
 from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
 from deployments.work import WorkerThreads
@@ -27,7 +28,7 @@ MAX_CONCURRENT_CALLS = 2
     max_ongoing_requests=MAX_CONCURRENT_CALLS,
     max_queued_requests=64,
     graceful_shutdown_timeout_s=5,
-    ray_actor_options={"num_cpus": 0},
+    ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": ENVIRONMENT}},
 )
 class CaptionerDeployment:
     """One Moondream model on the CPU.

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from deployments.inference.compiled import SMALLEST_MAGNITUDE
-from deployments.inference.int8_kernels import few_feed_forward, few_linear, gelu_rounded, round_tokens, scale_back
+from deployments.inference.int8_kernels import (
+    few_feed_forward,
+    few_linear,
+    gelu_rounded,
+    round_tokens,
+    scale_back,
+    sum_rows,
+)
 from deployments.inference.preparation import ensure_compiled
 
 MAX_INT8 = 127
@@ -107,7 +114,7 @@ def _is_exact(kernel: Int8Kernel) -> bool:
     if not len(few):
         return True
     ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight))
-    found = few_linear(few.float(), weight, weight.sum(dim=1, dtype=torch.int32), ones, zeros)
+    found = few_linear(few.float(), weight, sum_rows(weight), ones, zeros)
     return torch.allclose(found, expected[: len(few)].float())
 
 
@@ -142,7 +149,7 @@ class Int8Linear(_Int8Part):
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
         self.kernel = kernel
         self._scales = scales
-        self._row_sums = weight.sum(dim=1, dtype=torch.int32) if kernel.few_tokens else None
+        self._row_sums = sum_rows(weight) if kernel.few_tokens else None
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])

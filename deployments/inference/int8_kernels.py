@@ -34,10 +34,17 @@ def round_tokens(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
     return rounded, scales
 
 
+def sum_rows(weight: Tensor) -> Tensor:
+    """Return the sums of the rows of int8 weights in int32, as torch does, but without a copy of them in int32."""
+    sums = torch.empty(len(weight), dtype=torch.int32)
+    _sum_rows(weight.contiguous().numpy(), sums.numpy())
+    return sums
+
+
 def few_linear(x: Tensor, weight: Tensor, row_sums: Tensor, row_scales: Tensor, bias: Tensor) -> Tensor:
     """Return a linear layer's outputs in fp32, shape (n, out), for fp32 x (n, in) and int8 weights (out, in).
 
-    `row_sums` are those of the weights, in int32. Needs a CPU with VNNI. The weights are read once for each few tokens.
+    `row_sums` are what `sum_rows` returns. Needs a CPU with VNNI. The weights are read once for each few tokens.
     """
     y = torch.empty(len(x), len(weight))
     _few_linear(*(part.numpy() for part in (x.contiguous(), weight, row_sums, row_scales, bias, y)))
@@ -123,6 +130,17 @@ def _gelu_rounded(
         _scale_back_token(sums[token], token_scales[token], row_scales, bias, y)
         _gelu(y)
         scales[token] = round_row(y, largest, rounded[token])
+
+
+@on_torch_threads
+@compiled(parallel=True)
+def _sum_rows(weight: NDArray[np.int8], sums: NDArray[np.int32]) -> None:
+    for row in numba.prange(len(weight)):
+        total = np.int32(0)
+        of_row = weight[row]
+        for i in range(len(of_row)):
+            total += np.int32(of_row[i])
+        sums[row] = total
 
 
 _products_1, _products_2, _products_3, _products_4, _products_5 = (vnni.products(count) for count in range(1, 6))

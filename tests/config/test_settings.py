@@ -3,9 +3,14 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from ray.serve import Deployment
 
 import config.settings as settings
 from config.settings import ENVIRONMENT, PROJECT_ROOT, AppConfig
+from deployments.captioner.deployment import CaptionerDeployment
+from deployments.frame_sampler.deployment import FrameSamplerDeployment
+from deployments.transcriber.deployment import TranscriberDeployment
+from serve_app.ingress import Ingress
 
 
 @pytest.fixture
@@ -82,3 +87,10 @@ def test_the_args_of_the_shipped_yaml_files_are_valid(env_file: Path, name: str)
 def test_the_main_yaml_shadows_no_environment_variable() -> None:
     application = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())["applications"][0]
     assert "args" not in application
+
+
+@pytest.mark.parametrize("deployment", [CaptionerDeployment, TranscriberDeployment, FrameSamplerDeployment, Ingress])
+def test_the_main_yaml_says_of_a_deployment_what_it_is_without(deployment: Deployment) -> None:
+    application = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())["applications"][0]
+    [said] = [options for options in application["deployments"] if options["name"] == deployment.name]
+    assert deployment.options(**said) == deployment

@@ -314,7 +314,7 @@ def test_a_character_cut_in_its_middle_is_left_out(
     assert caption == Caption("", "length")
 
 
-def test_warming_up_runs_the_whole_model(captioner: Captioner, model: Moondream) -> None:
+def test_warming_up_runs_the_language_model(captioner: Captioner, model: Moondream) -> None:
     steps = []
     handle = model.text.lm_head.register_forward_hook(lambda *_: steps.append(1))
     captioner.warm_up()

@@ -16,6 +16,7 @@ from deployments.inference.int8 import (
     choose_kernel,
     round_rows,
 )
+from deployments.inference.int8_kernels import sum_rows
 
 OF_THIS_CPU = choose_kernel(torch.cpu.get_capabilities())
 needs_vnni = pytest.mark.skipif(OF_THIS_CPU.few_tokens == 0, reason="the processor has no VNNI")
@@ -51,6 +52,13 @@ def test_a_token_with_huge_values_costs_its_neighbours_nothing(kernel: Int8Kerne
     beside_an_outlier = rounded(x)
     others = [0, 1, 2, 3, 5, 6, 7, 8]
     assert torch.equal(beside_an_outlier[others], alone[others])
+
+
+@pytest.mark.parametrize("length", [1, 63, 8192])
+def test_rows_are_summed_exactly(length: int) -> None:
+    weight = torch.randint(-127, 128, (9, length), dtype=torch.int8)
+    weight[3], weight[4] = 127, -127
+    assert torch.equal(sum_rows(weight), weight.sum(dim=1, dtype=torch.int32))
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
