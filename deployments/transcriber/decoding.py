@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,10 +21,10 @@ from whisper import DecodingOptions, DecodingResult, Whisper
 from whisper.audio import N_FRAMES
 from whisper.decoding import BeamSearchDecoder, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
-from whisper.timing import add_word_timestamps
+from whisper.timing import add_word_timestamps, dtw_cpu
 from whisper.tokenizer import Tokenizer
 
-from deployments.inference.compiled import numba_turn
+from deployments.inference.compiled import keep, numba_turn, on_torch_threads
 from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
 from deployments.transcriber.types import SuspectReason
 
@@ -43,6 +44,12 @@ others, bit for bit."""
 
 # Word times flip the package's switch for all threads and run a numba kernel that two threads must not enter at once.
 _word_times_turn = threading.Lock()
+
+
+def prepare_word_times() -> None:
+    """Have the loop behind word times compiled, where an earlier start has not: it takes two seconds."""
+    keep(dtw_cpu)
+    on_torch_threads(dtw_cpu)(np.zeros((2, 2)))
 
 
 class WindowDecoder:

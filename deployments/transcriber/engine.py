@@ -20,7 +20,7 @@ from deployments.errors import InvalidRequest, ModelNotLoaded
 from deployments.inference.int8 import weight_bytes
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.checkpoint import Precision, load_whisper
-from deployments.transcriber.decoding import WindowDecoder, is_without_speech, suspect_reason
+from deployments.transcriber.decoding import WindowDecoder, is_without_speech, prepare_word_times, suspect_reason
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
@@ -71,15 +71,12 @@ class WhisperEngine:
 
     def warm_up(self) -> None:
         """Run every part once: the first request should not wait for what is compiled at its first use."""
-        tokenizer = self._tokenizer("en")
-        decoder = WindowDecoder(self._model, _go_on)
         silence = np.zeros(SAMPLE_RATE, np.float32)
         if self._detector is not None:
             self._detector.probabilities(silence, _go_on)
         mel = LogMel(silence, self._model.dims.n_mels, _go_on).window(0)
-        decoder.decode(mel, "en", sample_len=2)
-        segment = {"seek": 0, "start": 0.0, "end": 1.0, "tokens": tokenizer.encode(" warm")}
-        decoder.add_word_timestamps([segment], tokenizer, mel, FRAMES_PER_SECOND, last_speech_s=0.0)
+        WindowDecoder(self._model, _go_on).decode(mel, "en", sample_len=2)
+        prepare_word_times()
 
     def transcribe(self, waveform: Waveform, task: TranscribeTask, stop: Stop) -> Transcript:
         """Return what is said; a recording under SILENCE_PEAK is not shown to the model, which would invent words.
