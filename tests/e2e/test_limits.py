@@ -9,6 +9,7 @@ import psutil
 import pytest
 import requests
 
+from deployments.malloc import ENVIRONMENT
 from samples.running_server import RunningServer
 from tests.e2e.client import DATA, ORIGIN, answer_of, data_url, error_of, post_file, post_json, replica_of
 
@@ -105,6 +106,10 @@ def _memory_used(server: RunningServer) -> float:
     everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     figures = [process.memory_full_info() for process in everything]
     return sum(getattr(figure, "pss", 0) or figure.rss for figure in figures) / 2**20
+
+
+def test_the_captioner_is_started_with_what_keeps_its_memory_small(server: RunningServer) -> None:
+    assert ENVIRONMENT.items() <= replica_of(server.pid, "Captioner").environ().items()
 
 
 def test_no_process_talks_to_another_machine(server: RunningServer, url: str) -> None:
