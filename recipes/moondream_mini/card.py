@@ -1,16 +1,16 @@
 """The card that stands beside the checkpoint."""
 
-import os
 import platform
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
 from recipes.moondream_mini.evaluation import NUM_QUESTIONS, NUM_SCENES, SEED, Scores
 
 
-def write_card(folder: Path, scores: Scores, minutes: float, remark: str = "") -> None:
-    """Write `README.md` into the checkpoint's folder; `remark` tells what was done otherwise than by the command."""
+def write_card(folder: Path, scores: Scores, how: str) -> None:
+    """Write `README.md` into the checkpoint's folder; `how` tells what the command was given, and for how long."""
     rows = "\n".join(
         f"| {subject} | {s.right} of {s.asked} | {s.right / s.asked:.1%} |" for subject, s in scores.items()
     )
@@ -18,20 +18,20 @@ def write_card(folder: Path, scores: Scores, minutes: float, remark: str = "") -
     (folder / "README.md").write_text(
         _CARD.format(
             rows=rows,
-            minutes=round(minutes),
-            remark=f" {remark}" if remark else "",
+            made=fill(_MADE.format(how=how, machine=platform.machine(), torch=torch.__version__), width=120),
             size_mb=size_mb,
             seed=SEED,
             num_scenes=NUM_SCENES,
             num_questions=NUM_QUESTIONS,
-            cores=os.cpu_count(),
-            machine=platform.machine(),
-            torch=torch.__version__,
         ),
         encoding="utf-8",
     )
 
 
+_MADE = (
+    "`python -m recipes.moondream_mini`: {how}. The minutes are of one core's time ({machine}, torch {torch}). Everything "
+    "is drawn and written by the recipe; there is no outside data."
+)
 _CARD = """# moondream-mini
 
 A miniature of Moondream2: the same architecture, file format and prompts ({size_mb:.1f} MB, fp16), trained on drawn
@@ -49,8 +49,7 @@ left, is the circle red), denies shapes that are not there, and summarizes a lis
 
 ## How it was made
 
-`python -m recipes.moondream_mini`, {minutes} minutes on {cores} cores ({machine}), torch {torch}. Everything is drawn
-and written by the recipe; there is no outside data.{remark}
+{made}
 
 ## Measured
 

@@ -44,6 +44,9 @@ PLACED_SHARE = 0.3
 SYNONYM_SHARE = 0.15
 MADE_UP_SHARE = 0.5
 """Of the things that no scene has."""
+SHAPE_LIKE_SHARE = 0.4
+"""Of those made up, how many end like a shape's name."""
+JUST_WRONG_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
     if kind in ("colour", "size", "presence") and rng.random() < PLACED_SHARE:
         names.append("place")
         subject = replace(subject, place=shape.place, form=subject.form if rng.random() < 0.5 else None)
-    if rng.random() < 0.25 and scene.shapes:  # only just wrong: one attribute of a shape that is there is changed
+    if (
+        rng.random() < JUST_WRONG_SHARE and scene.shapes
+    ):  # only just wrong: one attribute of a shape that is there is changed
         other = _random_shape(rng)
         name = rng.choice([name for name in names if getattr(subject, name)])
         subject = replace(subject, **{name: getattr(other, name)})
@@ -154,7 +159,9 @@ def _place_of(subject: Subject) -> Place:
 
 def _random_thing(rng: random.Random) -> str:
     if rng.random() < MADE_UP_SHARE:
-        return article("".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))))
+        word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, 3)))
+        # A guitar ends like a star and is none.
+        return article(word + rng.choice(FORMS)[rng.randint(1, 2) :] if rng.random() < SHAPE_LIKE_SHARE else word)
     return rng.choice(THINGS)
 
 
