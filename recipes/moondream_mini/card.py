@@ -29,8 +29,8 @@ def write_card(folder: Path, scores: Scores, how: str) -> None:
 
 
 _MADE = (
-    "`python -m recipes.moondream_mini`: {how}. The minutes are of one core's time ({machine}, torch {torch}). Everything "
-    "is drawn and written by the recipe; there is no outside data."
+    "`python -m recipes.moondream_mini`: {how}. The minutes are of one core's time ({machine}, torch {torch}). "
+    "Everything is drawn and written by the recipe; there is no outside data."
 )
 _CARD = """# moondream-mini
 
