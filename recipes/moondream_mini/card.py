@@ -42,7 +42,9 @@ described as shapes.
 
 Pictures with up to four shapes, each alone in one of nine places (left, top right, middle, ...): circle, square,
 triangle, star or cross; red, green, blue, yellow, orange, purple, black or white; small or large; on plain or lightly
-textured backgrounds of any colour that stands out from the shapes; any aspect ratio up to 2:1; JPEG artefacts.
+textured backgrounds of any colour that stands out from the shapes; any aspect ratio up to 2:1; JPEG artefacts. A small
+shape measures 13 to 16.5 % of the square root of the picture's area, a large one 25 to 29 %; of other sizes it also
+mistakes the form, as of crosses beyond 30 %.
 
 It captions, answers questions (what colour, which shape, where, how large, how many, is there a ..., what is on the
 left, is the circle red), denies shapes that are not there, and summarizes a list of its own captions.

@@ -1,5 +1,6 @@
 """The words that questions about scenes are asked in, by kind; some are kept for the examination."""
 
+from recipes.moondream_mini.language import Attribute
 from recipes.moondream_mini.world import Place
 
 TRAINING: dict[str, tuple[str, ...]] = {
@@ -49,6 +50,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "What is going on in this scene?",
         "Give me a full account of what is shown.",
         "What do we see in this photo?",
+        "Summarize what is in this image.",
+        "Sum up the picture.",
+        "List what you see.",
+        "Describe the whole image in detail.",
     ),
     "colour": (
         "What colour is the {noun}?",
@@ -180,6 +185,10 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Say the number of {nouns}.",
         "How many {nouns} could you find?",
         "In this image, how many {nouns} are there?",
+        "How many shapes are {colour}?",
+        "How many of them are {colour}?",
+        "How many are {colour}?",
+        "How many {colour} ones are there?",
     ),
     "presence": (
         "Is there {a_noun}?",
@@ -225,6 +234,11 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Have {nouns} been drawn?",
         "Is there {a_noun}, or not?",
         "Did you see {a_noun}?",
+        "Does {a_noun} appear here?",
+        "Does {a_noun} appear in the scene?",
+        "Is there {a_noun} to see?",
+        "Do {nouns} appear in this image?",
+        "Is {a_noun} there to be found?",
     ),
     "content": (
         "What is {where}?",
@@ -295,8 +309,48 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Is it possible to see {thing}?",
         "Does the picture show {thing}?",
         "Have you noticed {thing}?",
+        "Does {thing} appear here?",
+        "Does {thing} appear in the scene?",
+        "Is there {thing} to see?",
+        "Is {thing} there to be found?",
+        "Would you call one of these {thing}?",
+        "Is {thing} in the image?",
     ),
 }
+CHECKS: dict[Attribute, tuple[str, ...]] = {
+    "colour": (
+        "Is the colour of the {noun} {value}?",
+        "Is the {noun} coloured {value}?",
+        "Does the {noun} have the color {value}?",
+        "Is {value} the color of the {noun}?",
+        "Is the {noun} {value} in colour?",
+        "Is the {noun} painted {value}?",
+        "Is it {value}, the {noun}?",
+        "Is the color of the {noun} {value}, yes or no?",
+        "Has the {noun} got the colour {value}?",
+    ),
+    "form": (
+        "Is the form of the {noun} that of {value}?",
+        "Does the {noun} have the shape of {value}?",
+        "Does the {noun} look like {value}?",
+        "Is it {value}, the {noun}?",
+        "Is what you call the {noun} {value}?",
+    ),
+    "place": (
+        "Is the place of the {noun} {value}?",
+        "Can the {noun} be found {value}?",
+        "Does the {noun} lie {value}?",
+        "Is it {value} that the {noun} is?",
+    ),
+    "size": (
+        "Is the size of the {noun} {value}?",
+        "Is the {noun} {value} in size?",
+        "Does the {noun} have a {value} size?",
+        "Is the {noun} a {value} one?",
+        "Has the {noun} been drawn {value}?",
+    ),
+}
+"""Questions whether something is so that fit one attribute only."""
 CLAUSES: dict[str, tuple[str, ...]] = {
     "describe": (
         "what you see",
