@@ -17,6 +17,7 @@ from recipes.moondream_mini.language import (
     presence_answer,
 )
 from recipes.moondream_mini.wordings import (
+    CHECKS,
     CLAUSES,
     CLOSINGS,
     COLOUR_SYNONYMS,
@@ -37,13 +38,20 @@ from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Place, S
 KINDS = ("describe", "colour", "form", "place", "size", "count", "presence", "content", "check", "unknown")
 KIND_WEIGHTS = (8, 14, 14, 14, 7, 12, 18, 9, 11, 4)
 
+_ATTRIBUTES: tuple[Attribute, ...] = ("form", "colour", "place", "size")
+
 CLAUSE_SHARE = 0.3
+CHECK_OF_ATTRIBUTE_SHARE = 0.4
+"""Of the questions whether something is so, how many name what they are about."""
 NOISY_SHARE = 0.3
 PLACED_SHARE = 0.3
 """How often a shape is told from others by its place."""
 SYNONYM_SHARE = 0.15
 MADE_UP_SHARE = 0.5
 """Of the things that no scene has."""
+SHAPE_LIKE_SHARE = 0.4
+"""Of those made up, how many end like a shape's name."""
+JUST_WRONG_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
         "where": rng.choice(PLACE_WORDINGS[subject.place]) if subject.place else "",
         "colour": subject.colour or "",
     }
-    if "{colour}" in wording and (not subject.colour or subject.size):
+    if "{colour}" in wording:
         subject = Subject(colour=subject.colour or rng.choice(COLOURS))
         fields["colour"] = str(subject.colour)
     elif kind == "form" and "{where}" in wording:
@@ -88,9 +96,9 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     elif kind == "content":
         answer = content_answer(scene, _place_of(subject))
     elif kind == "check":
-        asked: Attribute = rng.choice(
-            ("form", "colour", "size") if subject.place else ("form", "colour", "place", "size")
-        )
+        asked: Attribute = rng.choice([name for name in _ATTRIBUTES if _may_be_checked(subject, name)])
+        if not is_held_out and rng.random() < CHECK_OF_ATTRIBUTE_SHARE:
+            wording = rng.choice(CHECKS[asked])
         if asked == "form" and not subject.place:
             subject = Subject(colour=_random_claimed(scene, Subject(), rng).colour)
             fields["noun"] = _noun(subject, rng, plural=False)
@@ -120,17 +128,28 @@ def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
     if kind == "form":
         return Subject(place=shape.place) if rng.random() < 0.5 else _subject(shape, rng, ["colour", "size"])
     if kind == "check":
-        is_placed = rng.random() < PLACED_SHARE
-        return Subject(place=shape.place) if is_placed else Subject(form=shape.form)
+        if rng.random() < PLACED_SHARE:
+            return Subject(place=shape.place)
+        if rng.random() < PLACED_SHARE:
+            name = rng.choice(("place", "size", "colour"))
+            return replace(Subject(form=shape.form), **{name: getattr(shape, name)})
+        return Subject(form=shape.form)
     subject = _subject(shape, rng, names)
     if kind in ("colour", "size", "presence") and rng.random() < PLACED_SHARE:
         names.append("place")
         subject = replace(subject, place=shape.place, form=subject.form if rng.random() < 0.5 else None)
-    if rng.random() < 0.25 and scene.shapes:  # only just wrong: one attribute of a shape that is there is changed
+    if (
+        rng.random() < JUST_WRONG_SHARE and scene.shapes
+    ):  # only just wrong: one attribute of a shape that is there is changed
         other = _random_shape(rng)
         name = rng.choice([name for name in names if getattr(subject, name)])
         subject = replace(subject, **{name: getattr(other, name)})
     return subject
+
+
+def _may_be_checked(subject: Subject, name: Attribute) -> bool:
+    """Tell what a question may claim: what was not said already. Of a form alone, its colour is told instead."""
+    return getattr(subject, name) is None or (name == "form" and subject == Subject(form=subject.form))
 
 
 def _subject(shape: Shape, rng: random.Random, names: list[str]) -> Subject:
@@ -154,7 +173,9 @@ def _place_of(subject: Subject) -> Place:
 
 def _random_thing(rng: random.Random) -> str:
     if rng.random() < MADE_UP_SHARE:
-        return article("".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))))
+        word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, 3)))
+        # A guitar ends like a star and is none.
+        return article(word + rng.choice(FORMS)[rng.randint(1, 2) :] if rng.random() < SHAPE_LIKE_SHARE else word)
     return rng.choice(THINGS)
 
 

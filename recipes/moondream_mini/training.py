@@ -28,6 +28,7 @@ Report = Callable[[str], None]
 
 VISION_BATCH, VISION_RATE = 32, 1.2e-3
 LANGUAGE_BATCH, LANGUAGE_RATE = 24, 1.5e-3
+REFINING_RATE = 1e-3
 SUMMARY_WEIGHT = 1.0
 PATCH_WEIGHT = 0.1
 FEW_SHAPES_SHARE = 1 / 12
@@ -106,9 +107,8 @@ def train_language(
     so that the weights of the moment can be saved.
     """
     rng = random.Random(seed)
-    language = [*model.vision.proj_mlp.parameters(), *model.text.parameters()]
     vision = [*_tower(model), *teacher.parameters()]
-    optimizer = _optimizer(model, [(language, LANGUAGE_RATE), (vision, VISION_RATE / 2)])
+    optimizer = _optimizer(model, [(_language(model), LANGUAGE_RATE), (vision, VISION_RATE / 2)])
     few_shapes = [row for row, scene in enumerate(scenes.scenes) if len(scene.shapes) <= 2]
     for step, progress in _steps(minutes):
         # Few shapes first: which of several is meant is learned once there is something to say about one.
@@ -117,11 +117,7 @@ def train_language(
         with torch.autocast("cpu", torch.bfloat16):
             features = encode_crops(model, crops)
             patch_loss, right = teacher(features, targets, masks)
-            images = model.vision.proj_mlp(torch.cat([features, features], dim=-1))
-            blocks = [scene_blocks(model.config, tokenizer, scene, rng) for scene in told]
-            image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
-            summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
-            summary_loss = _answer_loss(model, None, make_batch(summaries, 1))
+            image_loss, summary_loss = _language_losses(model, tokenizer, features, told, rng)
         loss = image_loss + SUMMARY_WEIGHT * summary_loss + PATCH_WEIGHT * patch_loss
         optimizer.step(loss, _rate_share(progress))
         if step % REPORT_EVERY == 0:
@@ -132,6 +128,41 @@ def train_language(
         if step % (2 * REPORT_EVERY) == 0:
             keep(f"after {step} steps")
     return step
+
+
+def refine_language(
+    model: Moondream, tokenizer: Tokenizer, scenes: Scenes, minutes: float, seed: int, report: Report, keep: Report
+) -> int:
+    """Train a trained model's language part once more, its vision tower as it is; all else as in `train_language`.
+
+    What a trained model gets wrong is what was asked, hardly ever what it sees.
+    """
+    rng = random.Random(seed)
+    model.requires_grad_(True)
+    optimizer = _optimizer(model, [(_language(model), REFINING_RATE)])
+    for step, progress in _steps(minutes):
+        crops, _, _, told = _draw_rows(scenes, rng.sample(range(len(scenes)), LANGUAGE_BATCH), rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                features = encode_crops(model, crops)
+            image_loss, summary_loss = _language_losses(model, tokenizer, features, told, rng)
+        optimizer.step(image_loss + SUMMARY_WEIGHT * summary_loss, _rate_share(progress))
+        if step % REPORT_EVERY == 0:
+            report(f"refining {step} ({progress:.0%}): loss {image_loss:.4f}, summaries {summary_loss:.4f}")
+        if step % (2 * REPORT_EVERY) == 0:
+            keep(f"after {step} steps")
+    return step
+
+
+def _language_losses(
+    model: Moondream, tokenizer: Tokenizer, features: Tensor, told: Sequence[Scene], rng: random.Random
+) -> tuple[Tensor, Tensor]:
+    """Return the losses of what is asked about scenes that were seen, and of summaries."""
+    images = model.vision.proj_mlp(torch.cat([features, features], dim=-1))
+    blocks = [scene_blocks(model.config, tokenizer, scene, rng) for scene in told]
+    summaries = [[block] for block in summary_blocks(model.config, tokenizer, rng)]
+    image_loss = _answer_loss(model, images, make_batch(blocks, model.config.text.prefix_attn))
+    return image_loss, _answer_loss(model, None, make_batch(summaries, 1))
 
 
 def _optimizer(model: Moondream, groups: Sequence[tuple[list[nn.Parameter], float]]) -> Optimizer:
@@ -158,6 +189,10 @@ def _steps(minutes: float) -> Iterator[tuple[int, float]]:
         step += 1
         progress = min(1.0, (time.process_time() - started + 0.5) / (60 * minutes))
         yield step, progress
+
+
+def _language(model: Moondream) -> list[nn.Parameter]:
+    return [*model.vision.proj_mlp.parameters(), *model.text.parameters()]
 
 
 def _tower(model: Moondream) -> list[nn.Parameter]:

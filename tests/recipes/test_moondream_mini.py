@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.types import CaptionTask
 from deployments.media import as_media
 from deployments.work import Stop
@@ -33,7 +34,7 @@ from recipes.moondream_mini.language import (
 from recipes.moondream_mini.model import GRID, SIDE, fresh_model
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.texts import make_tokenizer
-from recipes.moondream_mini.training import PatchTeacher, train_language, train_vision
+from recipes.moondream_mini.training import PatchTeacher, refine_language, train_language, train_vision
 from recipes.moondream_mini.wordings import HELD_OUT, TRAINING
 from recipes.moondream_mini.world import (
     PALETTE,
@@ -161,6 +162,19 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path, mo
     media = as_media((tmp_path / "scene.png").read_bytes())
     answer = captioner.caption_image(media, CaptionTask(max_new_tokens=5), Stop(math.inf))
     assert (answer.width, answer.height) == drawing.image.size
+
+
+def test_refining_trains_the_language_part_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr(training, "_steps", lambda minutes: [(1, 0.5), (2, 1.0)])
+    scenes = prepare_scenes(tmp_path / "scenes.pickle", 64, SIDE, GRID, seed=1, processes=1)
+    tokenizer = make_tokenizer(seed=1)
+    save(fresh_model(tokenizer.get_vocab_size(), seed=1), tokenizer, tmp_path)
+    model = load_moondream(tmp_path / "config.json", [tmp_path / "model.safetensors"], "fp32", lambda progress: None)
+    before = {name: weights.clone() for name, weights in model.named_parameters()}
+    assert refine_language(model, tokenizer, scenes, 2, 1, lambda progress: None, lambda progress: None) == 2
+    changed = {name for name, weights in model.named_parameters() if not torch.equal(weights, before[name])}
+    assert changed == {name for name in before if name.startswith(("text.", "vision.proj_mlp."))}
 
 
 def test_attention_over_blocks_is_that_of_a_masked_row() -> None:
