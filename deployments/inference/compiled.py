@@ -9,7 +9,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,11 @@ def compiled(*, parallel: bool, is_prepared: bool = True) -> Callable[[Callable[
 
 def keep(dispatcher: Any) -> None:
     """Have what numba compiles of another package's function kept for later starts, as `compiled` does with ours."""
-    with suppress(RuntimeError):  # there is no folder to keep it in
+    try:
         dispatcher.enable_caching()
-        is_kept(dispatcher)  # which deletes what cannot be read
+    except RuntimeError:  # there is no folder to keep it in: each start compiles it again
+        return
+    is_kept(dispatcher)  # which deletes what cannot be read
 
 
 @contextmanager

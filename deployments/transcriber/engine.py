@@ -70,7 +70,7 @@ class WhisperEngine:
         return weight_bytes(self._model)
 
     def warm_up(self) -> None:
-        """Run every part once: the first request should not wait for what is compiled at its first use."""
+        """Run once what is compiled or set up at its first use, so that no request waits for it."""
         silence = np.zeros(SAMPLE_RATE, np.float32)
         if self._detector is not None:
             self._detector.probabilities(silence, _go_on)

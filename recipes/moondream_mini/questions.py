@@ -52,6 +52,7 @@ MADE_UP_SHARE = 0.5
 SHAPE_LIKE_SHARE = 0.4
 """Of those made up, how many end like a shape's name."""
 JUST_WRONG_SHARE = 0.35
+"""Of the subjects, how many differ in one attribute from a shape that is there."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,7 @@ def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
     if kind in ("colour", "size", "presence") and rng.random() < PLACED_SHARE:
         names.append("place")
         subject = replace(subject, place=shape.place, form=subject.form if rng.random() < 0.5 else None)
-    if (
-        rng.random() < JUST_WRONG_SHARE and scene.shapes
-    ):  # only just wrong: one attribute of a shape that is there is changed
+    if rng.random() < JUST_WRONG_SHARE and scene.shapes:  # one attribute of a shape that is there is another's
         other = _random_shape(rng)
         name = rng.choice([name for name in names if getattr(subject, name)])
         subject = replace(subject, **{name: getattr(other, name)})
