@@ -35,7 +35,7 @@ from recipes.moondream_mini.model import GRID, SIDE, fresh_model
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.texts import make_tokenizer
 from recipes.moondream_mini.training import PatchTeacher, refine_language, train_language, train_vision
-from recipes.moondream_mini.wordings import HELD_OUT, TRAINING
+from recipes.moondream_mini.wordings import CHECKS, CLAUSES, FRAMES, HELD_OUT, TRAINING
 from recipes.moondream_mini.world import (
     PALETTE,
     PLACES,
@@ -108,9 +108,9 @@ def test_answers_are_true() -> None:
 
 def test_no_wording_of_the_examination_was_trained_on() -> None:
     assert set(HELD_OUT) == set(TRAINING)
-    assert not {text for texts in HELD_OUT.values() for text in texts} & {
-        text for texts in TRAINING.values() for text in texts
-    }
+    trained = {text for texts in (*TRAINING.values(), *CHECKS.values()) for text in texts}
+    trained |= {frame.format(clause) for frame in FRAMES for clauses in CLAUSES.values() for clause in clauses}
+    assert not {text for texts in HELD_OUT.values() for text in texts} & trained
 
 
 @pytest.mark.parametrize("is_held_out", [True, False])
