@@ -10,11 +10,19 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from deployments.captioner.architecture import MoondreamConfig, read_config
-from deployments.captioner.moondream import FeedForward, Moondream
+from deployments.captioner.moondream import FeedForward, Moondream, TextBlock
 from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.commands import MEND
 from deployments.errors import ModelNotLoaded
-from deployments.inference.int8 import Int8Embedding, Int8FeedForward, Int8Linear, choose_kernel, round_rows
+from deployments.inference.int8 import (
+    Int8Embedding,
+    Int8FeedForward,
+    Int8Kernel,
+    Int8Linear,
+    Int8ParallelBlock,
+    choose_kernel,
+    round_rows,
+)
 from deployments.model_slot import Report
 
 Precision = Literal["int8", "fp32", "bf16"]
@@ -131,13 +139,26 @@ def fill(
                 setattr(module, kind, nn.Parameter(tensor, requires_grad=False))
         for key, tensor in tensors.items():
             keep(key, tensor)
+    if kernel:
+        _join_rounded(model, kernel)
+    model.has_int8_caches = kernel is not None
+    model.eval()
+
+
+def _join_rounded(model: Moondream, kernel: Int8Kernel) -> None:
+    """Put what works faster at once in the place of layers that were rounded."""
     for name, module in list(model.named_modules()):
-        if kernel and isinstance(module, FeedForward):
+        if isinstance(module, FeedForward):
             assert isinstance(module.fc1, Int8Linear)
             assert isinstance(module.fc2, Int8Linear)
             _replace(model, name, Int8FeedForward(module.fc1, module.fc2))
-    model.has_int8_caches = kernel is not None
-    model.eval()
+    for block in model.text.blocks if kernel.few_tokens else ():
+        assert isinstance(block, TextBlock)
+        attn, mlp = block.attn, block.mlp
+        assert isinstance(attn.qkv, Int8Linear)
+        assert isinstance(attn.proj, Int8Linear)
+        assert isinstance(mlp, Int8FeedForward)
+        block.step = Int8ParallelBlock(block.ln, attn.qkv, attn.proj, mlp, model.config.text.n_kv_heads)
 
 
 def _replace(model: Moondream, name: str, layer: nn.Module) -> None:

@@ -7,6 +7,7 @@ prompt: what it leaves in a cache serves any prompt about that image.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from torch.nn import functional
 from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
 from deployments.captioner.preprocessing import ImageCrops
 from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache, attention
-from deployments.inference.rotary import Rotary, rotate
+from deployments.inference.int8 import Int8ParallelBlock
+from deployments.inference.rotary import Rotary, Rotation, rotate
 
 Check = Callable[[str], None]
 """Takes how far the work got and returns, or raises to end it: `Stop.check`."""
@@ -106,11 +108,23 @@ class TextBlock(nn.Module):
         self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
         self.attn = Attention(config.dim, config.n_heads, config.n_kv_heads)
         self.mlp = FeedForward(config.dim, config.ff_dim, config.dim)
+        self.step: Int8ParallelBlock | None = None
+        """What `decode` does in one call, for few sequences; None where the layers have nothing for few."""
 
     def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
         normed = self.ln(hidden)
         y: Tensor = hidden + self.attn(normed, attend) + self.mlp(normed)
         return y
+
+    def decode(self, hidden: Tensor, caches: Sequence[KeyValueCache], layer: int, rotation: Rotation) -> Tensor:
+        """Return what the hidden states of one new position of each sequence, (num_sequences, dim), become."""
+        if self.step and len(hidden) <= self.step.most_tokens:
+            return self.step(hidden, cast("Sequence[Int8Cache]", caches), layer, rotation)
+
+        def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+            return type(caches[0]).append_and_attend(caches, layer, queries, keys, values, rotation)
+
+        return self.forward(hidden, attend)
 
 
 class Text(nn.Module):
@@ -240,14 +254,10 @@ class Moondream(nn.Module):
         A sequence's logits do not depend on the others (in fp32 and bf16, but for the rounding of sums).
         """
         rotation = self.rotary(torch.tensor([cache.length for cache in caches]))
-        kind = type(caches[0])
-
-        def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-            return kind.append_and_attend(caches, layer, queries, keys, values, rotation)
-
         hidden = self.text.wte(torch.tensor(ids))
         for layer, block in enumerate(self.text.blocks):
-            hidden = block(hidden, partial(attend, layer))
+            assert isinstance(block, TextBlock)
+            hidden = block.decode(hidden, caches, layer, rotation)
         for cache in caches:
             cache.length += 1
         return self._logits(hidden)

@@ -47,26 +47,23 @@ def append_and_attend(
     keys: Tensor,
     values: Tensor,
     rotation: tuple[Tensor, Tensor] | None,
-    places: Sequence[tuple[int, ...]],
+    places: NDArray[np.int64],
     layer: int,
 ) -> Tensor:
     """Rotate and write one position of each sequence, and return what it finds up to itself, (n, num_heads, head_dim).
 
     Queries, keys and values are fp32; `rotation` are their positions' cosines and sines, shape (n, 1, num_pairs);
-    `places` are the addresses of each sequence's stored keys, their scales, values and theirs (all layers, contiguous,
-    each as `round_keys_and_values` takes them), its capacity and its length. Without keys and values, shape (0,
-    num_kv_heads, head_dim), nothing is written and the queries find what is there.
+    `places`, shape (n, 6), are the addresses of each sequence's stored keys, their scales, values and theirs (all
+    layers, contiguous, each as `round_keys_and_values` takes them), its capacity and its length. Without keys and
+    values, shape (0, num_kv_heads, head_dim), nothing is written and the queries find what is there.
 
     Queries are rounded to 8 bits, and what each position counts to 16.
     """
     found = torch.empty(queries.shape)
-    of_sequences = np.array(places, np.int64)
-    if len(keys) and (of_sequences[:, _LENGTH] >= of_sequences[:, _CAPACITY]).any():
-        raise ValueError("A sequence has no room for another position.")
     cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
     # One layout for all callers, or the loop would be compiled for each.
     given = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
-    _append_and_attend(*given, of_sequences, layer, found.numpy())
+    _append_and_attend(*given, places, layer, found.numpy())
     return found
 
 
@@ -207,9 +204,8 @@ def _rotate(row: Any, cosines: Any, sines: Any) -> None:
         row[num_pairs + i] = second * cosines[i] + first * sines[i]
 
 
-@on_torch_threads
 @compiled(parallel=True)
-def _append_and_attend(
+def append_and_attend_few(
     queries: NDArray[np.float32],
     keys: NDArray[np.float32],
     values: NDArray[np.float32],
@@ -219,6 +215,7 @@ def _append_and_attend(
     layer: int,
     found: NDArray[np.float32],
 ) -> None:
+    """Do what `append_and_attend` does, with what it found written into `found`; for compiled functions."""
     num_sequences, num_heads, head_dim = queries.shape
     num_kv_heads = keys.shape[1]
     heads_per_key = num_heads // num_kv_heads
@@ -277,3 +274,6 @@ def _append_and_attend(
             for i in range(head_dim):
                 in_all = np.float32(256) * np.float32(sums[0, i]) + np.float32(sums[1, i])
                 found[sequence, head, i] = in_all * (largest / (_LARGEST_WEIGHT * total))
+
+
+_append_and_attend = on_torch_threads(append_and_attend_few)

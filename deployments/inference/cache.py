@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -143,6 +145,7 @@ class Int8Cache(KeyValueCache):
         self._keys = torch.empty(*heads, num_blocks, math.ceil(head_dim / 4), KEYS_IN_BLOCK, 4, dtype=torch.uint8)
         self._values = torch.empty(*heads, capacity // 4, head_dim, 4, dtype=torch.int8)
         self._key_scales, self._value_scales = torch.empty(2, *heads, capacity)
+        self._addresses = [part.data_ptr() for part in self._stored()]
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         round_keys_and_values(keys, values, [part[layer] for part in self._stored()], self.length)
@@ -164,17 +167,21 @@ class Int8Cache(KeyValueCache):
         values: Tensor,
         rotation: Rotation | None,
     ) -> Tensor:
-        return append_and_attend(queries, keys, values, rotation, [cache._place() for cache in caches], layer)
+        return append_and_attend(queries, keys, values, rotation, cls.places(caches, to_append=True), layer)
 
     @classmethod
     def attend(cls, caches: Sequence[Self], layer: int, queries: Tensor) -> Tensor:
         """Return what one query for each cache, shape (n, num_heads, head_dim), finds in it; nothing is written."""
         _, num_kv_heads, _, head_dim = caches[0]._shape
         nothing = queries.new_empty(0, num_kv_heads, head_dim)
-        return append_and_attend(queries, nothing, nothing, None, [cache._place() for cache in caches], layer)
+        return append_and_attend(queries, nothing, nothing, None, cls.places(caches, to_append=False), layer)
 
-    def _place(self) -> tuple[int, ...]:
-        return (*(part.data_ptr() for part in self._stored()), self.capacity, self.length)
+    @staticmethod
+    def places(caches: Sequence["Int8Cache"], *, to_append: bool) -> NDArray[np.int64]:
+        """Return where each sequence is stored, as compiled loops take it; ValueError if one to append to is full."""
+        if to_append and any(cache.length >= cache.capacity for cache in caches):
+            raise ValueError("A sequence has no room for another position.")
+        return np.array([(*cache._addresses, cache.capacity, cache.length) for cache in caches], np.int64)
 
     def _of_shape(self, shape: Shape) -> Self:
         return type(self)(shape)

@@ -5,22 +5,25 @@ a token with large values costs no other its precision, and what a token becomes
 (bit for bit among few tokens, but for the rounding of fp32 among many).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from deployments.inference.cache import Int8Cache
 from deployments.inference.compiled import SMALLEST_MAGNITUDE
 from deployments.inference.int8_kernels import (
+    Layer,
     few_feed_forward,
     few_linear,
     gelu_rounded,
     round_tokens,
     scale_back,
-    sum_rows,
 )
+from deployments.inference.parallel_block import few_parallel_block
 from deployments.inference.preparation import ensure_compiled
+from deployments.inference.rotary import Rotation
 
 MAX_INT8 = 127
 _ROWS_AT_ONCE = 1024
@@ -114,7 +117,7 @@ def _is_exact(kernel: Int8Kernel) -> bool:
     if not len(few):
         return True
     ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight))
-    found = few_linear(few.float(), weight, sum_rows(weight), ones, zeros)
+    found = few_linear(few.float(), (weight.numpy(), ones.numpy(), zeros.numpy()))
     return torch.allclose(found, expected[: len(few)].float())
 
 
@@ -149,12 +152,12 @@ class Int8Linear(_Int8Part):
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
         self.kernel = kernel
         self._scales = scales
-        self._row_sums = sum_rows(weight) if kernel.few_tokens else None
+        self._for_few = (weight.numpy(), scales.numpy(), self.bias.numpy()) if kernel.few_tokens else None
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         if len(rows) <= self.kernel.few_tokens:
-            y = few_linear(rows, *self.parts())
+            y = few_linear(rows, self.for_few)
         else:
             y = self.after_rounding(*round_tokens(rows, self.kernel.largest))
         return y.view(*x.shape[:-1], -1)
@@ -169,10 +172,11 @@ class Int8Linear(_Int8Part):
         tokens, scales = round_tokens(x, largest)
         return gelu_rounded(self.kernel.multiply(tokens, self.weights), scales, self._scales, self.bias, largest)
 
-    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return what `few_linear` takes; only for a kernel that leaves weights unpacked."""
-        assert self._row_sums is not None
-        return self.weights, self._row_sums, self._scales, self.bias
+    @property
+    def for_few(self) -> Layer:
+        """What `few_linear` takes; only for a kernel that leaves weights unpacked."""
+        assert self._for_few is not None
+        return self._for_few
 
 
 class Int8FeedForward(nn.Module):
@@ -185,10 +189,27 @@ class Int8FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         if len(rows) <= self.fc1.kernel.few_tokens:
-            y = few_feed_forward(rows, self.fc1.parts(), self.fc2.parts())
+            y = few_feed_forward(rows, self.fc1.for_few, self.fc2.for_few)
         else:
             y = self.fc2.after_rounding(*self.fc1.gelu_rounded(rows))
         return y.view(*x.shape[:-1], -1)
+
+
+class Int8ParallelBlock:
+    """Decodes a step of a block whose attention and feed-forward stand side by side, for a few sequences at once."""
+
+    def __init__(
+        self, norm: nn.LayerNorm, qkv: Int8Linear, proj: Int8Linear, mlp: Int8FeedForward, num_kv_heads: int
+    ) -> None:
+        """Take layers whose kernel is for few tokens."""
+        self.most_tokens = qkv.kernel.few_tokens
+        self._norm = (norm.weight.numpy(), norm.bias.numpy(), norm.eps)
+        self._layers = (qkv.for_few, proj.for_few, mlp.fc1.for_few, mlp.fc2.for_few)
+        self._num_kv_heads = num_kv_heads
+
+    def __call__(self, hidden: Tensor, caches: Sequence[Int8Cache], layer: int, rotation: Rotation) -> Tensor:
+        """Return what `few_parallel_block` does, for at most `most_tokens`."""
+        return few_parallel_block(hidden, self._norm, self._layers, self._num_kv_heads, caches, layer, rotation)
 
 
 class Int8Embedding(_Int8Part):

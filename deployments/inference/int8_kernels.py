@@ -5,7 +5,6 @@ memory can deliver the weights. For many tokens a layer is made of `round_tokens
 `scale_back` or `gelu_rounded`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -16,6 +15,10 @@ from torch import Tensor
 
 from deployments.inference import vnni
 from deployments.inference.compiled import FASTMATH, compiled, exp, on_torch_threads, round_row
+from deployments.inference.vnni import ROWS_IN_BLOCK
+
+Layer = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]
+"""Weights, shape (out, in), and the scales and biases of their rows."""
 
 _PREFETCHED = 8192
 """Bytes ahead."""
@@ -23,8 +26,6 @@ _FIRST_LEVEL = 16384
 """Bytes of tokens that the first-level cache surely holds while weights run through it."""
 _CHUNK = 4096
 """Bytes of each token that are multiplied at once, where whole ones are too many."""
-_BLOCK = 32
-"""Pairs of rows that are multiplied with a chunk before it is the next one's turn."""
 
 
 def round_tokens(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
@@ -34,27 +35,20 @@ def round_tokens(x: Tensor, largest: int) -> tuple[Tensor, Tensor]:
     return rounded, scales
 
 
-def sum_rows(weight: Tensor) -> Tensor:
-    """Return the sums of the rows of int8 weights in int32, as torch does, but without a copy of them in int32."""
-    sums = torch.empty(len(weight), dtype=torch.int32)
-    _sum_rows(weight.contiguous().numpy(), sums.numpy())
-    return sums
+def few_linear(x: Tensor, layer: Layer) -> Tensor:
+    """Return a linear layer's outputs in fp32, shape (n, out), for fp32 x of shape (n, in).
 
-
-def few_linear(x: Tensor, weight: Tensor, row_sums: Tensor, row_scales: Tensor, bias: Tensor) -> Tensor:
-    """Return a linear layer's outputs in fp32, shape (n, out), for fp32 x (n, in) and int8 weights (out, in).
-
-    `row_sums` are what `sum_rows` returns. Needs a CPU with VNNI. The weights are read once for each few tokens.
+    Needs a CPU with VNNI. The weights are read once for each few tokens.
     """
-    y = torch.empty(len(x), len(weight))
-    _few_linear(*(part.numpy() for part in (x.contiguous(), weight, row_sums, row_scales, bias, y)))
+    y = torch.empty(len(x), len(layer[0]))
+    _few_linear(x.contiguous().numpy(), layer, y.numpy())
     return y
 
 
-def few_feed_forward(x: Tensor, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """Return `few_linear` of the GELU of `few_linear` of x, given what that takes of both layers."""
+def few_feed_forward(x: Tensor, first: Layer, second: Layer) -> Tensor:
+    """Return `few_linear` of the GELU of `few_linear` of x."""
     y = torch.empty(len(x), len(second[0]))
-    _few_feed_forward(*(part.numpy() for part in (x.contiguous(), *first, *second, y)))
+    _few_feed_forward(x.contiguous().numpy(), first, second, y.numpy())
     return y
 
 
@@ -132,112 +126,112 @@ def _gelu_rounded(
         scales[token] = round_row(y, largest, rounded[token])
 
 
-@on_torch_threads
-@compiled(parallel=True)
-def _sum_rows(weight: NDArray[np.int8], sums: NDArray[np.int32]) -> None:
-    for row in numba.prange(len(weight)):
-        total = np.int32(0)
-        of_row = weight[row]
-        for i in range(len(of_row)):
-            total += np.int32(of_row[i])
-        sums[row] = total
-
-
 _products_1, _products_2, _products_3, _products_4, _products_5 = (vnni.products(count) for count in range(1, 6))
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _add_products(weight: Any, x: Any, sums: Any, row: Any, start: Any) -> None:
-    """Add to the sums of a row what its weights from `start` on give."""
-    for token in range(len(x)):
+def _add_products(weight: Any, tokens: Any, sums: Any, row: Any, start: Any) -> None:
+    """Add to the sums of a row what its weights from `start` on, plus 128 each, give."""
+    for token in range(len(tokens)):
         for i in range(start, len(weight)):
-            sums[token, row] += np.int32(weight[i]) * np.int32(x[token, i])
+            sums[token, row] += (np.int32(weight[i]) + np.int32(128)) * np.int32(tokens[token, i])
+
+
+@numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def _finish(sums: Any, excess: Any, token_scales: Any, row_scales: Any, bias: Any, with_gelu: Any, y: Any) -> None:
+    """Write the outputs of some rows."""
+    for token in range(len(excess)):
+        of_token = y[token]
+        for row in range(len(bias)):
+            product = np.float32(sums[token, row] - excess[token])
+            of_token[row] = product * (token_scales[token] * row_scales[row]) + bias[row]
+        if with_gelu:
+            _gelu(of_token)
 
 
 @compiled(parallel=True, is_prepared=vnni.IS_THERE)
-def _products_of_few(weight: NDArray[np.int8], x: NDArray[np.uint8], sums: NDArray[np.int32]) -> None:
-    """Add to `sums`, shape (n, out), the products of the weights, shape (out, in), with each token."""
-    num_tokens, length = x.shape
+def multiply_few(
+    tokens: NDArray[np.int8], scales: NDArray[np.float32], layer: Layer, with_gelu: bool, y: NDArray[np.float32]
+) -> None:
+    """Write the outputs, or their GELU, shape (n, out), for tokens and their scales; for compiled functions."""
+    weight, row_scales, bias = layer
+    num_tokens, length = tokens.shape
     num_rows = len(weight)
     num_vectors = length // vnni.WIDTH
     left_over = num_vectors * vnni.WIDTH
     chunk = length if min(num_tokens, 5) * length <= _FIRST_LEVEL else _CHUNK
     in_chunk = max(1, chunk // vnni.WIDTH)
     rows_ahead = max(1, _PREFETCHED // chunk) * length
+    # VPDPBUSD multiplies unsigned with signed bytes, so weights are taken plus 128, and what that adds is taken off.
+    excess = np.empty(num_tokens, np.int32)
+    for token in range(num_tokens):
+        of_token, total = tokens[token], np.int32(0)
+        for i in range(length):
+            total += np.int32(of_token[i])
+        excess[token] = np.int32(128) * total
     # Two rows at once share what is read of the tokens. They are far apart because memory delivers two streams in
     # different pages faster than two in one.
     half = num_rows // 2
-    for block in numba.prange((half + _BLOCK - 1) // _BLOCK):
+    for block in numba.prange((half + ROWS_IN_BLOCK - 1) // ROWS_IN_BLOCK):
+        start_row, end_row = block * ROWS_IN_BLOCK, min((block + 1) * ROWS_IN_BLOCK, half)
+        for begin in (start_row, start_row + half):
+            vnni.ask_for_rows(vnni.address(row_scales, 4 * begin))
+            vnni.ask_for_rows(vnni.address(bias, 4 * begin))
+        sums = np.zeros((2, num_tokens, ROWS_IN_BLOCK), np.int32)
         for first in range(0, num_vectors, in_chunk):
             here, start = min(in_chunk, num_vectors - first), first * vnni.WIDTH
-            for row in range(block * _BLOCK, min((block + 1) * _BLOCK, half)):
+            for row in range(start_row, end_row):
                 weights = vnni.address(weight[row, start:], 0)
                 token = 0
                 while token < num_tokens:
-                    tokens, found = vnni.address(x[token, start:], 0), vnni.address(sums[token, row:], 0)
+                    those = vnni.address(tokens[token, start:], 0)
+                    found = vnni.address(sums[0, token, row - start_row :], 0)
                     left = num_tokens - token
                     if left >= 5:
-                        _products_5(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                        _products_5(weights, those, found, half, length, num_tokens, here, rows_ahead)
                     elif left == 4:
-                        _products_4(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                        _products_4(weights, those, found, half, length, num_tokens, here, rows_ahead)
                     elif left == 3:
-                        _products_3(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                        _products_3(weights, those, found, half, length, num_tokens, here, rows_ahead)
                     elif left == 2:
-                        _products_2(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                        _products_2(weights, those, found, half, length, num_tokens, here, rows_ahead)
                     else:
-                        _products_1(weights, tokens, found, half, length, num_rows, here, rows_ahead)
+                        _products_1(weights, those, found, half, length, num_tokens, here, rows_ahead)
                     token += 5
-        for row in range(block * _BLOCK, min((block + 1) * _BLOCK, half)):
-            _add_products(weight[row], x, sums, row, left_over)
-            _add_products(weight[row + half], x, sums, row + half, left_over)
+        for part in range(2):
+            begin, end = start_row + part * half, end_row + part * half
+            for row in range(begin, end):
+                _add_products(weight[row], tokens, sums[part], row - begin, left_over)
+            its_scales, its_bias = row_scales[begin:end], bias[begin:end]
+            _finish(sums[part], excess, scales, its_scales, its_bias, with_gelu, y[:, begin:end])
     if num_rows % 2 == 1:
-        _add_products(weight[num_rows - 1], x, sums, num_rows - 1, 0)
+        last = np.zeros((num_tokens, 1), np.int32)
+        _add_products(weight[num_rows - 1], tokens, last, 0, 0)
+        its_scales, its_bias = row_scales[num_rows - 1 :], bias[num_rows - 1 :]
+        _finish(last, excess, scales, its_scales, its_bias, with_gelu, y[:, num_rows - 1 :])
 
 
-@compiled(parallel=False, is_prepared=vnni.IS_THERE)
-def _linear_of_few(
-    x: NDArray[np.float32],
-    weight: NDArray[np.int8],
-    row_sums: NDArray[np.int32],
-    row_scales: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    y: NDArray[np.float32],
-) -> None:
-    rounded, tokens = np.empty(x.shape, np.int8), np.empty(x.shape, np.uint8)
-    scales, sums = np.empty(len(x), np.float32), np.zeros(y.shape, np.int32)
+@numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
+def round_few(x: Any) -> Any:
+    """Return what `round_tokens` does, for compiled functions."""
+    tokens, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
     for token in range(len(x)):
-        scales[token] = round_row(x[token], np.float32(127), rounded[token])
-        of_token, unsigned = rounded[token], tokens[token]
-        # VPDPBUSD multiplies unsigned with signed bytes, so 128 is added, and 128 times the weights taken off again.
-        for i in range(len(of_token)):
-            unsigned[i] = np.uint8(np.int32(of_token[i]) + np.int32(128))
-    _products_of_few(weight, tokens, sums)
-    for token in range(len(x)):
-        of_sums = sums[token]
-        for row in range(len(row_sums)):
-            of_sums[row] -= np.int32(128) * row_sums[row]
-        _scale_back_token(sums[token], scales[token], row_scales, bias, y[token])
-
-
-_few_linear = on_torch_threads(_linear_of_few)
+        scales[token] = round_row(x[token], np.float32(127), tokens[token])
+    return tokens, scales
 
 
 @on_torch_threads
 @compiled(parallel=False, is_prepared=vnni.IS_THERE)
-def _few_feed_forward(
-    x: NDArray[np.float32],
-    weight_1: NDArray[np.int8],
-    row_sums_1: NDArray[np.int32],
-    row_scales_1: NDArray[np.float32],
-    bias_1: NDArray[np.float32],
-    weight_2: NDArray[np.int8],
-    row_sums_2: NDArray[np.int32],
-    row_scales_2: NDArray[np.float32],
-    bias_2: NDArray[np.float32],
-    y: NDArray[np.float32],
-) -> None:
-    inner = np.empty((len(x), len(bias_1)), np.float32)
-    _linear_of_few(x, weight_1, row_sums_1, row_scales_1, bias_1, inner)
-    for token in range(len(x)):
-        _gelu(inner[token])
-    _linear_of_few(inner, weight_2, row_sums_2, row_scales_2, bias_2, y)
+def _few_linear(x: NDArray[np.float32], layer: Layer, y: NDArray[np.float32]) -> None:
+    tokens, scales = round_few(x)
+    multiply_few(tokens, scales, layer, False, y)
+
+
+@on_torch_threads
+@compiled(parallel=False, is_prepared=vnni.IS_THERE)
+def _few_feed_forward(x: NDArray[np.float32], first: Layer, second: Layer, y: NDArray[np.float32]) -> None:
+    inner = np.empty((len(x), len(first[0])), np.float32)
+    tokens, scales = round_few(x)
+    multiply_few(tokens, scales, first, True, inner)
+    tokens, scales = round_few(inner)
+    multiply_few(tokens, scales, second, False, y)

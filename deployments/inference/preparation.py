@@ -14,6 +14,7 @@ from filelock import FileLock
 from deployments.inference import int8_kernels, vnni
 from deployments.inference.cache import Int8Cache
 from deployments.inference.compiled import LOOPS, is_kept
+from deployments.inference.parallel_block import few_parallel_block
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 300
@@ -43,20 +44,23 @@ def ensure_compiled() -> None:
 def compile_all() -> None:
     """Run every loop once."""
     x, weight = torch.ones(2, 64), torch.ones(64, 64, dtype=torch.int8)
-    ones, sums = torch.ones(64), int8_kernels.sum_rows(weight)
+    ones = torch.ones(64)
     tokens, scales = int8_kernels.round_tokens(x, 127)
     products = torch.zeros(2, 64, dtype=torch.int32 if vnni.IS_THERE else torch.float32)
     int8_kernels.scale_back(products, scales, ones, ones)
     int8_kernels.gelu_rounded(products, scales, ones, ones, 127)
-    if vnni.IS_THERE:
-        parts = (weight, sums, ones, ones)
-        int8_kernels.few_linear(x, *parts)
-        int8_kernels.few_feed_forward(x, parts, parts)
     cache = Int8Cache((1, 2, 4, 16))
     cache.write(0, *torch.ones(2, 1, 2, 16))
     cache.length = 1
     query, key, value = torch.ones(3, 1, 2, 16)
     Int8Cache.append_and_attend([cache], 0, query, key, value, rotation=None)
+    if vnni.IS_THERE:
+        norm = (ones.numpy(), ones.numpy(), 1e-5)
+        layer, qkv = ((rows.numpy(), *torch.ones(2, len(rows)).numpy()) for rows in (weight, weight.repeat(2, 1)))
+        int8_kernels.few_linear(x, layer)
+        int8_kernels.few_feed_forward(x, layer, layer)
+        rotation = (torch.ones(1, 1, 4), torch.ones(1, 1, 4))
+        few_parallel_block(x[:1], norm, (qkv, layer, layer, layer), 2, [cache], 0, rotation)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ WIDTH = 64 if _capabilities.get("avx512_vnni") else 32
 """Bytes of a vector register."""
 LANES = WIDTH // 4
 _CACHE_LINE = 64
+ROWS_IN_BLOCK = 32
+"""Pairs of rows of weights whose sums stand side by side."""
 KEYS_IN_BLOCK = 16
 """Keys whose bytes stand side by side in memory, four of each."""
 
@@ -30,15 +32,15 @@ _ZEROS = ir.Constant(_VECTOR, None)
 
 
 def products(num_tokens: int) -> Any:
-    """Return an intrinsic that multiplies two rows of weights with that many tokens and adds to the sums.
+    """Return an intrinsic that multiplies two rows of weights, plus 128 each, with that many tokens.
 
-    Its arguments: the addresses of the first row, the first token and the first sum; how many rows farther the second
-    row is; the length of rows and tokens; the sums of a token; how many vectors to multiply; how many bytes ahead
-    memory is asked for weights.
+    It adds to sums, int32 of shape (2, all tokens, ROWS_IN_BLOCK). Its arguments: the addresses of the first row, the
+    first token and the first sum; how many rows farther the second row is; the length of rows and tokens; how many
+    tokens there are in all; how many vectors to multiply; how many bytes ahead memory is asked for weights.
     """
 
     def write(code: "_Code", arguments: Sequence[Any]) -> None:
-        weights, tokens, sums, distance, length, sums_of_token, num_vectors, ahead = arguments
+        weights, tokens, sums, distance, length, all_tokens, num_vectors, ahead = arguments
         rows = [weights, code.beyond(weights, code.times(distance, length))]
         others = [code.beyond(tokens, code.times(length, token)) for token in range(num_tokens)]
 
@@ -47,16 +49,16 @@ def products(num_tokens: int) -> Any:
             factors = [code.vector(token, start) for token in others]
             found: list[Any] = []
             for row in rows:
-                loaded = code.vector(row, start)
+                unsigned = code.plus_128(code.vector(row, start))
                 if num_tokens > 2:  # fewer leave the processor the time to look ahead by itself
                     code.prefetch(code.beyond(row, code.builder.add(start, ahead)))
-                found += [code.multiply_add(totals[len(found) + i], factors[i], loaded) for i in range(num_tokens)]
+                found += [code.multiply_add(totals[len(found) + i], unsigned, factors[i]) for i in range(num_tokens)]
             return found
 
         totals = code.repeat(num_vectors, 2 * num_tokens, multiply)
         for i, total in enumerate(totals):
-            of_token = code.times(sums_of_token, i % num_tokens)
-            place = code.builder.add(of_token, distance) if i >= num_tokens else of_token
+            of_row = code.times(all_tokens, i // num_tokens)
+            place = code.times(code.builder.add(of_row, code.number(i % num_tokens)), ROWS_IN_BLOCK)
             target = code.builder.bitcast(code.beyond(sums, code.times(place, 4)), _WORD.as_pointer())
             code.builder.store(code.builder.add(code.builder.load(target), code.sum_of_lanes(total)), target)
 
@@ -67,7 +69,7 @@ def products(num_tokens: int) -> Any:
         sums: Any,
         distance: Any,
         length: Any,
-        sums_of_token: Any,
+        all_tokens: Any,
         num_vectors: Any,
         ahead: Any,
     ) -> Any:
@@ -150,6 +152,16 @@ def weighted_values(num_vectors: int) -> Any:
     return intrinsic(function)
 
 
+def _ask_for_rows(code: "_Code", arguments: Sequence[Any]) -> None:
+    code.prefetch(arguments[0], 4 * ROWS_IN_BLOCK)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def ask_for_rows(typing_context: Any, numbers: Any) -> Any:
+    """Ask memory for ROWS_IN_BLOCK numbers of 32 bits from an address on."""
+    return types.none(types.voidptr), _generator(_ask_for_rows)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def address(typing_context: Any, array: Any, num_bytes: Any) -> Any:
     """Return the address so many bytes after the first element of an array, inside of it or not."""
@@ -206,6 +218,10 @@ class _Code:
         return self.builder.call(
             external(self.builder, name, _VECTOR, _VECTOR, _VECTOR, _VECTOR), [total, unsigned, signed]
         )
+
+    def plus_128(self, vector: Any) -> Any:
+        """Make signed bytes unsigned ones that are greater by 128."""
+        return self.builder.xor(vector, ir.Constant(_VECTOR, [0x80808080] * LANES))
 
     def sum_of_lanes(self, vector: Any) -> Any:
         return self.builder.call(

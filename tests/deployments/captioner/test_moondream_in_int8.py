@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
 from deployments.captioner.checkpoint import load_moondream
-from deployments.captioner.moondream import Moondream
+from deployments.captioner.moondream import Moondream, TextBlock
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.inference.cache import KeyValueCache
+from deployments.inference.int8 import Int8ParallelBlock
 from deployments.media import as_media
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
@@ -55,3 +57,21 @@ def test_what_a_sequence_says_does_not_depend_on_its_neighbours() -> None:
     together = model.decode([5, 6, 7, 8], caches())
     alone = [model.decode([5 + row], [cache])[0] for row, cache in enumerate(caches())]
     assert torch.equal(together, torch.stack(alone))
+
+
+def test_a_step_in_one_call_for_each_layer_is_what_its_layers_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _load("int8")
+    image = torch.randn(729, model.config.text.dim)
+
+    def decode() -> Tensor:
+        cache = model.new_cache(800)
+        model.read_image(image, cache, lambda progress: None)
+        model.decode([5], [cache])
+        return model.decode([6], [cache])
+
+    at_once = decode()
+    for block in model.text.blocks:
+        assert isinstance(block, TextBlock)
+        assert isinstance(block.step, Int8ParallelBlock)
+        monkeypatch.setattr(block, "step", None)
+    assert _error(at_once, decode()) < 0.01

@@ -16,7 +16,7 @@ from deployments.inference.int8 import (
     choose_kernel,
     round_rows,
 )
-from deployments.inference.int8_kernels import sum_rows
+from deployments.inference.int8_kernels import few_linear
 
 OF_THIS_CPU = choose_kernel(torch.cpu.get_capabilities())
 needs_vnni = pytest.mark.skipif(OF_THIS_CPU.few_tokens == 0, reason="the processor has no VNNI")
@@ -54,11 +54,18 @@ def test_a_token_with_huge_values_costs_its_neighbours_nothing(kernel: Int8Kerne
     assert torch.equal(beside_an_outlier[others], alone[others])
 
 
+@needs_vnni
 @pytest.mark.parametrize("length", [1, 63, 8192])
-def test_rows_are_summed_exactly(length: int) -> None:
-    weight = torch.randint(-127, 128, (9, length), dtype=torch.int8)
-    weight[3], weight[4] = 127, -127
-    assert torch.equal(sum_rows(weight), weight.sum(dim=1, dtype=torch.int32))
+@pytest.mark.parametrize("num_rows", [1, 2, 9, 130])
+def test_few_tokens_are_multiplied_exactly(length: int, num_rows: int) -> None:
+    weight = torch.randint(-127, 128, (num_rows, length), dtype=torch.int8)
+    weight[0], weight[-1] = 127, -127
+    tokens = torch.randint(-127, 128, (7, length))
+    tokens[:, 0] = 127  # so that rounding leaves them as they are
+    tokens[3], tokens[4] = 127, -127
+    layer = weight.numpy(), torch.ones(num_rows).numpy(), torch.zeros(num_rows).numpy()
+    found = few_linear(tokens.float(), layer)
+    assert torch.equal(found, (tokens @ weight.long().T).float())
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -199,7 +206,7 @@ assert vnni.WIDTH == 32
 weight = torch.randint(-127, 128, (7, 200), dtype=torch.int8)
 x = torch.randint(-127, 128, (6, 200)).float()
 x[:, 0] = 127  # so that rounding leaves them as they are
-parts = weight, weight.sum(1, dtype=torch.int32), torch.ones(7), torch.zeros(7)
-torch.testing.assert_close(int8_kernels.few_linear(x, *parts), x @ weight.T.float(), rtol=1e-5, atol=0.1)
+layer = weight.numpy(), torch.ones(7).numpy(), torch.zeros(7).numpy()
+torch.testing.assert_close(int8_kernels.few_linear(x, layer), x @ weight.T.float(), rtol=1e-5, atol=0.1)
 """
     _run(script, NUMBA_CACHE_DIR=str(tmp_path))
