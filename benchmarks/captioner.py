@@ -3,8 +3,8 @@
 Needs no weights: the model has moondream2's sizes and seeded random weights (time and memory do not depend on their
 values); `--weights FOLDER` takes a checkpoint's. With `--against`, the same model in that precision does the same work
 in the same run, in turns, and ratios are printed. The roofline compares with what this machine's memory and int8 units
-gave in the same run: bytes read by a sum over 256 MB, operations done by the product's own kernel on a square matrix
-that stays in the cache.
+gave in turns with the work: bytes read by a sum over 256 MB, operations done by the product's own kernel on a square
+matrix that stays in the cache.
 """
 
 import argparse
@@ -33,6 +33,8 @@ NUM_FRAMES = 5
 SUMMARY_IDS = 250
 """What five descriptions of 40 tokens and the request for their summary come to."""
 NUM_STEPS = 12
+NUM_TURNS = 5
+"""Of a workload with the measurement of the machine that it is compared with."""
 PROMPT = [1, 32708, 2, 6382, 3]
 MEGABYTE = 1024 * 1024
 
@@ -176,28 +178,37 @@ def measure_int8() -> float:
     return 2 * size**3 / min(_seconds(multiply) for _ in range(20))
 
 
-def roofline(model: Moondream, seconds: dict[str, float]) -> list[str]:
-    """Return how much of what the machine gives vision, prefill and decoding use, for a model in int8."""
+def roofline(workloads: Workloads) -> list[str]:
+    """Return how much of what the machine gives vision, prefill and decoding use, for a model in int8.
+
+    What it gives changes within minutes, so it is measured before each of their turns; the medians are returned.
+    """
+    model = workloads.model
     text, vision = model.config.text, model.config.vision
     per_token = text.n_layers * (4 * text.dim**2 + 2 * text.dim * text.ff_dim)
     length = text.prefix_attn + len(PROMPT)
     attention = 2 * text.n_layers * text.dim * text.prefix_attn**2
-    operations = 2 * (per_token * length + attention)
+    prefill = 2 * (per_token * length + attention)
     num_bytes = per_token + text.dim * text.vocab_size + model.cache_bytes(length)
     patches = vision.grid**2
     vision_macs = patches * vision.enc_n_layers * (4 * vision.enc_dim**2 + 2 * vision.enc_dim * vision.enc_ff_dim)
     vision_macs += 2 * vision.enc_n_layers * vision.enc_dim * patches**2
     vision_macs += patches * vision.proj_inner_dim * (2 * vision.enc_dim + vision.proj_out_dim)
-    bandwidth, int8 = measure_bandwidth(), measure_int8()
+    decode = workloads.step(1)
     return [
-        f"this machine: {bandwidth / 1e9:.1f} GB/s, {int8 / 1e12:.2f} int8 TOPS",
-        f"vision:  {2 * vision_macs / 1e12:.2f} T operations, at least {2 * vision_macs / int8:.2f} s: "
-        f"{2 * vision_macs / int8 / seconds['vision']:.0%} of the roofline",
-        f"prefill: {operations / 1e12:.2f} T operations, at least {operations / int8:.2f} s: "
-        f"{operations / int8 / seconds['prefill']:.0%} of the roofline",
-        f"decode:  {num_bytes / 1e9:.2f} GB a step, at least {num_bytes / bandwidth * 1000:.0f} ms: "
-        f"{num_bytes / bandwidth / seconds['step of 1']:.0%} of the roofline",
+        _share("vision", 2 * vision_macs / 1e12, "T operations", lambda: measure_int8() / 1e12, workloads.vision),
+        _share("prefill", prefill / 1e12, "T operations", lambda: measure_int8() / 1e12, workloads.prefill),
+        _share("decode", NUM_STEPS * num_bytes / 1e9, "GB", lambda: measure_bandwidth() / 1e9, decode),
     ]
+
+
+def _share(name: str, amount: float, unit: str, measure_speed: Callable[[], float], work: Callable[[], None]) -> str:
+    turns = [(measure_speed(), _seconds(work)) for _ in range(NUM_TURNS)]
+    speeds, shares = [speed for speed, _ in turns], [amount / speed / seconds for speed, seconds in turns]
+    return (
+        f"{name:8} {amount:.2f} {unit} at {min(speeds):.2f} to {max(speeds):.2f} a second: "
+        f"{statistics.median(shares):.0%} of the roofline ({min(shares):.0%} to {max(shares):.0%})"
+    )
 
 
 def resident_mb() -> float:
@@ -274,7 +285,7 @@ def main() -> None:
     say(f"second question              {mine['question'] / image:.2f}x")
     if arguments.precision == "int8":
         say("")
-        for line in roofline(model, mine):
+        for line in roofline(workloads):
             say(line)
 
 
