@@ -34,7 +34,7 @@ SUMMARY_IDS = 250
 """What five descriptions of 40 tokens and the request for their summary come to."""
 NUM_STEPS = 12
 NUM_TURNS = 5
-"""Of a workload with the measurement of the machine that it is compared with."""
+"""Of a workload with what it is compared with: steps of other sequences, or a measurement of the machine."""
 PROMPT = [1, 32708, 2, 6382, 3]
 MEGABYTE = 1024 * 1024
 
@@ -110,7 +110,7 @@ class Workloads:
 
     def step(self, num_sequences: int) -> Callable[[], None]:
         """Return a run of NUM_STEPS decode steps of that many sequences behind an image."""
-        caches = [self._see() for _ in range(num_sequences)]
+        caches = [self._seen.copy() for _ in range(num_sequences)]
 
         def run() -> None:
             for cache in caches:
@@ -138,11 +138,15 @@ def measure(models: dict[str, Workloads], rounds: int) -> dict[str, dict[str, fl
             for model, workloads in models.items():
                 if model == first or name in COMPARED:
                     taken[model].setdefault(name, []).append(_seconds(getattr(workloads, name)))
-        for count in (1, 2, 5):
-            for model, workloads in models.items():
-                if model == first or f"step of {count}" in COMPARED:
-                    run = workloads.step(count)
-                    taken[model].setdefault(f"step of {count}", []).append(_seconds(run) / NUM_STEPS)
+    steps = {
+        (model, f"step of {count}"): workloads.step(count)
+        for count in (1, 2, 5)
+        for model, workloads in models.items()
+        if model == first or f"step of {count}" in COMPARED
+    }
+    for _ in range(NUM_TURNS * rounds):
+        for (model, name), run in steps.items():
+            taken[model].setdefault(name, []).append(_seconds(run) / NUM_STEPS)
     return {
         model: {name: statistics.median(seconds) for name, seconds in by_name.items()}
         for model, by_name in taken.items()

@@ -63,14 +63,13 @@ def append_and_attend(
     cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
     # One layout for all callers, or the loop would be compiled for each.
     given = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
-    _append_and_attend(*given, places, layer, found.numpy())
+    _append_and_attend(*given, places, layer, torch.get_num_threads(), found.numpy())
     return found
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _store_key(row: Any, keys: Any, position: Any) -> Any:
+def _store_key(row: Any, rounded: Any, keys: Any, position: Any) -> Any:
     """Round a key, write it into its head's `keys` (blocks, fours, KEYS_IN_BLOCK, 4), and return its scale."""
-    rounded = np.empty(len(row), np.int8)
     scale = round_row(row, _LARGEST, rounded)
     block, place = position // KEYS_IN_BLOCK, position % KEYS_IN_BLOCK
     for i in range(len(row)):
@@ -79,9 +78,8 @@ def _store_key(row: Any, keys: Any, position: Any) -> Any:
 
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _store_value(row: Any, values: Any, position: Any) -> Any:
+def _store_value(row: Any, rounded: Any, values: Any, position: Any) -> Any:
     """Round a value, write it into its head's `values` (fours, head_dim, 4), and return its scale."""
-    rounded = np.empty(len(row), np.int8)
     scale = round_row(row, _LARGEST, rounded)
     for i in range(len(row)):
         values[position // 4, i, position % 4] = rounded[i]
@@ -100,9 +98,10 @@ def _round_keys_and_values(
     start: int,
 ) -> None:
     for head in numba.prange(keys.shape[1]):
+        rounded = np.empty(keys.shape[2], np.int8)
         for i in range(len(keys)):
-            key_scales[head, start + i] = _store_key(keys[i, head], stored_keys[head], start + i)
-            value_scales[head, start + i] = _store_value(values[i, head], stored_values[head], start + i)
+            key_scales[head, start + i] = _store_key(keys[i, head], rounded, stored_keys[head], start + i)
+            value_scales[head, start + i] = _store_value(values[i, head], rounded, stored_values[head], start + i)
 
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
@@ -213,6 +212,7 @@ def append_and_attend_few(
     sines: NDArray[np.float32],
     places: NDArray[np.int64],
     layer: int,
+    num_threads: int,
     found: NDArray[np.float32],
 ) -> None:
     """Do what `append_and_attend` does, with what it found written into `found`; for compiled functions."""
@@ -221,59 +221,70 @@ def append_and_attend_few(
     heads_per_key = num_heads // num_kv_heads
     num_fours = (head_dim + 3) // 4
     scale = np.float32(1 / np.sqrt(head_dim))
-    for job in numba.prange(num_sequences * num_kv_heads):
-        sequence, kv_head = job // num_kv_heads, job % num_kv_heads
-        capacity, count = places[sequence, _CAPACITY], places[sequence, _LENGTH]
-        offset = (layer * num_kv_heads + kv_head) * capacity
-        its_keys = numba.carray(
-            _unsigned_at(places[sequence, _KEYS] + offset * 4 * num_fours),
-            (capacity // KEYS_IN_BLOCK, num_fours, KEYS_IN_BLOCK, 4),
-        )
-        its_values = numba.carray(
-            _signed_at(places[sequence, _VALUES] + offset * head_dim), (capacity // 4, head_dim, 4)
-        )
-        key_scales = numba.carray(_floats_at(places[sequence, _KEY_SCALES] + 4 * offset), (capacity,))
-        value_scales = numba.carray(_floats_at(places[sequence, _VALUE_SCALES] + 4 * offset), (capacity,))
-
+    num_jobs = num_sequences * num_kv_heads
+    num_workers = min(num_threads, num_jobs)
+    most = 0
+    for sequence in range(num_sequences):
+        most = max(most, places[sequence, _LENGTH] + KEYS_IN_BLOCK)
+    # What a job works with is allocated once for all jobs of a thread: threads wait for each other in malloc.
+    for worker in numba.prange(num_workers):
         row = np.empty(head_dim, np.float32)
-        if len(keys) > 0:
-            row[:] = keys[sequence, kv_head]
-            _rotate(row, cosines[sequence, 0], sines[sequence, 0])
-            key_scales[count] = _store_key(row, its_keys, count)
-            row[:] = values[sequence, kv_head]
-            value_scales[count] = _store_value(row, its_values, count)
-            count += 1
-
-        num_blocks = (count + KEYS_IN_BLOCK - 1) // KEYS_IN_BLOCK
-        rounded = np.zeros(4 * num_fours, np.int8)
-        products = np.empty(num_blocks * KEYS_IN_BLOCK, np.int32)
-        weights = np.empty(count, np.float32)
-        high, low = np.zeros((2, num_blocks * KEYS_IN_BLOCK), np.uint8)
+        eight_bits, rounded = np.empty(head_dim, np.int8), np.zeros(4 * num_fours, np.int8)
+        all_products, all_weights = np.empty(most, np.int32), np.empty(most, np.float32)
+        all_bytes = np.empty((2, most), np.uint8)
         sums = np.empty((2, head_dim), np.int32)
-        for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
-            row[:] = queries[sequence, head]
-            _rotate(row, cosines[sequence, 0], sines[sequence, 0])
-            factor = round_row(row, _LARGEST, rounded[:head_dim]) * scale
-            excess = np.int32(0)
-            for i in range(head_dim):
-                excess += _ZERO * np.int32(rounded[i])
-            _key_products(its_keys[:num_blocks], rounded, products, its_values)
-            for position in range(count):
-                weights[position] = np.float32(products[position] - excess) * (factor * key_scales[position])
-            highest = greatest(weights)
-            total = np.float32(0)
-            for position in range(count):
-                weight = exp(weights[position] - highest)
-                total += weight
-                weights[position] = weight * value_scales[position]
-            largest = greatest(weights)
-            for position in range(count):
-                whole = np.int32(weights[position] * (_LARGEST_WEIGHT / largest) + np.float32(0.5))
-                high[position], low[position] = np.uint8(whole >> 8), np.uint8(whole & 255)
-            _weighted_values(its_values[: (count + 3) // 4], high, low, sums, its_keys[-1])
-            for i in range(head_dim):
-                in_all = np.float32(256) * np.float32(sums[0, i]) + np.float32(sums[1, i])
-                found[sequence, head, i] = in_all * (largest / (_LARGEST_WEIGHT * total))
+        for job in range(worker * num_jobs // num_workers, (worker + 1) * num_jobs // num_workers):
+            sequence, kv_head = job // num_kv_heads, job % num_kv_heads
+            capacity, count = places[sequence, _CAPACITY], places[sequence, _LENGTH]
+            offset = (layer * num_kv_heads + kv_head) * capacity
+            its_keys = numba.carray(
+                _unsigned_at(places[sequence, _KEYS] + offset * 4 * num_fours),
+                (capacity // KEYS_IN_BLOCK, num_fours, KEYS_IN_BLOCK, 4),
+            )
+            its_values = numba.carray(
+                _signed_at(places[sequence, _VALUES] + offset * head_dim), (capacity // 4, head_dim, 4)
+            )
+            key_scales = numba.carray(_floats_at(places[sequence, _KEY_SCALES] + 4 * offset), (capacity,))
+            value_scales = numba.carray(_floats_at(places[sequence, _VALUE_SCALES] + 4 * offset), (capacity,))
+
+            if len(keys) > 0:
+                row[:] = keys[sequence, kv_head]
+                _rotate(row, cosines[sequence, 0], sines[sequence, 0])
+                key_scales[count] = _store_key(row, eight_bits, its_keys, count)
+                row[:] = values[sequence, kv_head]
+                value_scales[count] = _store_value(row, eight_bits, its_values, count)
+                count += 1
+
+            num_blocks = (count + KEYS_IN_BLOCK - 1) // KEYS_IN_BLOCK
+            end = num_blocks * KEYS_IN_BLOCK
+            products, weights = all_products[:end], all_weights[:count]
+            high, low = all_bytes[0, :end], all_bytes[1, :end]
+            high[count:] = 0
+            low[count:] = 0
+            for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
+                row[:] = queries[sequence, head]
+                _rotate(row, cosines[sequence, 0], sines[sequence, 0])
+                factor = round_row(row, _LARGEST, rounded[:head_dim]) * scale
+                excess = np.int32(0)
+                for i in range(head_dim):
+                    excess += _ZERO * np.int32(rounded[i])
+                _key_products(its_keys[:num_blocks], rounded, products, its_values)
+                for position in range(count):
+                    weights[position] = np.float32(products[position] - excess) * (factor * key_scales[position])
+                highest = greatest(weights)
+                total = np.float32(0)
+                for position in range(count):
+                    weight = exp(weights[position] - highest)
+                    total += weight
+                    weights[position] = weight * value_scales[position]
+                largest = greatest(weights)
+                for position in range(count):
+                    whole = np.int32(weights[position] * (_LARGEST_WEIGHT / largest) + np.float32(0.5))
+                    high[position], low[position] = np.uint8(whole >> 8), np.uint8(whole & 255)
+                _weighted_values(its_values[: (count + 3) // 4], high, low, sums, its_keys[-1])
+                for i in range(head_dim):
+                    in_all = np.float32(256) * np.float32(sums[0, i]) + np.float32(sums[1, i])
+                    found[sequence, head, i] = in_all * (largest / (_LARGEST_WEIGHT * total))
 
 
 _append_and_attend = on_torch_threads(append_and_attend_few)

@@ -24,7 +24,7 @@ _PREFETCHED = 8192
 """Bytes ahead."""
 _FIRST_LEVEL = 16384
 """Bytes of tokens that the first-level cache surely holds while weights run through it."""
-_CHUNK = 4096
+_CHUNK = 2048
 """Bytes of each token that are multiplied at once, where whole ones are too many."""
 
 

@@ -40,7 +40,7 @@ def few_parallel_block(
     y = torch.empty(hidden.shape)
     # One layout for all callers, or the loop would be compiled for each.
     given = (part.contiguous().numpy() for part in (hidden, *rotation))
-    _parallel_block(norm, *layers, num_kv_heads, *given, places, layer, y.numpy())
+    _parallel_block(norm, *layers, num_kv_heads, *given, places, layer, torch.get_num_threads(), y.numpy())
     return y
 
 
@@ -75,6 +75,7 @@ def _parallel_block(
     sines: NDArray[np.float32],
     places: NDArray[np.int64],
     layer: int,
+    num_threads: int,
     y: NDArray[np.float32],
 ) -> None:
     num_tokens, dim = hidden.shape
@@ -91,7 +92,7 @@ def _parallel_block(
     keys = projected[:, dim:end].copy().reshape(num_tokens, num_kv_heads, head_dim)
     values = projected[:, end:].copy().reshape(num_tokens, num_kv_heads, head_dim)
     found = np.empty(queries.shape, np.float32)
-    append_and_attend_few(queries, keys, values, cosines, sines, places, layer, found)
+    append_and_attend_few(queries, keys, values, cosines, sines, places, layer, num_threads, found)
 
     tokens, scales = round_few(found.reshape(num_tokens, dim))
     attended = np.empty(y.shape, np.float32)

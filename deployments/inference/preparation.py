@@ -35,7 +35,9 @@ def ensure_compiled() -> None:
                 return
             logger.info("Compiling loops for this processor, once; this takes about a quarter of a minute.")
             command = [sys.executable, "-m", "deployments.inference.preparation"]
-            subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)
+            run = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)
+            if not all(is_kept(loop) for loop in LOOPS):
+                raise RuntimeError(f"they were compiled, but not kept. {run.stderr}")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         logger.warning("Loops could not be compiled ahead, so each is at its first use: %s", reason)

@@ -50,7 +50,7 @@ def products(num_tokens: int) -> Any:
             found: list[Any] = []
             for row in rows:
                 unsigned = code.plus_128(code.vector(row, start))
-                if num_tokens > 2:  # fewer leave the processor the time to look ahead by itself
+                if num_tokens > 1:  # one leaves the processor the time to look ahead by itself
                     code.prefetch(code.beyond(row, code.builder.add(start, ahead)))
                 found += [code.multiply_add(totals[len(found) + i], unsigned, factors[i]) for i in range(num_tokens)]
             return found

@@ -162,9 +162,11 @@ assert choose_kernel({"dot": True}).name == "oneDNN, 7-bit activations"
 
 def test_loops_are_compiled_by_another_process_once(tmp_path: Path) -> None:
     script = """
+from unittest import mock
+
 import torch
 from deployments.inference import compiled, preparation
-from deployments.inference.int8 import Int8FeedForward, Int8Linear, choose_kernel
+from deployments.inference.int8 import Int8FeedForward, Int8Linear, Int8ParallelBlock, choose_kernel
 from deployments.inference.cache import Int8Cache
 
 kernel = choose_kernel(torch.cpu.get_capabilities())
@@ -175,11 +177,17 @@ cache = Int8Cache((3, 2, 40, 16))
 cache.write(1, *torch.ones(2, 5, 2, 16))
 Int8Cache.append_and_attend([cache], 1, *torch.ones(3, 1, 2, 16), (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
 Int8Cache.attend([cache], 1, torch.ones(1, 2, 16))
+if kernel.few_tokens:
+    qkv = Int8Linear(torch.ones(128, 64, dtype=torch.int8), torch.ones(128), torch.ones(128), kernel)
+    norm = torch.nn.LayerNorm(64).requires_grad_(False)
+    block = Int8ParallelBlock(norm, qkv, layer, Int8FeedForward(layer, layer), 2)
+    block(torch.ones(1, 64), [cache], 1, (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
 stats = [loop.stats for loop in compiled.LOOPS]
 assert sum(sum(of_loop.cache_hits.values()) for of_loop in stats) >= 5
 assert not any(any(of_loop.cache_misses.values()) for of_loop in stats)
 def refuse(*arguments, **options):
     raise AssertionError("compiled again")
+run = preparation.subprocess.run
 preparation.subprocess.run = refuse
 preparation.ensure_compiled()
 
@@ -191,6 +199,12 @@ def fail(*arguments, **options):
 preparation.subprocess.run = fail
 preparation.ensure_compiled()
 assert not index.exists()
+
+# A child whose loops are not kept.
+preparation.subprocess.run = lambda command, **options: run(["true"], **options)
+with mock.patch.object(preparation.logger, "warning") as warning:
+    preparation.ensure_compiled()
+assert "but not kept" in str(warning.call_args)
 """
     _run(script, NUMBA_CACHE_DIR=str(tmp_path))
 
