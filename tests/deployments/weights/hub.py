@@ -70,6 +70,18 @@ def falls_silent(seconds: float) -> Fault:
     return fault
 
 
+def pauses_halfway(resumed: threading.Event) -> Fault:
+    """Send the second half only when the event is set, or after half a minute."""
+
+    def fault(handler: "_Handler", content: bytes) -> None:
+        half = len(content) // 2
+        handler.send(200, content, upto=half)
+        resumed.wait(30)
+        handler.wfile.write(content[half:])
+
+    return fault
+
+
 def sends_slowly(handler: "_Handler", content: bytes) -> None:
     handler.send(200, content, pause_s=0.05)
 

@@ -17,6 +17,7 @@ from tests.deployments.weights.hub import (
     falls_silent,
     flips_a_bit,
     forgets_ranges,
+    pauses_halfway,
     redirects_to,
     sends_slowly,
 )
@@ -254,11 +255,18 @@ def test_progress_tells_file_and_sizes(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_two_fetchers_at_once_share_one_download(hub: Hub, tmp_path: Path) -> None:
-    hub.faults[WEIGHTS_PATH] = [sends_slowly]
+    second_waits = threading.Event()
+    hub.faults[WEIGHTS_PATH] = [pauses_halfway(second_waits)]
     answered: list[MoondreamFiles] = []
     lines: list[str] = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if line.startswith("waiting"):
+            second_waits.set()
+
     threads = [
-        threading.Thread(target=lambda: answered.append(ensure_moondream("moondream2", tmp_path, lines.append)))
+        threading.Thread(target=lambda: answered.append(ensure_moondream("moondream2", tmp_path, report)))
         for _ in range(2)
     ]
     for thread in threads:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from deployments.weights import ensure_moondream
 from deployments.weights.__main__ import main
 from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
 from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
-from tests.deployments.weights.hub import Hub, sends_slowly
+from tests.deployments.weights.hub import Hub, pauses_halfway
 
 CONFORMANCE = PROJECT_ROOT / "tests" / "data" / "conformance" / "moondream2-tiny"
 COMMAND = (sys.executable, "-m", "deployments.weights")
@@ -30,11 +31,19 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=PROJECT_ROOT,
-        env=dict(os.environ),
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def wait_for(part: Path) -> None:
+    """Wait until something of a file has arrived."""
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_fetch_brings_both_models_and_says_so(
@@ -65,14 +74,14 @@ def test_a_failed_fetch_says_why(
 
 
 def test_an_interrupted_fetch_goes_on_where_it_stopped(hub: Hub, cache_dir: Path) -> None:
-    hub.faults[WEIGHTS_PATH] = [sends_slowly]
+    interrupted = threading.Event()
+    hub.faults[WEIGHTS_PATH] = [pauses_halfway(interrupted)]
     part = cache_dir / "moondream2-2025-06-21" / "model.safetensors.part"
     with start("fetch", "--captioner") as process:
-        deadline = time.monotonic() + 20
-        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(part)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
+    interrupted.set()
     assert process.returncode == 130
     assert "Interrupted. What has arrived is kept" in errors
     assert "Traceback" not in errors
@@ -85,11 +94,19 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(hub: Hub, cache_dir: Path
 
 
 def test_two_processes_fetch_once(hub: Hub, cache_dir: Path) -> None:
-    hub.faults[WEIGHTS_PATH] = [sends_slowly]
-    with start("fetch", "--captioner") as first, start("fetch", "--captioner") as second:
-        outputs = [process.communicate(timeout=20) for process in (first, second)]
+    second_waits = threading.Event()
+    hub.faults[WEIGHTS_PATH] = [pauses_halfway(second_waits)]
+    with start("fetch", "--captioner") as first:
+        wait_for(cache_dir / "moondream2-2025-06-21" / "model.safetensors.part")
+        with start("fetch", "--captioner") as second:
+            assert second.stdout
+            said = [second.stdout.readline()]
+            while said[-1] and "waiting for another process" not in said[-1]:
+                said.append(second.stdout.readline())
+            second_waits.set()
+            outputs = [process.communicate(timeout=20) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert sum("waiting for another process" in output for output, _ in outputs) == 1
+    assert "waiting for another process" in said[-1]
     assert len(hub.ranges("model.safetensors")) == 1
 
 
