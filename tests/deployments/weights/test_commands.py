@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ COMMAND = (sys.executable, "-m", "deployments.weights")
 def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Tests that a shell runs in the background ignore interrupts, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
@@ -73,6 +82,7 @@ def test_a_failed_fetch_says_why(
     assert "no connection" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupted_fetch_goes_on_where_it_stopped(hub: Hub, cache_dir: Path) -> None:
     interrupted = threading.Event()
     hub.faults[WEIGHTS_PATH] = [pauses_halfway(interrupted)]
