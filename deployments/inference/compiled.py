@@ -5,7 +5,6 @@ says.
 """
 
 import hashlib
-import logging
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,8 @@ import torch
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from deployments.log import logger
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered, which is what lets them be vectorised; what is no number must stay none."""
@@ -35,7 +36,6 @@ LOOPS: list[Any] = []
 
 _one_at_a_time = threading.RLock()
 _sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
-logger = logging.getLogger("ray.serve")
 
 
 def compiled(*, parallel: bool, is_prepared: bool = True) -> Callable[[Callable[..., None]], Any]:

@@ -3,7 +3,6 @@
 The compiler never gives its memory back: with these loops, 400 MB in each process that has compiled them.
 """
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +14,11 @@ from deployments.inference import int8_kernels, vnni
 from deployments.inference.cache import Int8Cache
 from deployments.inference.compiled import LOOPS, is_kept
 from deployments.inference.parallel_block import few_parallel_block
+from deployments.log import logger
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 300
 """Compiling took 40 s on a core that was shared by three processes."""
-logger = logging.getLogger("ray.serve")
 
 
 def ensure_compiled() -> None:
