@@ -28,6 +28,11 @@ _MAX_ESCAPE_BYTES = len(r"\u002b")
 _BACKSLASH = ord("\\")
 
 
+def json_body_limit(file_bytes: int) -> int:
+    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
+    return file_bytes * 4 // 3 + MEGABYTE
+
+
 @dataclass(frozen=True)
 class LongText:
     """A long string of a JSON body: its place in the body, still escaped."""

@@ -18,7 +18,7 @@ from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
 from serve_app.admission import Admitted
-from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, parse_json
+from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, json_body_limit, parse_json
 
 FORM_HEADROOM_BYTES = MEGABYTE
 """What a form may hold beside its file."""
@@ -35,11 +35,6 @@ class Upload:
     options: Any
     """The `options` object, None if there is none."""
     is_form: bool
-
-
-def json_body_limit(file_bytes: int) -> int:
-    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
-    return file_bytes * 4 // 3 + MEGABYTE
 
 
 async def read_upload(

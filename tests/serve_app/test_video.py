@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded, ProcessingFailed
 from deployments.frame_sampler.types import SampleTask
-from serve_app.routes.video import FRAMES_PER_CALL
+from serve_app.modalities.video import FRAMES_PER_CALL
 from tests.serve_app.conftest import MP4, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
