@@ -26,22 +26,22 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
     ),
     413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
     429: (
-        "Too many requests of this client; `Retry-After` says when the next is taken.",
-        {"RATE_LIMITED": "More than 100 requests in an hour; the next is taken in 36 s."},
+        "Too many requests from this client; `Retry-After` says how long to wait.",
+        {"RATE_LIMITED": "More than 100 requests in an hour; try again in 36 s."},
     ),
     500: (
         "Our fault; the server's log has the details under the request's id.",
         {"PROCESSING_FAILED": "Something went wrong. The server's log has the details under request 3f2a."},
     ),
     503: (
-        "Come back later; `Retry-After` says when.",
+        "Try again later; `Retry-After` says when.",
         {
             "MODEL_NOT_LOADED": "moondream2 is loading (reading model.safetensors); try again in a moment.",
             "SERVER_BUSY": "The server's queue is full; try again in a moment.",
         },
     ),
     504: (
-        "The request's time ran out, and its work was stopped.",
+        "The request ran out of time, and its work was stopped.",
         {
             "TIMEOUT": "The request ran out of its 60 s: captioned 3 of 5 frames. Lower num_frames or max_length, or "
             "raise REQUEST_TIMEOUT_SECONDS."

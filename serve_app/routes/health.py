@@ -28,7 +28,7 @@ MINIATURE_DETAIL = (
 @router.head("/api/health", include_in_schema=False)
 @router.get("/api/health", summary="The state of the models and the machine", response_model=Health)
 async def health(request: Request) -> JSONResponse:
-    """Always 200; answered from the last known figures, so it never waits for a model at work."""
+    """Always 200. The figures are the last ones measured, so it never waits for a model at work."""
     system = context_of(request).system
     models = system.models()
     report = Health(

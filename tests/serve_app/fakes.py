@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,7 +126,8 @@ class FakeGraph:
     transcriber: FakeTranscriber = field(default_factory=FakeTranscriber)
     frame_sampler: FakeFrameSampler = field(default_factory=FakeFrameSampler)
     system: FakeSystem = field(default_factory=FakeSystem)
-    num_shared: int = 0
+    uploads: list["weakref.ref[Media]"] = field(default_factory=list)
+    """What was copied into shared memory; a reference is dead once nobody holds the original."""
 
     def context(self, settings: AppConfig) -> AppContext:
         services = {
@@ -136,5 +138,5 @@ class FakeGraph:
         return AppContext(services, settings, self.system, self._share)
 
     async def _share(self, media: Media) -> Media:
-        self.num_shared += 1
-        return media
+        self.uploads.append(weakref.ref(media))
+        return media.copy()
