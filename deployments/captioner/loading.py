@@ -86,10 +86,10 @@ def load_weights(
     *,
     is_int8_copy: bool = False,
 ) -> None:
-    """Load the weights, layer by layer, from `read`, which returns the tensor of a key.
+    """Load the weights of all layers, one layer after the other, in the given precision.
 
-    `save` gets each tensor, by key, as it was loaded: in int8, quantized weights and their scales. `is_int8_copy` says
-    that `read` returns those.
+    `read` returns the tensor of a key; with `is_int8_copy` it reads an int8 copy, so nothing is quantized. `save` is
+    called with the key and value of every loaded tensor; in int8, those are what an int8 copy holds.
     """
     kernel = choose_kernel(torch.cpu.get_capabilities()) if precision == "int8" else None
     if kernel:

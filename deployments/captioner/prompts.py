@@ -26,8 +26,8 @@ def read_tokenizer(path: Path, config: MoondreamConfig) -> Tokenizer:
         raise ModelNotLoaded(f"{path} cannot be read as a tokenizer ({error}). {RESTORE_ADVICE}") from error
     if not max(config.tokenizer.ids()) < tokenizer.get_vocab_size() <= config.text.vocab_size:
         raise ModelNotLoaded(
-            f"{path} has {tokenizer.get_vocab_size()} tokens, but the model has {config.text.vocab_size}: the tokenizer "
-            f"belongs to another checkpoint. {RESTORE_ADVICE}"
+            f"{path} has {tokenizer.get_vocab_size()} tokens, but the model has {config.text.vocab_size}: this is "
+            f"another checkpoint's tokenizer. {RESTORE_ADVICE}"
         )
     # A question that contains "<|endoftext|>" is encoded as plain text, so it cannot change the prompt's structure.
     tokenizer.encode_special_tokens = True
