@@ -83,8 +83,9 @@ class Captioner:
             with self._model_lock.held():
                 check_cancelled = self._yielding_check(cancellation)
                 if reused == "nothing":
-                    embeddings = self._model.encode_image(crops, check_cancelled)
-                    self._model.prefill_image(embeddings, image.cache, check_cancelled)
+                    self._model.prefill_image(
+                        self._model.encode_image(crops, check_cancelled), image.cache, check_cancelled
+                    )
                 image = CachedImage(image.cache.with_capacity(capacity), image.size)
                 try:
                     [answer] = generate(self._model, prompt_ids, [image.cache], task.max_new_tokens, check_cancelled)
