@@ -126,11 +126,11 @@ def shrink(config: AppConfig) -> int:
 
     def round_weights(rounded: Path) -> None:
         # Here and not above: torch takes seconds.
-        from deployments.captioner.checkpoint import load_int8, load_moondream
+        from deployments.captioner.loading import load_int8, load_moondream
 
         files = ensure_moondream(config.captioner.model, config.weights.cache_dir, _say_indented)
         try:
-            load_moondream(files.config, files.weights, "int8", _say_indented, keep_int8=rounded)
+            load_moondream(files.config, files.weights, "int8", _say_indented, save_int8_to=rounded)
         except Timeout as error:
             raise ModelNotLoaded(
                 "A server is rounding these weights just now. Wait until it has started, or stop it; then try again."

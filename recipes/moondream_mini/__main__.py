@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from deployments.captioner.checkpoint import load_moondream, stored_tensors
+from deployments.captioner.checkpoint import stored_tensors
+from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.prompts import read_tokenizer
 from recipes.moondream_mini.card import write_card

@@ -14,9 +14,9 @@ from PIL import Image
 
 from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
-from deployments.captioner.checkpoint import Precision, load_moondream
+from deployments.captioner.loading import load_moondream
 from deployments.captioner.prompts import read_tokenizer
-from deployments.captioner.settings import CaptionerConfig
+from deployments.captioner.settings import CaptionerConfig, Precision
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
 from recipes.moondream_mini.dataset import draw_example

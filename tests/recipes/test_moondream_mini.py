@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deployments.cancellation import Cancellation
-from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.loading import load_moondream
 from deployments.captioner.types import CaptionTask
 from deployments.media import as_media
 from recipes.moondream_mini import training
