@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
+from serve_app import __version__
 from serve_app.analysis import Edge
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
 from serve_app.routes import audio, batch, health, image, video
@@ -25,7 +26,7 @@ def create_api(services: Services, settings: AppConfig) -> FastAPI:
     api = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         # A redirect has no JSON body; with a slash too many a path is another one.

@@ -9,8 +9,7 @@ import uvicorn
 
 from deployments.captioner.types import Caption, FrameFailure
 from deployments.model_loader import ModelStatus
-from samples import __main__ as program
-from samples import client, report
+from samples import client, program, report
 from samples.running_server import free_port
 from serve_app.api import create_api
 from serve_app.settings import AppConfig
@@ -198,4 +197,4 @@ def test_times_are_minutes_and_seconds() -> None:
 
 def test_no_speech_is_told_as_such(run: Run, graph: FakeGraph) -> None:
     graph.transcriber.transcript = replace(graph.transcriber.transcript, text="", language="und", segments=[])
-    assert "heard           2.0 s; nobody speaks" in run(program.SAMPLES[2])[1]
+    assert "heard           2.0 s; no speech" in run(program.SAMPLES[2])[1]

@@ -87,24 +87,24 @@ def _load(
     from deployments.captioner.captioner import Captioner
     from deployments.captioner.checkpoint import load_int8, load_moondream, load_rounding_once
     from deployments.captioner.prompts import read_tokenizer
+    from deployments.captioner.weights import QUANTIZED_FILE, ensure_moondream
     from deployments.inference.int8 import weight_bytes
     from deployments.malloc import return_freed_memory, reuse_freed_memory
-    from deployments.weights import INT8_FILE, ensure_moondream
 
-    files = ensure_moondream(config.model, weights.cache_dir, report)
+    files = ensure_moondream(config, weights.cache_dir, report)
     # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs, which would leave all cores but one idle.
     # Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
     return_freed_memory()
-    if files.is_rounded:
+    if files.is_only_quantized:
         if config.precision != "int8":
             raise ModelNotLoaded(
                 f"Of {files.name} only the int8 weights are here, so captioner.precision cannot be {config.precision}. "
                 f"Set it to int8, or delete {files.weights[0].parent} and fetch the model again with `{FETCH_COMMAND}`."
             )
         model = load_int8(files.config, files.weights[0], report)
-    elif config.precision == "int8" and config.keep_int8 and not files.is_miniature:
-        kept = files.weights[0].parent / INT8_FILE
+    elif config.precision == "int8" and config.keep_int8 and config.is_official:
+        kept = files.weights[0].parent / QUANTIZED_FILE
         model = load_rounding_once(files.config, files.weights, kept, report)
     else:
         model = load_moondream(files.config, files.weights, config.precision, report)

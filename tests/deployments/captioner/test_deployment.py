@@ -11,10 +11,10 @@ from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.deployment import CaptionerDeployment
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask
+from deployments.captioner.weights import QUANTIZED_FILE, MoondreamFiles
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded
 from deployments.media import as_media
 from deployments.settings import LimitsConfig, WeightsConfig
-from deployments.weights import INT8_FILE, MoondreamFiles
 from tests.deployments.captioner.checkpoints import colored_noise, shapes
 from tests.deployments.captioner.test_captioner import encoded_png
 
@@ -40,7 +40,7 @@ def test_a_loaded_replica_tells_what_it_serves(small_checkpoint: Path) -> None:
     async def run() -> None:
         async with _replica(small_checkpoint) as replica:
             status = await replica.status()
-            assert (status.state, status.name, status.is_miniature, status.threads) == ("loaded", "small", True, 1)
+            assert (status.state, status.name, status.is_miniature, status.threads) == ("loaded", "small", False, 1)
             assert status.weight_bytes == 4 * sum(torch.Size(shape).numel() for shape in shapes().values())
 
     asyncio.run(run())
@@ -75,11 +75,11 @@ def test_a_lazy_replica_loads_at_its_first_call(small_checkpoint: Path) -> None:
 def test_weights_that_are_only_here_in_int8_serve_int8_and_nothing_else(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounded = tmp_path / INT8_FILE
+    rounded = tmp_path / QUANTIZED_FILE
     config, weights = small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"]
     load_moondream(config, weights, "int8", lambda progress: None, keep_int8=rounded)
-    files = MoondreamFiles("moondream2", "r", config, (rounded,), small_checkpoint / "tokenizer.json", False, True)
-    monkeypatch.setattr("deployments.weights.ensure_moondream", lambda *arguments: files)
+    files = MoondreamFiles("moondream2", "r", config, (rounded,), small_checkpoint / "tokenizer.json", True)
+    monkeypatch.setattr("deployments.captioner.weights.ensure_moondream", lambda *arguments: files)
 
     async def run() -> None:
         async with _replica(tmp_path, precision="int8") as replica:

@@ -3,14 +3,14 @@ import random
 from collections.abc import Iterator
 
 import pytest
-
-from deployments.weights import download
 from deployments.weights.sources import (
     MOONDREAM_REPOSITORY,
     MOONDREAM_REVISION,
     TOKENIZER_REPOSITORY,
     TOKENIZER_REVISION,
 )
+
+from deployments.weights import download
 from tests.deployments.weights.hub import Hub, HubServer
 
 COMMIT = "9a7d4024"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deployments.weights.__main__ import main
+from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
 
 from deployments.project import project_folder
 from deployments.weights import ensure_moondream
-from deployments.weights.__main__ import main
-from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
 from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
 from tests.deployments.weights.hub import Hub, pauses_halfway
 
