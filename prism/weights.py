@@ -21,8 +21,8 @@ from serve_app.serve_yaml import InvalidServeYaml, read, settings_of, validate_s
 from serve_app.settings import AppConfig
 
 DESCRIPTIONS = {
-    "fetch": "Downloads the models' files that are missing or damaged. An interrupted download is resumed. Sizes and free "
-    "disk space are shown and checked first; every file is verified by its checksum.",
+    "fetch": "Downloads the models' files that are missing or damaged. An interrupted download is resumed. Sizes and "
+    "free disk space are shown and checked first; every file is verified by its checksum.",
     "verify": "Checks the models' files by their checksums, and the memory and CPU of this machine. Makes no request.",
     "shrink": "Replaces full weights by their quantized copy, which takes half the disk space and is all that serving "
     "in int8 needs. Makes no request.",
