@@ -88,7 +88,7 @@ def format_time(seconds: float) -> str:
 def _image_rows(body: Mapping[str, Any]) -> list[Row]:
     metadata = body["metadata"]
     cut_off = " [cut off at max_length]" if metadata["finish_reason"] == "length" else ""
-    return [("seen", _resolution(metadata["image_size"])), ("description", body["description"] + cut_off)]
+    return [("image", _resolution(metadata["image_size"])), ("description", body["description"] + cut_off)]
 
 
 def _video_rows(body: Mapping[str, Any]) -> list[Row]:
@@ -99,7 +99,7 @@ def _video_rows(body: Mapping[str, Any]) -> list[Row]:
     )
     frames = [(f"  at {format_time(frame['timestamp'])}", _frame_text(frame)) for frame in body["frames"]]
     transcript = _audio_rows(body["transcript"]) if "transcript" in body else []
-    return [("seen", facts), *frames, ("summary", body["summary"]), *transcript]
+    return [("video", facts), *frames, ("summary", body["summary"]), *transcript]
 
 
 def _frame_text(frame: Mapping[str, Any]) -> str:
@@ -110,9 +110,9 @@ def _audio_rows(body: Mapping[str, Any]) -> list[Row]:
     duration = f"{body['metadata']['duration_seconds']:.1f} s"
     warnings = [("warning", warning) for warning in body["metadata"].get("warnings", [])]
     if not body["segments"]:
-        return [("heard", f"{duration}; no speech"), *warnings]
+        return [("audio", f"{duration}; no speech"), *warnings]
     return [
-        ("heard", f"{duration}, language {body['language']!r}, confidence {body['confidence']:.2f}"),
+        ("audio", f"{duration}, language {body['language']!r}, confidence {body['confidence']:.2f}"),
         *[(_span(segment), segment["text"].strip()) for segment in body["segments"]],
         *warnings,
     ]

@@ -130,7 +130,7 @@ def test_the_samples_are_described_by_a_server_of_the_installed_copy(prism: Pris
     run = prism("samples", "--serve", str(packaged(scripts, "config/mini.yaml")))
     words = " ".join(run.stdout.split())
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "a large yellow star" in words
+    assert "A large yellow star at the top left" in words
     assert "Please close the gate when you leave." in words
     assert "moondream-mini: loaded" in words
     assert "status degraded" in words
