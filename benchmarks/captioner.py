@@ -1,4 +1,4 @@
-"""Measures moondream2 on this machine: `python -m benchmarks.captioner [--against fp32|bf16]`.
+"""Measures moondream2 on this machine: `prism benchmark captioner [--against fp32|bf16]`.
 
 Needs no weights: the model has moondream2's sizes and seeded random weights (time and memory do not depend on their
 values); `--weights FOLDER` takes a checkpoint's. With `--against`, the same model in that precision does the same work
@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -231,16 +231,18 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__)
+def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks.captioner") -> int:
+    """Measure and write the figures; returns the exit status."""
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("--precision", choices=("int8", "fp32", "bf16"), default="int8")
     parser.add_argument("--against", choices=("fp32", "bf16"))
     parser.add_argument("--weights", type=Path, help="folder with config.json and model*.safetensors")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     if not ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], os.environ | ENVIRONMENT)
+        options = sys.argv[1:] if options is None else options
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | ENVIRONMENT)
     torch.set_num_threads(arguments.threads)
     return_freed_memory()
 
@@ -293,7 +295,8 @@ def main() -> None:
         say("")
         for line in roofline(workloads):
             say(line)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -140,8 +140,8 @@ def _never_cancelled(progress: str) -> None:
     """A CheckCancelled for comparisons, which always run to the end."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m deployments.captioner.conformance", description=__doc__)
+def main(arguments: list[str] | None = None, prog: str = "python -m deployments.captioner.conformance") -> int:
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), default="fp32")
     options = parser.parse_args(arguments)

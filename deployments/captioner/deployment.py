@@ -76,16 +76,16 @@ def _load(
     from deployments.captioner.captioner import Captioner
     from deployments.captioner.loading import load_int8, load_moondream, load_or_quantize
     from deployments.captioner.prompts import read_tokenizer
+    from deployments.captioner.weights import QUANTIZED_FILE, ensure_moondream
     from deployments.inference.int8 import weight_bytes
     from deployments.malloc import return_freed_memory, reuse_freed_memory
-    from deployments.weights import INT8_FILE, ensure_moondream
 
-    files = ensure_moondream(config.model, weights.cache_dir, report)
+    files = ensure_moondream(config, weights.cache_dir, report)
     # Ray sets OMP_NUM_THREADS=1 for replicas that request fewer than two CPUs, which would leave all other cores idle.
     # Hyper-threads share the arithmetic units of their core, so the default is the number of physical cores.
     torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
     return_freed_memory()
-    if files.is_rounded:
+    if files.is_only_quantized:
         if config.precision != "int8":
             raise ModelNotLoaded(
                 f"Only the int8 weights of {files.name} are available, so captioner.precision cannot be "
@@ -93,8 +93,8 @@ def _load(
                 f"with `{FETCH_COMMAND}`."
             )
         model = load_int8(files.config, files.weights[0], report)
-    elif config.precision == "int8" and config.keep_int8 and not files.is_miniature:
-        int8_copy = files.weights[0].parent / INT8_FILE
+    elif config.precision == "int8" and config.keep_int8 and config.is_official:
+        int8_copy = files.weights[0].parent / QUANTIZED_FILE
         model = load_or_quantize(files.config, files.weights, int8_copy, report)
     else:
         model = load_moondream(files.config, files.weights, config.precision, report)

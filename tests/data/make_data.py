@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from recipes import media
 from recipes.moondream_mini.world import Rgb, Scene, draw_scene
-from samples import media
 from tests.data.contents import (
     CLIP,
     CLIP_SENTENCE,
@@ -68,7 +68,7 @@ def _on_nothing(scene: Scene) -> Image.Image:
 
 def make_clips(folder: Path) -> None:
     pictures = [draw(scene) for scene in CLIP]
-    sound = media.padded(media.speak(CLIP_SENTENCE), len(CLIP) * SCENE_S)
+    sound = media.pad(media.speak(CLIP_SENTENCE), len(CLIP) * SCENE_S)
     for ending in ("mp4", "mov", "mkv"):
         media.write_clip(folder / f"clip.{ending}", pictures, SCENE_S, sound=sound)
     media.write_clip(folder / "clip.avi", pictures, SCENE_S, sound=sound, video_codec="mpeg4", audio_codec="libmp3lame")

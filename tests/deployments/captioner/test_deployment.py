@@ -13,16 +13,14 @@ from deployments.captioner.loading import load_moondream
 from deployments.captioner.protocol import CaptionerService
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask
+from deployments.captioner.weights import QUANTIZED_FILE, MoondreamFiles
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded
 from deployments.media import as_media
 from deployments.settings import LimitsConfig, WeightsConfig
-from deployments.weights import INT8_FILE, MoondreamFiles
 from tests.deployments.captioner.checkpoints import colored_noise, shapes
 from tests.deployments.captioner.test_captioner import encoded_png
 
 TASK = CaptionTask(max_new_tokens=12)
-Replica = CaptionerDeployment.func_or_class
-"""The class itself, which Serve instantiates in a replica."""
 
 
 def _soon() -> float:
@@ -32,7 +30,7 @@ def _soon() -> float:
 @asynccontextmanager
 async def _replica(folder: Path, *, lazy: bool = False, precision: str = "fp32") -> AsyncIterator[CaptionerDeployment]:
     config = CaptionerConfig.model_validate({"model": str(folder), "precision": precision, "threads": 1})
-    replica = Replica(config, WeightsConfig(cache_dir=folder / "cache"), LimitsConfig(), lazy=lazy)
+    replica = CaptionerDeployment(config, WeightsConfig(cache_dir=folder / "cache"), LimitsConfig(), lazy=lazy)
     while not lazy and (await replica.status()).state == "loading":
         await asyncio.sleep(0.01)
     yield replica
@@ -76,17 +74,17 @@ def test_a_lazy_replica_loads_at_its_first_call(small_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("method", ["caption_image", "caption_frames", "summarize"])
 def test_the_protocol_has_the_signatures_of_the_deployment(method: str) -> None:
-    assert signature(getattr(CaptionerService, method)) == signature(getattr(Replica, method))
+    assert signature(getattr(CaptionerService, method)) == signature(getattr(CaptionerDeployment, method))
 
 
 def test_an_int8_copy_without_the_full_weights_serves_only_int8(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    int8_copy = tmp_path / INT8_FILE
+    int8_copy = tmp_path / QUANTIZED_FILE
     config, weights = small_checkpoint / "config.json", [small_checkpoint / "model.safetensors"]
     load_moondream(config, weights, "int8", lambda progress: None, save_int8_to=int8_copy)
-    files = MoondreamFiles("moondream2", "r", config, (int8_copy,), small_checkpoint / "tokenizer.json", False, True)
-    monkeypatch.setattr("deployments.weights.ensure_moondream", lambda *arguments: files)
+    files = MoondreamFiles("moondream2", "r", config, (int8_copy,), small_checkpoint / "tokenizer.json", True)
+    monkeypatch.setattr("deployments.captioner.weights.ensure_moondream", lambda *arguments: files)
 
     async def run() -> None:
         async with _replica(tmp_path, precision="int8") as replica:
