@@ -36,7 +36,7 @@ from benchmarks import rival
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.speech import SpeechDetector
+from deployments.transcriber.voice_activity import VoiceActivityDetector
 from deployments.units import MEGABYTE
 
 NUM_TOKENS = 60
@@ -118,7 +118,7 @@ def load(name: str, folder: Path, threads: int) -> tuple[Engine, int]:
         return PythonEngine(model, lambda options: DecodingTask(model, options)), 1
     rounded = load_whisper(folder / CHECKPOINT, "int8")
     decoder = WindowDecoder(rounded, lambda: None)
-    return PythonEngine(rounded, decoder.task), decoder.max_windows
+    return PythonEngine(rounded, decoder.decoding_task), decoder.max_batch_size
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
@@ -138,7 +138,7 @@ def measure_memory(name: str, folder: Path, threads: int) -> str:
     process = psutil.Process()
     return_freed_memory()
     engine, batch_size = load(name, folder, threads)
-    detector = SpeechDetector() if name == OURS else None
+    detector = VoiceActivityDetector() if name == OURS else None
     mel = noise_mel()
     with torch.inference_mode():
         engine.decode(mel[None], 1, 2)

@@ -20,7 +20,7 @@ from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
     ray_actor_options={"num_cpus": 0},
 )
 class FrameSamplerDeployment:
-    """Finds frames in videos, two videos at once."""
+    """Samples frames from videos, two videos at a time."""
 
     def __init__(self, config: FrameSamplerConfig) -> None:
         hide_expected_errors()
@@ -28,8 +28,8 @@ class FrameSamplerDeployment:
         self._config = config
         self._threads = WorkerThreads("frame_sampler")
 
-    async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
-        """Return the frames that `task` asks for; raises InvalidFile, and DeadlineExceeded with how far it got."""
+    async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
+        """Return the frames of a video that `task` asks for; `deadline` is in epoch seconds."""
         return await self._threads.run(
             lambda cancellation: sample_video(media, task, self._config, cancellation), deadline
         )

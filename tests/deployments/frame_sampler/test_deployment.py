@@ -30,7 +30,7 @@ def test_two_videos_are_sampled_at_once() -> None:
         sampler = replica()
         videos = [as_media(write_video(numbered_pictures(count))) for count in (10, 20)]
         task = SampleTask(2, "uniform")
-        return await asyncio.gather(*(sampler.sample(video, task, time.time() + 20) for video in videos))
+        return await asyncio.gather(*(sampler.sample(video, task, deadline=time.time() + 20) for video in videos))
 
     first, second = asyncio.run(sample_both())
     assert [read_number(frame.pixels) for frame in first.frames] == [0, 5]
@@ -39,6 +39,6 @@ def test_two_videos_are_sampled_at_once() -> None:
 
 def test_errors_pass_through() -> None:
     with pytest.raises(InvalidFile):
-        asyncio.run(replica().sample(as_media(b"no video"), SampleTask(2, "uniform"), time.time() + 20))
+        asyncio.run(replica().sample(as_media(b"no video"), SampleTask(2, "uniform"), deadline=time.time() + 20))
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(replica().sample(as_media(b"no video"), SampleTask(2, "uniform"), time.time() - 1))
+        asyncio.run(replica().sample(as_media(b"no video"), SampleTask(2, "uniform"), deadline=time.time() - 1))
