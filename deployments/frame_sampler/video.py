@@ -66,9 +66,10 @@ class Video:
     duration: Fraction
     """Time from the first frame to the end of the last, in ticks.
 
-    The last frame lasts as long as its packet says, if that is half a second or more. Otherwise it lasts one frame
-    interval if the video has a constant frame rate, else as long as the frame before it. A single frame lasts as long
-    as its packet or the frame rate says."""
+    The last frame lasts one frame interval if the frame rate is constant, otherwise as long as the frame before it. It
+    lasts longer if its packet says so with a duration of half a second or more. The only frame of a video lasts as long
+    as its packet or else the frame rate says.
+    """
     start: int
     """Presentation time of the first frame on the container's clock, in ticks; audio may start earlier."""
     tick_s: Fraction
@@ -111,7 +112,7 @@ class Video:
         return float((self.start + self.duration) * self.tick_s)
 
     def keyframes(self) -> list[int]:
-        """Return the numbers of the keyframes that are shown, ascending; empty if the video cannot be seeked."""
+        """Return the numbers of the keyframes that are shown, ascending; empty if seeking is impossible."""
         return [keyframe.number for keyframe in self._keyframes if keyframe.is_shown]
 
     def num_decoded(self, frame_numbers: Sequence[int]) -> int:

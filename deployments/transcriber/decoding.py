@@ -97,8 +97,8 @@ class WindowDecoder:
     def decode(self, mel: Tensor, language: str, sample_len: int | None = None) -> DecodingResult:
         """Decode one window, shape (num_mels, N_FRAMES).
 
-        The result has at most `sample_len` tokens, by default half the text context. A poor result is decoded again at
-        higher and higher temperatures.
+        The result has at most `sample_len` tokens, by default half the text context. An improbable or repetitive result
+        is decoded again at higher and higher temperatures.
         """
         return self._decode(self._model.encoder(mel[None]), [self._generator], language, sample_len)[0]
 
