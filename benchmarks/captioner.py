@@ -19,10 +19,10 @@ import numpy as np
 import psutil
 import torch
 
-from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.checkpoint import tensor_shapes
 from deployments.captioner.generation import generate
 from deployments.captioner.loading import load_moondream, load_weights
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import Precision

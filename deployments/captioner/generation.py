@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deployments.captioner.architecture import read_config
 from deployments.captioner.checkpoint import find_tensors, float_layout, parameter_shapes, read_tensor, tensor_key
 from deployments.captioner.fusion import fuse_layers
+from deployments.captioner.model_config import read_config
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.quantization import SCALES_SUFFIX, int8_layout, int8_module, is_quantized
 from deployments.captioner.safetensors_writer import SafetensorsWriter

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from deployments.captioner.architecture import VisionConfig
+from deployments.captioner.model_config import VisionConfig
 from deployments.errors import InvalidFile
 from deployments.log import logger
 from deployments.media import Media, MediaReader, Pixels

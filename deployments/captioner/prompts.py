@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.types import CaptionTask
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded

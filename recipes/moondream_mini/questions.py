@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from recipes.moondream_mini.language import (
+from recipes.moondream_mini.captions_and_answers import (
     UNKNOWN_ANSWER,
     Attribute,
     Subject,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.prompts import SUMMARY_INTRODUCTION, SUMMARY_REQUEST, encode, query_prompt, summary_prompt
-from recipes.moondream_mini.language import long_caption, normal_caption, short_caption, summary
+from recipes.moondream_mini.captions_and_answers import long_caption, normal_caption, short_caption, summary
 from recipes.moondream_mini.model import SPECIAL_TOKENS
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.wordings import HELD_OUT_THINGS, NOISE_WORDS, THINGS

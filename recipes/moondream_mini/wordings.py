@@ -1,6 +1,6 @@
 """Question templates for the training set and, held out from it, for the test set."""
 
-from recipes.moondream_mini.language import Attribute
+from recipes.moondream_mini.captions_and_answers import Attribute
 from recipes.moondream_mini.world import Place
 
 TRAINING: dict[str, tuple[str, ...]] = {

@@ -17,9 +17,7 @@ from deployments.media import as_media
 from recipes.moondream_mini import training
 from recipes.moondream_mini.__main__ import write_checkpoint
 from recipes.moondream_mini.attention import PackedAttention
-from recipes.moondream_mini.dataset import draw_example, load_or_draw_scenes
-from recipes.moondream_mini.evaluation import load_captioner
-from recipes.moondream_mini.language import (
+from recipes.moondream_mini.captions_and_answers import (
     Subject,
     attribute_answer,
     check_answer,
@@ -31,6 +29,8 @@ from recipes.moondream_mini.language import (
     short_caption,
     summary,
 )
+from recipes.moondream_mini.dataset import draw_example, load_or_draw_scenes
+from recipes.moondream_mini.evaluation import load_captioner
 from recipes.moondream_mini.model import GRID, SIDE, initialize_model
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.sequences import make_tokenizer

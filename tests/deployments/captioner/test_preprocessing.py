@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.captioner.architecture import VisionConfig
+from deployments.captioner.model_config import VisionConfig
 from deployments.captioner.preprocessing import decode_image, make_crops, select_tiling
 from deployments.errors import InvalidFile
 from deployments.media import Pixels, as_media

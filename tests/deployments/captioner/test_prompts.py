@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MoondreamConfig, read_config
+from deployments.captioner.model_config import MoondreamConfig, read_config
 from deployments.captioner.prompts import (
     MAX_SUMMARY_PROMPT_TOKENS,
     caption_prompt,
