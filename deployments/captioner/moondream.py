@@ -104,6 +104,8 @@ class Vision(nn.Module):
 
 
 class TextBlock(nn.Module):
+    """A Phi block: attention and feed-forward layer run in parallel, both on the normalized input."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
