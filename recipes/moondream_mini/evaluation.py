@@ -25,7 +25,7 @@ from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, draw_scene, random_scene
 
 SEED = 20_000
-"""Of the test set; the training set has another."""
+"""Seed of the test set; the training set has another one."""
 NUM_SCENES = 200
 NUM_QUESTIONS = 500
 NUM_SUMMARIES = 60

@@ -13,7 +13,7 @@ from deployments.captioner.prompts import SUMMARY_INTRODUCTION, SUMMARY_REQUEST,
 from recipes.moondream_mini.captions_and_answers import long_caption, normal_caption, short_caption, summary
 from recipes.moondream_mini.model import SPECIAL_TOKENS
 from recipes.moondream_mini.questions import random_question
-from recipes.moondream_mini.wordings import HELD_OUT_THINGS, NOISE_WORDS, THINGS
+from recipes.moondream_mini.wordings import FILLER_WORDS, HELD_OUT_THINGS, THINGS
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, random_scene
 
 VOCAB_SIZE = 1024
@@ -49,7 +49,7 @@ def _corpus(rng: random.Random) -> Iterator[str]:
     yield SUMMARY_INTRODUCTION
     yield SUMMARY_REQUEST
     yield "".join(f"\n{number}. " for number in range(1, 33))
-    yield " ".join([*THINGS, *HELD_OUT_THINGS, *NOISE_WORDS])
+    yield " ".join([*THINGS, *HELD_OUT_THINGS, *FILLER_WORDS])
     for _ in range(NUM_CORPUS_SCENES):
         scene = random_scene(rng, rng.randint(0, MAX_SHAPES))
         question = random_question(scene, rng)
