@@ -13,7 +13,7 @@ Header = tuple[int, int, int]
 where its content starts and ends."""
 
 _MAX_HEADERS = 1_000_000
-"""Most headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
+"""Limit of headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
 
 
 def _headers(

@@ -26,7 +26,7 @@ def needed_bytes(models: Iterable[ModelCheckpoint]) -> int:
 
 
 def check_memory(needed: int, total: int, available: int, settings: Iterable[str]) -> Finding:
-    """Judge a machine's memory, all in bytes; `settings` names the settings that lower the need."""
+    """Judge a machine's memory, all in bytes; `settings` are the names of the settings that lower the need."""
     figures = f"{format_bytes(total)} in all, {format_bytes(available)} free, about {format_bytes(needed)} needed"
     if total < needed:
         return Finding(False, f"Memory: {figures}. Choose smaller models: {', '.join(settings)}.")
