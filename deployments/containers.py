@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 Content = bytes | bytearray | memoryview
 
 Header = tuple[int, int, int]
-"""The header of a chunk, box, element or page: its name (four characters or an id, as a number), and the positions
-where its content starts and ends."""
+"""One chunk, box, element or page: its name (four characters or an id, as a number), and where its content starts and
+ends."""
 
 _MAX_HEADERS = 1_000_000
-"""Limit of headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
+"""Headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
 
 
 def _headers(
@@ -37,8 +37,7 @@ _UNKNOWN_SIZE = 0x7FFF0000
 
 def _riff_declared_bytes(view: memoryview) -> int:
     is_wav = bytes(view[8:12]) == b"WAVE"
-    # The RIFF size of a WAV is often wrong, so the end of its "data" chunk is used. An AVI over 1 GB has several RIFF
-    # chunks, and the last one is used.
+    # The RIFF size of a WAV is often wrong, so its "data" chunk counts. An AVI over 1 GB has several RIFF chunks.
     last_chunk = b"data" if is_wav else b"RIFF"
     declared = 0
     for name, start, end in _headers(view, _read_chunk_header, 12 if is_wav else 0):
@@ -58,7 +57,7 @@ def _read_chunk_header(view: memoryview, position: int) -> Header | None:
     return int.from_bytes(view[position : position + 4], "big"), position + 8, position + 8 + size
 
 
-def avi_declared_duration_s(content: Content) -> float | None:
+def avi_declared_s(content: Content) -> float | None:
     """Return the duration that an AVI declares for its video (in its "avih" chunk), or None."""
     view = memoryview(content)
     if bytes(view[24:28]) != b"avih":
@@ -74,7 +73,6 @@ _ISO_MEDIA_BOXES = {int.from_bytes(name, "big") for name in (b"moov", b"moof", b
 
 
 def read_box_header(view: memoryview, position: int) -> Header | None:
-    """Return the header of the box at `position`, or None if there is no valid one."""
     size, start = int.from_bytes(view[position : position + 4], "big"), position + 8
     if size == 1:
         size, start = int.from_bytes(view[position + 8 : position + 16], "big"), position + 16
@@ -95,9 +93,8 @@ _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 
 
 def read_element_header(view: memoryview, position: int) -> Header | None:
-    """Return the header of the element at `position`, or None if there is no valid one."""
-    id_bytes = _vint_length(view, position)
-    size_bytes = _vint_length(view, position + id_bytes)
+    id_bytes = _variable_length(view, position)
+    size_bytes = _variable_length(view, position + id_bytes)
     if not id_bytes or not size_bytes:
         return None
     start = position + id_bytes + size_bytes
@@ -107,10 +104,10 @@ def read_element_header(view: memoryview, position: int) -> Header | None:
     return int.from_bytes(view[position : position + id_bytes], "big"), start, end
 
 
-def _vint_length(view: memoryview, position: int) -> int:
-    """Return the length in bytes of the variable-length integer (VINT) at `position`; 0 if there is none.
+def _variable_length(view: memoryview, position: int) -> int:
+    """Return the length of the variable-length integer at `position`, in bytes; 0 if there is none.
 
-    The number of leading zero bits of its first byte encodes the length.
+    The number of leading zero bits encodes it.
     """
     if position >= len(view) or not view[position]:
         return 0
@@ -135,10 +132,7 @@ _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 def read_page_header(view: memoryview, position: int) -> Header | None:
-    """Return the header of the page at `position`, or None if there is no valid one.
-
-    In place of a name it has the page's flags: 2 marks the first page of a stream, 4 the last.
-    """
+    """Return the page's flags in place of a name: 2 marks the first page of a stream, 4 the last."""
     if bytes(view[position : position + 4]) != b"OggS" or position + 27 > len(view):
         return None
     start = position + 27 + view[position + 26]
@@ -176,7 +170,7 @@ def mp3_frame_bytes(header: bytes) -> int | None:
     return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
 
 
-def mp3_declared_duration_s(content: Content) -> float | None:
+def mp3_declared_s(content: Content) -> float | None:
     """Return the duration in the Xing, Info or VBRI header of an MP3's first frame, or None without such a header.
 
     libav reads it too, but without it silently falls back to an estimate from the bit rate, which is far off for a

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from deployments.cancellation import Cancellation
-from deployments.containers import avi_declared_duration_s, declared_bytes, mp3_declared_duration_s, mp3_frame_bytes
+from deployments.containers import avi_declared_s, declared_bytes, mp3_declared_s, mp3_frame_bytes
 from deployments.errors import FileTooLarge, InvalidFile
 from deployments.log import logger
 from deployments.media import Media, MediaReader
@@ -147,7 +147,7 @@ def _decode(
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            if is_mp3 and mp3_declared_duration_s(bytes(packet)) is not None:
+            if is_mp3 and mp3_declared_s(bytes(packet)) is not None:
                 continue  # The Xing header of the second part of a concatenated file: not audio.
             num_failed += 1
             last_error = error
@@ -196,7 +196,7 @@ def _declared_s(media: Media, file: InputContainer, stream: AudioStream, is_inco
     """
     container = file.format.name
     if container == "mp3":
-        return mp3_declared_duration_s(media.data)
+        return mp3_declared_s(media.data)
     if container in ("flac", _MOV) and stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if not is_incomplete:
@@ -204,7 +204,7 @@ def _declared_s(media: Media, file: InputContainer, stream: AudioStream, is_inco
     if container == "wav" and stream.bit_rate:
         return declared_bytes(media.data) * 8 / stream.bit_rate
     if container == "avi":
-        return avi_declared_duration_s(media.data)
+        return avi_declared_s(media.data)
     return file.duration / av.time_base if container == "matroska,webm" and file.duration is not None else None
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from deployments.containers import avi_declared_duration_s, declared_bytes, id3_end, mp3_declared_duration_s
+from deployments.containers import avi_declared_s, declared_bytes, id3_end, mp3_declared_s
 from deployments.media import Media
 from tests.deployments.transcriber.sounds import SAMPLE_RATE, encode, encode_video, noise, sweep, wav
 
@@ -38,18 +38,18 @@ def test_content_without_a_declared_size_is_not_truncated(content: bytes) -> Non
 
 def test_an_mp3_declares_its_duration_only_in_its_header() -> None:
     with_header = encode(SOUND[None], SAMPLE_RATE, "mp3", "libmp3lame")
-    assert mp3_declared_duration_s(with_header) == pytest.approx(2, abs=0.15)
+    assert mp3_declared_s(with_header) == pytest.approx(2, abs=0.15)
     without_header = encode(SOUND[None], SAMPLE_RATE, "mp3", "libmp3lame", container_options={"write_xing": "0"})
-    assert mp3_declared_duration_s(without_header) is None
+    assert mp3_declared_s(without_header) is None
     vbri = bytes(32) + b"VBRI" + bytes(10) + (100).to_bytes(4, "big") + bytes(20)
-    assert mp3_declared_duration_s(b"\xff\xfb\x90\x00" + vbri) == pytest.approx(100 * 1152 / 44100)
-    assert mp3_declared_duration_s(b"") is None
+    assert mp3_declared_s(b"\xff\xfb\x90\x00" + vbri) == pytest.approx(100 * 1152 / 44100)
+    assert mp3_declared_s(b"") is None
 
 
 def test_an_avi_declares_the_duration_of_its_video() -> None:
     avi = encode_video(SOUND, container="avi", codec="libmp3lame", num_pictures=20)
-    assert avi_declared_duration_s(avi) == pytest.approx(2, abs=0.11)
-    assert avi_declared_duration_s(wav(SOUND)) is None
+    assert avi_declared_s(avi) == pytest.approx(2, abs=0.11)
+    assert avi_declared_s(wav(SOUND)) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_malicious_file_is_read_in_limited_time(content: bytes) -> None:
 def test_an_mp3_may_be_truncated_within_its_first_header(end: int) -> None:
     frame = b"\xff\xfb\x90\x00" + bytes(32)
     for header in (b"Info" + bytes(3) + b"\x01" + bytes(20), b"VBRI" + bytes(24)):
-        assert mp3_declared_duration_s((frame + header)[:end]) in (None, 0.0)
+        assert mp3_declared_s((frame + header)[:end]) in (None, 0.0)
 
 
 def test_an_id3_tag_ends_after_its_footer() -> None:
