@@ -19,10 +19,10 @@ import numpy as np
 import psutil
 import torch
 
-from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.checkpoint import tensor_shapes
 from deployments.captioner.generation import generate
 from deployments.captioner.loading import load_moondream, load_weights
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import Precision
@@ -34,10 +34,10 @@ from deployments.units import MEGABYTE
 NEW_TOKENS = 40
 NUM_FRAMES = 5
 SUMMARY_IDS = 250
-"""What five descriptions of 40 tokens and the request for their summary come to."""
+"""Tokens of five descriptions of 40 tokens each and the request for their summary."""
 NUM_STEPS = 12
 NUM_TURNS = 5
-"""Of a workload with what it is compared with: steps of other sequences, or a measurement of the machine."""
+"""Repetitions where short measurements take turns: decode steps per round, or a workload and the machine's speed."""
 PROMPT = [1, 32708, 2, 6382, 3]
 
 
@@ -63,7 +63,7 @@ def _never_cancelled(progress: str) -> None:
 
 
 class Workloads:
-    """What is timed, on one model; each returns when its work is done."""
+    """The workloads that are timed, on one model."""
 
     def __init__(self, model: Moondream) -> None:
         self.model = model
@@ -89,7 +89,7 @@ class Workloads:
         self.model.prefill_prompt(PROMPT, cache, _never_cancelled)
 
     def question(self) -> None:
-        """Answer another question about an image whose KV cache is still there."""
+        """Answer another question about an image whose KV cache was kept."""
         self._cache.length = self._prefix
         generate(self.model, PROMPT, [self._cache], NEW_TOKENS, _never_cancelled)
 
@@ -130,7 +130,7 @@ COMPARED = ("vision", "prefill", "image", "step of 1")
 def measure(models: dict[str, Workloads], rounds: int) -> dict[str, dict[str, float]]:
     """Return the median seconds of each workload by model; the models take turns within every round.
 
-    The first model does everything, the others what is compared.
+    The first model does all workloads, the others only those in COMPARED.
     """
     first = next(iter(models))
     names = ("vision", "prefill", "question", "image", "photo", "video", "summary")
@@ -162,7 +162,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def measure_bandwidth() -> float:
-    """Return the bytes that a sum over 256 MB reads a second."""
+    """Return how many bytes per second a sum over 256 MB reads."""
     block = torch.ones(64 * MEGABYTE)
 
     def read() -> None:

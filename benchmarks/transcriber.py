@@ -39,7 +39,7 @@ from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.voice_activity import VoiceActivityDetector
 from deployments.units import MEGABYTE
 
-from . import rival
+from . import ctranslate2_engine
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
@@ -114,7 +114,7 @@ def noise_mel() -> Tensor:
 def load(name: str, folder: Path, threads: int) -> tuple[Engine, int]:
     """Return an engine with the weights that `prepare` has written into `folder`, and its batch size."""
     if name == CTRANSLATE2:
-        return rival.Rival(folder / CONVERTED, threads), max(BATCH_SIZES)
+        return ctranslate2_engine.CTranslate2Engine(folder / CONVERTED, threads), max(BATCH_SIZES)
     if name == OPENAI:
         model = whisper.load_model(str(folder / CHECKPOINT))
         return PythonEngine(model, lambda options: DecodingTask(model, options)), 1
@@ -128,9 +128,9 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
     model = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     torch.save({"dims": dataclasses.asdict(model.dims), "model_state_dict": weights}, folder / CHECKPOINT)
-    if importlib.util.find_spec(rival.PACKAGE) is None:
+    if importlib.util.find_spec(ctranslate2_engine.PACKAGE) is None:
         return [OURS, OPENAI]
-    rival.convert(model, folder / CONVERTED)
+    ctranslate2_engine.convert(model, folder / CONVERTED)
     return [OURS, OPENAI, CTRANSLATE2]
 
 

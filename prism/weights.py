@@ -137,7 +137,7 @@ def _check_files(model: ModelCheckpoint) -> list[Finding]:
             return [Finding(False, str(error))]
         remark = "" if model.settings.is_miniature else " It has no checksums to compare with."
         return [Finding(True, f"The {model.capability} uses {model.label}. All its files are there.{remark}")]
-    damage = model.official.damage(lambda line: None)
+    damage = model.official.find_damage(lambda line: None)
     mismatch = model.precision_mismatch()
     if mismatch:
         return [Finding(False, mismatch)]

@@ -29,7 +29,7 @@ class AppContext:
         """Take the services by the names of their nodes; for `share` see the method."""
         self.settings = settings
         self.system = system
-        image_bytes = settings.limits.file_bytes(settings.limits.image_mb)
+        image_bytes = settings.limits.max_file_bytes(settings.limits.image_mb)
         self.admission = Admission(
             settings.serving,
             large_body_bytes=json_body_limit(image_bytes),

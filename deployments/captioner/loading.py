@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deployments.captioner.architecture import read_config
 from deployments.captioner.checkpoint import find_tensors, float_layout, parameter_shapes, read_tensor, tensor_key
 from deployments.captioner.fusion import fuse_layers
+from deployments.captioner.model_config import read_config
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.quantization import SCALES_SUFFIX, int8_layout, int8_module, is_quantized
 from deployments.captioner.safetensors_writer import SafetensorsWriter
@@ -18,7 +18,7 @@ from deployments.inference.int8 import choose_kernel, round_rows
 from deployments.log import logger
 from deployments.model_loader import ReportProgress
 
-DTYPES = {"int8": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
+FLOAT_DTYPES = {"int8": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 """Type of the activations, and of the weights that are not quantized, by precision."""
 
 
@@ -115,7 +115,7 @@ def load_weights(
         else:
             for name, key in keys.items():
                 # A copy, because the tensor that was read is mapped from the file.
-                tensor = tensors[key].to(DTYPES[precision], copy=True)
+                tensor = tensors[key].to(FLOAT_DTYPES[precision], copy=True)
                 setattr(module, name, nn.Parameter(tensor, requires_grad=False))
         for key, tensor in tensors.items():
             save(key, tensor)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
+from deployments.captioner.model_config import MoondreamConfig, TextConfig, VisionConfig
 from deployments.captioner.preprocessing import ImageCrops
 from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache, attention
 from deployments.inference.int8 import Int8ParallelBlock
@@ -104,6 +104,8 @@ class Vision(nn.Module):
 
 
 class TextBlock(nn.Module):
+    """A Phi block: attention and feed-forward layer run in parallel, both on the normalized input."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)

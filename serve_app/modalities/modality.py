@@ -59,4 +59,4 @@ class Modality(Generic[O]):
         return f"/api/analyze/{self.kind}"
 
     def limit_bytes(self, limits: LimitsConfig) -> int:
-        return limits.file_bytes(self.limit_mb(limits))
+        return limits.max_file_bytes(self.limit_mb(limits))

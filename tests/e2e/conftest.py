@@ -12,7 +12,7 @@ import requests
 import yaml
 from safetensors.torch import load_file, save_file
 
-from deployments.captioner.architecture import read_config
+from deployments.captioner.model_config import read_config
 from deployments.project import project_folder
 from samples.running_server import RunningServer, running_server
 

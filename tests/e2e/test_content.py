@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recipes import media
+from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from recipes.moondream_mini.dataset import draw_example
-from recipes.moondream_mini.language import normal_caption, short_caption, summary
 from recipes.moondream_mini.world import Scene, Shape, draw_scene
 from recipes.samples import CLIP, PICTURE, RECORDING
 from tests.data.contents import CLIP_SENTENCE, SENTENCE

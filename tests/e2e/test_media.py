@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.moondream_mini.language import normal_caption, short_caption, summary
+from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from tests.data.contents import CLIP, CLIP_SENTENCE, PICTURES, SENTENCE
 from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json
 
