@@ -27,6 +27,7 @@ from deployments.captioner.preprocessing import make_crops
 from deployments.inference.cache import KeyValueCache
 from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
 from deployments.malloc import ENVIRONMENT, return_freed_memory, reuse_freed_memory
+from deployments.units import MEGABYTE
 
 NEW_TOKENS = 40
 NUM_FRAMES = 5
@@ -36,7 +37,6 @@ NUM_STEPS = 12
 NUM_TURNS = 5
 """Of a workload with what it is compared with: steps of other sequences, or a measurement of the machine."""
 PROMPT = [1, 32708, 2, 6382, 3]
-MEGABYTE = 1024 * 1024
 
 
 def random_model(config: MoondreamConfig, precision: Precision) -> Moondream:

@@ -37,6 +37,7 @@ from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_fre
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.speech import SpeechDetector
+from deployments.units import MEGABYTE
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
@@ -48,7 +49,6 @@ SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medi
 WINDOW_S = 30.0
 OURS, OPENAI, CTRANSLATE2 = "int8", "openai-whisper-fp32", "ctranslate2-int8"
 CHECKPOINT, CONVERTED = "model.pt", "ctranslate2"
-MEGABYTE = 1024 * 1024
 
 
 def random_model(size: str) -> Whisper:

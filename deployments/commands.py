@@ -1,9 +1,13 @@
-"""The commands that messages tell a user to run, from the project's folder."""
+"""The commands that messages tell a user to run."""
 
-FETCH_COMMAND = "python -m deployments.weights fetch"
-SERVE_COMMAND = "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml"
-MINIATURE_COMMAND = "RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml"
+FETCH_COMMAND = "prism weights fetch"
+VERIFY_COMMAND = "prism weights verify"
+SERVE_COMMAND = "prism serve"
+SERVE_MINIATURES_COMMAND = "prism serve --mini"
 RESTORE_MINIATURES_COMMAND = "git checkout -- checkpoints/mini"
 
-MEND = f"Fetch the model again with `{FETCH_COMMAND}`; the miniatures come back with `{RESTORE_MINIATURES_COMMAND}`."
+RESTORE_ADVICE = (
+    f"Fetch the model again with `{FETCH_COMMAND}`; `{RESTORE_MINIATURES_COMMAND}` (or installing again) brings the "
+    "miniatures back."
+)
 """What to do about a checkpoint that cannot be loaded."""

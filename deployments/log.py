@@ -1,18 +1,21 @@
-"""What the log of a replica leaves out."""
+"""The log of a replica, which Serve writes to the terminal and to files."""
 
 import asyncio
 import logging
 
+from deployments.cancellation import WorkCancelled
 from deployments.errors import ProcessingFailed, ServiceError
-from deployments.work import WorkCancelled
+
+logger = logging.getLogger("ray.serve")
+"""Serve gives this logger its handlers and its level; everything of ours writes to it."""
 
 
-def leave_out_expected_errors() -> None:
-    """Keep Serve from logging a traceback for every failure that the client is told about, or left before.
+def hide_expected_errors() -> None:
+    """Keep Serve from logging a traceback for a failure that the client is told about, or that has no client left.
 
-    To be called in a replica: it changes the logger of the whole process.
+    Call it in a replica: it changes the logger of the whole process.
     """
-    logging.getLogger("ray.serve").addFilter(_is_unexpected)
+    logger.addFilter(_is_unexpected)
 
 
 def _is_unexpected(record: logging.LogRecord) -> bool:

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Media = NDArray[np.uint8]
+"""The bytes of a file, shape (num_bytes,)."""
+
+Pixels = NDArray[np.uint8]
+"""A picture or a video frame, shape (height, width, 3), RGB."""
 
 
 def as_media(content: bytes | bytearray | memoryview) -> Media:

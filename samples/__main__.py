@@ -14,13 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from deployments.commands import SERVE_COMMAND, SERVE_MINIATURES_COMMAND
 from samples import client, report
 from samples.running_server import running_server
 
 FOLDER = Path(__file__).parent
 SAMPLES = (FOLDER / "picture.jpg", FOLDER / "clip.mp4", FOLDER / "recording.mp3")
 DEFAULT_URL = "http://127.0.0.1:8000"
-START_COMMANDS = ("python -m samples --serve config/mini.yaml", "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml")
+START_COMMANDS = (SERVE_MINIATURES_COMMAND, SERVE_COMMAND)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

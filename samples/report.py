@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
 from samples.client import Answer, Upload
 
 Row = tuple[str, str]
@@ -17,7 +18,7 @@ MINIATURE_NOTE = (
     "These words come from miniatures ({names}) that know drawn shapes and a few hundred spoken words, and err at "
     "times. For the real models:"
 )
-REAL_COMMANDS = ("python -m deployments.weights fetch", "RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml")
+REAL_COMMANDS = (FETCH_COMMAND, SERVE_COMMAND)
 
 
 def heading(title: str, width: int) -> str:

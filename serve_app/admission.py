@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from config.settings import ServingConfig
 from deployments.errors import DeadlineExceeded, RateLimited, ServerBusy
+from serve_app.settings import ServingConfig
 
 HOUR_S = 3600
 MAX_ADDRESSES = 1000

@@ -10,14 +10,15 @@ from typing import Generic
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from config.settings import AppConfig, LimitsConfig
 from deployments.errors import DeadlineExceeded
 from deployments.media import Media
+from deployments.settings import LimitsConfig
+from deployments.units import MEGABYTE
 from serve_app.admission import Admission
-from serve_app.json_body import MEGABYTE
 from serve_app.options import O, parse_options
 from serve_app.schemas import AudioAnalysis, ImageAnalysis, VideoAnalysis, body_of
 from serve_app.services import Services
+from serve_app.settings import AppConfig
 from serve_app.sniffing import Kind, require_kind
 from serve_app.uploads import Upload, json_body_limit, read_upload
 

@@ -9,11 +9,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
-from config.settings import AppConfig
 from serve_app.analysis import Edge
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
 from serve_app.routes import audio, batch, health, image, video
 from serve_app.services import Services
+from serve_app.settings import AppConfig
 
 TITLE = "Multimodal analysis"
 DESCRIPTION = "Describes pictures and videos and transcribes recordings, on this machine and offline."

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from ray.serve import Application, Deployment
 
-from config.settings import AppConfig
 from deployments.captioner.deployment import CaptionerDeployment
 from deployments.frame_sampler.deployment import FrameSamplerDeployment
 from deployments.transcriber.deployment import TranscriberDeployment
 from serve_app.ingress import Ingress
+from serve_app.settings import AppConfig
 
 
 def build_app(config: AppConfig) -> Application:

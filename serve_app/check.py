@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from ray._common.utils import import_attr
 from ray.serve.schema import ServeDeploySchema
 
-from config.settings import AppConfig
+from serve_app.settings import AppConfig
 
 DEPLOYMENTS = ("Ingress", "Captioner", "Transcriber", "FrameSampler")
 CALLS_PER_ANALYSIS = 2

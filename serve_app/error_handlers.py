@@ -1,6 +1,5 @@
 """Errors as HTTP: the one place that knows which status each has."""
 
-import logging
 import re
 from collections.abc import Mapping
 
@@ -25,6 +24,7 @@ from deployments.errors import (
     ServerBusy,
     ServiceError,
 )
+from deployments.log import logger
 from serve_app.schemas import ErrorBody, ErrorDetail
 
 STATUSES: Mapping[type[ServiceError], int] = {
@@ -43,8 +43,6 @@ STATUSES: Mapping[type[ServiceError], int] = {
 
 CLIENT_CLOSED_REQUEST = 499
 """What proxies log for a client that left; nobody receives it."""
-
-logger = logging.getLogger("ray.serve")
 
 
 def status_of(error: ServiceError) -> int:

@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import (
     DeadlineExceeded,
     ModelLoading,
@@ -22,8 +22,8 @@ from deployments.errors import (
     ServiceError,
 )
 from deployments.frame_sampler.types import SampledVideo, SampleTask
-from deployments.media import Media
-from deployments.model_slot import ModelStatus
+from deployments.media import Media, Pixels
+from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import TranscribeTask, Transcript
 
 GRACE_S = 1.0

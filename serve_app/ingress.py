@@ -9,12 +9,12 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
-from config.settings import AppConfig
-from deployments.log import leave_out_expected_errors
+from deployments.log import hide_expected_errors
 from serve_app.api import create_api
 from serve_app.error_handlers import CLIENT_CLOSED_REQUEST
 from serve_app.handles import CaptionerHandle, FrameSamplerHandle, Replica, TranscriberHandle
 from serve_app.services import Services
+from serve_app.settings import AppConfig
 from serve_app.system import SystemMonitor
 
 
@@ -40,7 +40,7 @@ class Ingress:
         frame_sampler: DeploymentHandle[Any],
         config: AppConfig,
     ) -> None:
-        leave_out_expected_errors()
+        hide_expected_errors()
         captioner_replica, transcriber_replica = Replica(captioner), Replica(transcriber)
         system = SystemMonitor([captioner_replica, transcriber_replica], config)
         system.start()

@@ -13,8 +13,7 @@ from typing import Any, NoReturn
 
 from deployments.errors import FileTooLarge, InvalidRequest
 from deployments.media import Media, as_media
-
-MEGABYTE = 1024 * 1024
+from deployments.units import MEGABYTE
 
 MAX_TEXT_BYTES = 32 * 1024
 """Longer text is taken for a file: it is only cut out, never parsed."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from deployments.captioner.types import Reused
-from deployments.model_slot import State
+from deployments.model_loader import State
 from deployments.transcriber.types import SuspectReason
 
 # A field that an answer may leave out is None here and never null on the wire (`body_of`), so its schema says only what

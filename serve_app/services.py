@@ -8,10 +8,10 @@ far the work got) and stop the work when the task that awaits them is cancelled.
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.frame_sampler.types import SampledVideo, SampleTask
-from deployments.media import Media
-from deployments.model_slot import ModelStatus
+from deployments.media import Media, Pixels
+from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import TranscribeTask, Transcript
 
 

@@ -1,7 +1,6 @@
 """What health shows of the machine and the models: sampled in the background, so that asking never waits."""
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -10,19 +9,17 @@ from dataclasses import replace
 import psutil
 from ray._common.usage.usage_lib import usage_stats_enabled
 
-from config.settings import AppConfig
 from deployments.errors import DeadlineExceeded, ModelLoading, ServerBusy, ServiceError
-from deployments.model_slot import ModelStatus, State
+from deployments.log import logger
+from deployments.model_loader import ModelStatus, State
+from deployments.units import MEGABYTE
 from serve_app.handles import Replica
+from serve_app.settings import AppConfig
 
-MEGABYTE = 1024 * 1024
 MEMORY_PERIOD_S = 5.0
 MODEL_PERIOD_LOADING_S = 0.5
 MODEL_PERIOD_LOADED_S = 1.0
 STATUS_TIMEOUT_S = 2.0
-
-
-logger = logging.getLogger("ray.serve")
 
 
 class SystemMonitor:

@@ -16,8 +16,9 @@ from starlette.requests import Request
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.media import Media, as_media
+from deployments.units import MEGABYTE
 from serve_app.admission import Admitted
-from serve_app.json_body import MAX_TEXT_BYTES, MEGABYTE, decode_base64, file_too_large, parse_json
+from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, parse_json
 
 FORM_HEADROOM_BYTES = MEGABYTE
 """What a form may hold beside its file."""

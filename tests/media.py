@@ -12,9 +12,8 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from deployments.media import Pixels
 
 _CELLS = 4
 _CHECK_BITS = 5

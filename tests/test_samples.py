@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from config.settings import AppConfig
 from deployments.captioner.types import Caption, FrameFailure
-from deployments.model_slot import ModelStatus
+from deployments.model_loader import ModelStatus
 from samples import __main__ as program
 from samples import client, report
 from samples.running_server import free_port
 from serve_app.api import create_api
+from serve_app.settings import AppConfig
 from serve_app.sniffing import sniff
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 
@@ -97,9 +97,7 @@ def test_words_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_
     status, text = run()
     assert status == 0
     assert "miniatures (mini and mini) that know drawn shapes" in " ".join(text.split())
-    assert (
-        "    python -m deployments.weights fetch\n    RAY_USAGE_STATS_ENABLED=0 serve run serve_config.yaml\n" in text
-    )
+    assert "    prism weights fetch\n    prism serve\n" in text
 
 
 def test_a_failed_model_is_told_but_not_called_a_miniature(run: Run, graph: FakeGraph) -> None:
@@ -163,7 +161,7 @@ def test_loading_models_are_waited_for_with_their_progress(run: Run, graph: Fake
 
 def test_without_a_server_the_command_that_starts_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--url", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert "    python -m samples --serve config/mini.yaml\n" in capsys.readouterr().out
+    assert "    prism serve --mini\n" in capsys.readouterr().out
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from deployments.commands import MEND
+from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
 
 TokenIds = tuple[int, ...]
@@ -141,6 +141,8 @@ def read_config(path: Path | None) -> MoondreamConfig:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "sizes"
-        raise ModelNotLoaded(f"{path} is not a Moondream configuration: {where}: {first['msg']}. {MEND}") from error
+        raise ModelNotLoaded(
+            f"{path} is not a Moondream configuration: {where}: {first['msg']}. {RESTORE_ADVICE}"
+        ) from error
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelNotLoaded(f"{path} cannot be read as a JSON object ({error}). {MEND}") from error
+        raise ModelNotLoaded(f"{path} cannot be read as a JSON object ({error}). {RESTORE_ADVICE}") from error

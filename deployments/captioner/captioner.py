@@ -1,7 +1,6 @@
 """Pictures and frames in, words out; one model, shared by requests that run at once."""
 
 import hashlib
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,32 +8,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tokenizers import Tokenizer
 
-from config.settings import CaptionerConfig
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
 from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
+from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.turns import Turns
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels, Reused
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Reused
 from deployments.errors import ServiceError
 from deployments.inference.cache import KeyValueCache
+from deployments.log import logger
 from deployments.malloc import trim_freed_memory
-from deployments.media import Media
-from deployments.work import Stop, WorkCancelled
+from deployments.media import Media, Pixels
+from deployments.units import MEGABYTE
 
-MEGABYTE = 1024 * 1024
 ANSWER_BYTES = 1024
 """What a kept answer takes beside its text; an estimate."""
 FRAME_FAILURE = FrameFailure("The frame could not be described; the server's log has the reason.")
-
-logger = logging.getLogger("ray.serve")
 
 
 class Captioner:
     """Describes pictures; may be called from several threads at once, which then take turns, a layer or a token each.
 
-    Calls raise WorkCancelled or DeadlineExceeded (with how far they got) within one layer or one token of `stop`.
+    Calls raise WorkCancelled or DeadlineExceeded (with how far they got) within one layer or one
+    token.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Captioner:
         self._answers: RecentlyUsed[_KnownAnswer] = RecentlyUsed(config.answer_cache_mb * MEGABYTE)
         self._memory = KeyValueMemory(config.cache_mb * MEGABYTE, self._images)
 
-    def caption_image(self, image: Media, task: CaptionTask, stop: Stop) -> ImageCaption:
+    def caption_image(self, image: Media, task: CaptionTask, cancellation: Cancellation) -> ImageCaption:
         """Return what the model says about an encoded picture.
 
         Raises InvalidRequest when prompt and answer do not fit the model's context, InvalidFile when the picture
@@ -66,13 +65,13 @@ class Captioner:
         with self._memory.reserve(max(self._model.cache_bytes(length), seen.cache.nbytes if seen else 0), 1):
             reused: Reused = "nothing" if seen is None else "image"
             if seen is None:
-                stop.check("the picture was being decoded")
+                cancellation.check("the picture was being decoded")
                 pixels = decode_image(image, self._max_image_pixels)
                 height, width, _ = pixels.shape
                 crops = make_crops(pixels, self._model.config.vision, self._max_crops_per_image)
                 seen = _SeenImage(self._model.new_cache(length), (width, height))
             with self._turns.taken():
-                check = self._check(stop)
+                check = self._check(cancellation)
                 if reused == "nothing":
                     self._model.read_image(self._model.encode_image(crops, check), seen.cache, check)
                 seen = _SeenImage(seen.cache.with_capacity(length), seen.size)
@@ -85,7 +84,9 @@ class Captioner:
         self._answers.put(question, _KnownAnswer(caption, seen.size), _answer_bytes(caption))
         return ImageCaption(replace(caption, reused=reused), *seen.size)
 
-    def caption_frames(self, frames: Sequence[Pixels], task: CaptionTask, stop: Stop) -> list[Caption | FrameFailure]:
+    def caption_frames(
+        self, frames: Sequence[Pixels], task: CaptionTask, cancellation: Cancellation
+    ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order; no frames give an empty list.
 
         As many are decoded together as memory allows: a step of several costs little more than a step of one. A frame
@@ -96,7 +97,7 @@ class Captioner:
 
         def check(progress: str) -> None:
             self._turns.pass_on()
-            stop.check(f"{len(outcomes)} of {len(frames)} frames were described; of the next, {progress}")
+            cancellation.check(f"{len(outcomes)} of {len(frames)} frames were described; of the next, {progress}")
 
         while len(outcomes) < len(frames):
             rest = frames[len(outcomes) :]
@@ -104,7 +105,7 @@ class Captioner:
                 outcomes += self._caption_together(rest[:count], ids, task, length, check)
         return outcomes
 
-    def summarize(self, descriptions: Sequence[str], max_new_tokens: int, stop: Stop) -> Caption:
+    def summarize(self, descriptions: Sequence[str], max_new_tokens: int, cancellation: Cancellation) -> Caption:
         """Return a summary of a video, written by the language model from descriptions of its frames in time order.
 
         Any number of descriptions of any length will do; blank ones are left out, and none give an empty summary.
@@ -120,7 +121,7 @@ class Captioner:
         length += max_new_tokens
         with self._memory.reserve(self._model.cache_bytes(length), 1), self._turns.taken():
             cache = self._model.new_cache(length)
-            [answer] = generate(self._model, ids, [cache], max_new_tokens, self._check(stop))
+            [answer] = generate(self._model, ids, [cache], max_new_tokens, self._check(cancellation))
         return self._caption(answer)
 
     def warm_up(self) -> None:
@@ -128,7 +129,7 @@ class Captioner:
 
         A picture takes ten times as long, and made the first request no faster when that was measured.
         """
-        self.summarize(["A picture."], max_new_tokens=2, stop=Stop(math.inf))
+        self.summarize(["A picture."], max_new_tokens=2, cancellation=Cancellation(math.inf))
 
     def _prompt(self, task: CaptionTask) -> tuple[list[int], int]:
         """Return the prompt's ids, and the positions that image, prompt and answer take.
@@ -141,10 +142,10 @@ class Captioner:
         check_fits(config, length, task.max_new_tokens)
         return ids, length + task.max_new_tokens
 
-    def _check(self, stop: Stop) -> Check:
+    def _check(self, cancellation: Cancellation) -> Check:
         def check(progress: str) -> None:
             self._turns.pass_on()
-            stop.check(progress)
+            cancellation.check(progress)
 
         return check
 

@@ -1,6 +1,5 @@
 """Checkpoints in the hub's key layout (safetensors, prefix `model.`), loaded one tensor at a time."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from torch import nn
 from deployments.captioner.architecture import MoondreamConfig, read_config
 from deployments.captioner.moondream import FeedForward, Moondream, TextBlock
 from deployments.captioner.safetensors_writer import SafetensorsWriter
-from deployments.commands import MEND
+from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
 from deployments.inference.int8 import (
     Int8Embedding,
@@ -23,7 +22,8 @@ from deployments.inference.int8 import (
     choose_kernel,
     round_rows,
 )
-from deployments.model_slot import Report
+from deployments.log import logger
+from deployments.model_loader import ReportProgress
 
 Precision = Literal["int8", "fp32", "bf16"]
 
@@ -37,8 +37,6 @@ SCALES = "_scales"
 KEPT_WHOLE = "vision.patch_emb"
 """Its inputs are pixels, and it is 1/3000 of all weights: rounding it would save nothing."""
 
-logger = logging.getLogger("ray.serve")
-
 
 Shapes = dict[str, tuple[int, ...]]
 """Of a checkpoint's tensors, by their keys."""
@@ -49,7 +47,11 @@ Read = Callable[[str], torch.Tensor]
 
 
 def load_moondream(
-    config: Path | None, weights: Sequence[Path], precision: Precision, report: Report, keep_int8: Path | None = None
+    config: Path | None,
+    weights: Sequence[Path],
+    precision: Precision,
+    report: ReportProgress,
+    keep_int8: Path | None = None,
 ) -> Moondream:
     """Return the model on the CPU, ready to run, its weights in `precision` whatever precision they are stored in.
 
@@ -67,7 +69,7 @@ def load_moondream(
     return model
 
 
-def load_int8(config: Path | None, path: Path, report: Report) -> Moondream:
+def load_int8(config: Path | None, path: Path, report: ReportProgress) -> Moondream:
     """Return the model whose rounded weights `load_moondream` has kept at `path`, in a fraction of its time.
 
     Raises ModelNotLoaded as that does.
@@ -78,7 +80,7 @@ def load_int8(config: Path | None, path: Path, report: Report) -> Moondream:
     return model
 
 
-def load_rounding_once(config: Path | None, weights: Sequence[Path], kept: Path, report: Report) -> Moondream:
+def load_rounding_once(config: Path | None, weights: Sequence[Path], kept: Path, report: ReportProgress) -> Moondream:
     """Return the model in int8, from what an earlier call has kept at `kept`, or from `weights`, then keeping it there.
 
     Where nothing can be kept the log says so. Raises ModelNotLoaded as `load_moondream` does.
@@ -100,7 +102,7 @@ def fill(
     model: Moondream,
     read: Read,
     precision: Precision,
-    report: Report,
+    report: ReportProgress,
     keep: Callable[[str, torch.Tensor], None] = lambda key, tensor: None,
     *,
     is_rounded: bool = False,
@@ -211,7 +213,7 @@ def _find_tensors(layout: Mapping[str, tuple[tuple[int, ...], str]], weights: Se
                     part = file.get_slice(key)
                     files[key], stored[key] = path, (tuple(part.get_shape()), str(part.get_dtype()))
         except (OSError, SafetensorError) as error:
-            raise ModelNotLoaded(f"{path} cannot be read as safetensors ({error}). {MEND}") from error
+            raise ModelNotLoaded(f"{path} cannot be read as safetensors ({error}). {RESTORE_ADVICE}") from error
     for key, (expected, wanted) in layout.items():
         if key not in stored:
             raise _misfit(weights, f"tensor {key} is missing")
@@ -230,7 +232,7 @@ def _misfit(weights: Sequence[Path], difference: str) -> ModelNotLoaded:
     names = ", ".join(str(path) for path in weights) or "The checkpoint, which has no weights file,"
     return ModelNotLoaded(
         f"{names} does not hold the model that config.json describes: {difference}. Set captioner.model to a "
-        f"moondream2 checkpoint of revision 2025-06-21. {MEND}"
+        f"moondream2 checkpoint of revision 2025-06-21. {RESTORE_ADVICE}"
     )
 
 

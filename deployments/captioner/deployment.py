@@ -5,21 +5,19 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
-from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.captioner.settings import CaptionerConfig
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
-from deployments.log import leave_out_expected_errors
+from deployments.log import hide_expected_errors
 from deployments.malloc import ENVIRONMENT
-from deployments.media import Media
-from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
-from deployments.work import WorkerThreads
+from deployments.media import Media, Pixels
+from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.settings import LimitsConfig, WeightsConfig
+from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.captioner.captioner import Captioner
-
-MAX_CONCURRENT_CALLS = 2
-"""A third call would only wait for cores, and hold hundreds of megabytes of keys and values meanwhile."""
 
 
 @serve.deployment(
@@ -39,9 +37,9 @@ class CaptionerDeployment:
     """
 
     def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
-        leave_out_expected_errors()
-        self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "captioner")
-        self._slot: ModelSlot[Captioner] = ModelSlot(
+        hide_expected_errors()
+        self._threads = WorkerThreads("captioner")
+        self._loader: ModelLoader[Captioner] = ModelLoader(
             config.name,
             partial(_load, config, weights, limits),
             lazy=lazy,
@@ -49,26 +47,32 @@ class CaptionerDeployment:
         )
 
     async def caption_image(self, media: Media, task: CaptionTask, deadline: float) -> ImageCaption:
-        captioner = await self._slot.get(deadline)
-        return await self._threads.run(lambda stop: captioner.caption_image(media, task, stop), deadline)
+        captioner = await self._loader.get(deadline)
+        return await self._threads.run(
+            lambda cancellation: captioner.caption_image(media, task, cancellation), deadline
+        )
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, deadline: float
     ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order; a frame that fails harms no other."""
-        captioner = await self._slot.get(deadline)
-        return await self._threads.run(lambda stop: captioner.caption_frames(frames, task, stop), deadline)
+        captioner = await self._loader.get(deadline)
+        return await self._threads.run(
+            lambda cancellation: captioner.caption_frames(frames, task, cancellation), deadline
+        )
 
     async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
-        captioner = await self._slot.get(deadline)
-        return await self._threads.run(lambda stop: captioner.summarize(descriptions, max_new_tokens, stop), deadline)
+        captioner = await self._loader.get(deadline)
+        return await self._threads.run(
+            lambda cancellation: captioner.summarize(descriptions, max_new_tokens, cancellation), deadline
+        )
 
     async def status(self) -> ModelStatus:
-        return self._slot.status()
+        return self._loader.status()
 
 
 def _load(
-    config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: Report
+    config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: ReportProgress
 ) -> "LoadedModel[Captioner]":
     # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module
     # where only the class is named.

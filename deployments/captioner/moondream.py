@@ -22,7 +22,7 @@ from deployments.inference.int8 import Int8ParallelBlock
 from deployments.inference.rotary import Rotary, Rotation, rotate
 
 Check = Callable[[str], None]
-"""Takes how far the work got and returns, or raises to end it: `Stop.check`."""
+"""Takes how far the work got and returns, or raises to end it: `Cancellation.check`."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes queries (..., n, num_heads, head_dim), keys and values (..., n, num_kv_heads, head_dim) of new positions, and

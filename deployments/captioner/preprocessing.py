@@ -1,6 +1,5 @@
 """From the bytes of a picture to the crops that the vision tower sees; no model, no torch."""
 
-import logging
 import math
 import re
 import struct
@@ -14,17 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from deployments.captioner.architecture import VisionConfig
-from deployments.captioner.types import Pixels
 from deployments.errors import InvalidFile
-from deployments.media import Media, MediaReader
+from deployments.log import logger
+from deployments.media import Media, MediaReader, Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What Pillow may open: every further decoder is one more that a hostile file can reach."""
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged files; it documents only the first."""
-
-logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)

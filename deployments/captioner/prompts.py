@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.types import CaptionTask
-from deployments.commands import MEND
+from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
 
 SUMMARY_INTRODUCTION = "These sentences describe moments of one video, in order of time:"
@@ -23,11 +23,11 @@ def read_tokenizer(path: Path, config: MoondreamConfig) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the tokenizers library raises bare Exception for a malformed file
-        raise ModelNotLoaded(f"{path} cannot be read as a tokenizer ({error}). {MEND}") from error
+        raise ModelNotLoaded(f"{path} cannot be read as a tokenizer ({error}). {RESTORE_ADVICE}") from error
     if not max(config.tokenizer.ids()) < tokenizer.get_vocab_size() <= config.text.vocab_size:
         raise ModelNotLoaded(
             f"{path} knows {tokenizer.get_vocab_size()} tokens, the model {config.text.vocab_size}: it belongs to "
-            f"another checkpoint. {MEND}"
+            f"another checkpoint. {RESTORE_ADVICE}"
         )
     # A question that spells <|endoftext|> is asked about those words; it does not write into the prompt's structure.
     tokenizer.encode_special_tokens = True

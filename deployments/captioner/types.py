@@ -3,12 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-Pixels = NDArray[np.uint8]
-"""An image, shape (height, width, 3), uint8 RGB."""
-
 CaptionLength = Literal["short", "normal", "long"]
 FinishReason = Literal["stop", "length"]
 

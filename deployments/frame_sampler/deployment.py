@@ -3,20 +3,18 @@
 import cv2
 from ray import serve
 
-from config.settings import FrameSamplerConfig
 from deployments.frame_sampler.sampler import sample_video
+from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampledVideo, SampleTask
-from deployments.log import leave_out_expected_errors
+from deployments.log import hide_expected_errors
 from deployments.media import Media
-from deployments.work import WorkerThreads
-
-MAX_ONGOING_REQUESTS = 2
+from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
 
 
 @serve.deployment(
     name="FrameSampler",
     num_replicas=1,
-    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    max_ongoing_requests=MAX_CONCURRENT_CALLS,
     max_queued_requests=64,
     graceful_shutdown_timeout_s=5,
     ray_actor_options={"num_cpus": 0},
@@ -25,11 +23,13 @@ class FrameSamplerDeployment:
     """Finds frames in videos, two videos at once."""
 
     def __init__(self, config: FrameSamplerConfig) -> None:
-        leave_out_expected_errors()
+        hide_expected_errors()
         cv2.setNumThreads(1)
         self._config = config
-        self._threads = WorkerThreads(MAX_ONGOING_REQUESTS, "frame_sampler")
+        self._threads = WorkerThreads("frame_sampler")
 
     async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
         """Return the frames that `task` asks for; raises InvalidFile, and DeadlineExceeded with how far it got."""
-        return await self._threads.run(lambda stop: sample_video(media, task, self._config, stop), deadline)
+        return await self._threads.run(
+            lambda cancellation: sample_video(media, task, self._config, cancellation), deadline
+        )

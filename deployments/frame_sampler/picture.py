@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.errors import InvalidFile
-
-Pixels = NDArray[np.uint8]
+from deployments.media import Pixels
 
 _CONVERTIBLE_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
 """AVCOL_SPC_* that libswscale converts: RGB, BT.709, unspecified, FCC, BT.601 twice, SMPTE 240M, BT.2020. Rarer ones,

@@ -2,27 +2,29 @@
 
 from fractions import Fraction
 
-from config.settings import FrameSamplerConfig
-from deployments.frame_sampler.picture import Pixels, displayed_pixels, displayed_size
+from deployments.cancellation import Cancellation
+from deployments.frame_sampler.picture import displayed_pixels, displayed_size
 from deployments.frame_sampler.sampling import uniform_frames
 from deployments.frame_sampler.scenes import distinct_frames
+from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoMetadata
 from deployments.frame_sampler.video import Video
-from deployments.media import Media
-from deployments.work import Stop
+from deployments.media import Media, Pixels
 
 _ROUNDING_S = Fraction(1, 1000)
 """Matroska keeps times in milliseconds."""
 
 
-def sample_video(media: Media, task: SampleTask, config: FrameSamplerConfig, stop: Stop) -> SampledVideo:
+def sample_video(
+    media: Media, task: SampleTask, config: FrameSamplerConfig, cancellation: Cancellation
+) -> SampledVideo:
     """Return the frames that `task` asks for, at least one, with their true numbers and times.
 
     Where pictures begin later than the container's clock, as they may behind sound, timestamps and duration are on that
     clock, and `uniform` divides the time in which there are pictures. Raises InvalidFile for media without a frame that
-    can be shown, and what `stop.check` raises.
+    can be shown, and what `cancellation.check` raises.
     """
-    with Video(media, config.max_video_pixels, stop) as video:
+    with Video(media, config.max_video_pixels, cancellation) as video:
         numbers = _frames_asked_for(video, task)
         pixels: dict[int, Pixels] = {}
         sizes: dict[int, tuple[int, int]] = {}

@@ -21,9 +21,9 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.media import Media, MediaReader
-from deployments.work import Stop
 
 _FORMATS = "mov,matroska,avi"
 """libav's names; MP4 is read by `mov`. No other may be tried: a playlist format would open files and addresses."""
@@ -58,7 +58,8 @@ class Video:
     """The frames of the video stream that are shown, numbered from 0 in presentation order.
 
     Packets cut off by an edit list, damaged and empty ones do not count; cover art is not a video stream. Opening and
-    `decode` raise InvalidFile for media that show nothing, with what to do about it, and what `stop.check` raises.
+    `decode` raise InvalidFile for media that show nothing, with what to do about it, and what
+    `cancellation.check` raises.
     """
 
     times: Sequence[int]
@@ -76,12 +77,12 @@ class Video:
     num_pixels: int
     """Of one stored frame, as the header says."""
 
-    def __init__(self, media: Media, max_pixels: int, stop: Stop) -> None:
+    def __init__(self, media: Media, max_pixels: int, cancellation: Cancellation) -> None:
         self._media = media
         self._max_pixels = max_pixels
         # For frames larger than the header says; libav counts padding, so this is the coarser limit.
         self._decoder_options = {"max_pixels": str(2 * max_pixels)}
-        self._stop = stop
+        self._cancellation = cancellation
         self._progress = "its frames were still being counted"
         self._open()
         try:
@@ -294,7 +295,7 @@ class Video:
         """Yield the packets that can give a frame, up to the end or to where the file cannot be read any further."""
         try:
             for packet in self._container.demux(self._stream):
-                self._stop.check(self._progress)
+                self._cancellation.check(self._progress)
                 # An empty packet would tell the decoder that the video ends here.
                 if packet.size and not packet.is_corrupt:
                     yield packet
@@ -317,7 +318,7 @@ class Video:
                 self._decoder_error = error
                 continue
             for frame in frames:
-                self._stop.check(self._progress)
+                self._cancellation.check(self._progress)
                 number: int | None = num_decoded
                 if not self._is_counted:
                     number = None if frame.pts is None else self._number_at.get(frame.pts - self._start)

@@ -1,6 +1,5 @@
 """Sound as Whisper hears it, out of any media file; decoded in process, no ffmpeg binary is needed."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,10 +11,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from deployments.cancellation import Cancellation
 from deployments.containers import announced_bytes, avi_announced_s, mp3_announced_s, mp3_frame_bytes
 from deployments.errors import FileTooLarge, InvalidFile
+from deployments.log import logger
 from deployments.media import Media, MediaReader
-from deployments.work import Stop
 
 SAMPLE_RATE = 16_000
 """Samples a second of everything Whisper was trained on."""
@@ -44,9 +44,7 @@ _PADDING_S = 0.5
 """So much of what a file announces may be missing without being told: encoders pad both ends, by up to 0.2 s at
 8 kHz, and recorders round."""
 
-_MEND = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
-
-logger = logging.getLogger("ray.serve")
+_CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Recording:
     """What of the file is not in `waveform`, each a sentence for the client; empty for a whole file."""
 
 
-def decode_audio(media: Media, stop: Stop, max_duration_s: float) -> Recording:
+def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float) -> Recording:
     """Return the sound of a media file, its channels mixed down to one.
 
     Samples pass through 16 bits, as in `whisper.load_audio`: that is where FFmpeg scales a mix of channels so that it
@@ -82,7 +80,7 @@ def decode_audio(media: Media, stop: Stop, max_duration_s: float) -> Recording:
             for chunk in _decode(file, stream, max_duration_s, loss):
                 samples += (chunk * _FULL_SCALE).tobytes()
                 num_samples = len(samples) // _BYTES_PER_SAMPLE
-                stop.check(f"{num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet")
+                cancellation.check(f"{num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet")
                 if num_samples > max_samples:
                     raise FileTooLarge(
                         f"The sound is longer than {max_duration_s:g} seconds, the most that is taken at once. "
@@ -92,11 +90,11 @@ def decode_audio(media: Media, stop: Stop, max_duration_s: float) -> Recording:
         logger.warning("audio broke off after %d samples: %s", len(samples) // _BYTES_PER_SAMPLE, error)
         if not samples:
             raise InvalidFile(
-                f"The file's sound cannot be decoded: it is damaged, incomplete or of an unknown kind. {_MEND}"
+                f"The file's sound cannot be decoded: it is damaged, incomplete or of unknown kind. {_CONVERT_ADVICE}"
             ) from error
         loss.breaks_off = True
     if not samples:
-        raise InvalidFile(f"The file has an audio track, but no sound in it can be decoded. {_MEND}")
+        raise InvalidFile(f"The file has an audio track, but no sound in it can be decoded. {_CONVERT_ADVICE}")
     waveform = np.frombuffer(samples, np.float32)
     return Recording(waveform, _warnings(len(waveform) / SAMPLE_RATE, announced_s, loss))
 
@@ -111,7 +109,7 @@ def _choose_stream(file: InputContainer) -> AudioStream:
     if stream is None:
         raise InvalidFile("The file has no audio track. Send one with sound.")
     if not isinstance(stream, AudioStream):
-        raise InvalidFile(f"The file's audio track is in a format that is not known here. {_MEND}")
+        raise InvalidFile(f"The file's audio track is in a format that is not known here. {_CONVERT_ADVICE}")
     if stream.codec_context.name == "flac":
         # Without, a damaged frame is decoded to noise.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -161,7 +159,7 @@ def _decode(
             if gap_s or source != _source(frame):
                 if frame.sample_rate not in _SAMPLE_RATES:
                     raise InvalidFile(
-                        f"The sound has {frame.sample_rate} samples a second, which no recording has. {_MEND}"
+                        f"The sound has {frame.sample_rate} samples a second, which no recording has. {_CONVERT_ADVICE}"
                     )
                 yield from _resample(resampler, None)
                 yield from _silence(gap_s)

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING
 
 from ray import serve
 
-from config.settings import TranscriberConfig, WeightsConfig
-from deployments.log import leave_out_expected_errors
+from deployments.cancellation import Cancellation
+from deployments.log import hide_expected_errors
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.media import Media
-from deployments.model_slot import LoadedModel, ModelSlot, ModelStatus, Report
+from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.work import Stop, WorkerThreads
+from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.transcriber.engine import WhisperEngine
-
-MAX_CONCURRENT_CALLS = 2
-"""A third call would only wait for cores, and hold its recording in memory meanwhile."""
 
 
 @serve.deployment(
@@ -39,31 +38,31 @@ class TranscriberDeployment:
     """
 
     def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
-        leave_out_expected_errors()
+        hide_expected_errors()
         self._max_duration_s = config.max_duration_s
-        self._threads = WorkerThreads(MAX_CONCURRENT_CALLS, "transcriber")
-        self._slot: ModelSlot[WhisperEngine] = ModelSlot(
+        self._threads = WorkerThreads("transcriber")
+        self._loader: ModelLoader[WhisperEngine] = ModelLoader(
             config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.is_miniature
         )
 
     async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
         """Return what is said in a sound file or on a video's audio track; raises InvalidFile if there is none."""
-        engine = await self._slot.get(deadline)
+        engine = await self._loader.get(deadline)
 
-        def work(stop: Stop) -> Transcript:
+        def work(cancellation: Cancellation) -> Transcript:
             try:
-                recording = decode_audio(media, stop, self._max_duration_s)
-                return replace(engine.transcribe(recording.waveform, task, stop), warnings=recording.warnings)
+                recording = decode_audio(media, cancellation, self._max_duration_s)
+                return replace(engine.transcribe(recording.waveform, task, cancellation), warnings=recording.warnings)
             finally:
                 trim_freed_memory()
 
         return await self._threads.run(work, deadline)
 
     async def status(self) -> ModelStatus:
-        return self._slot.status()
+        return self._loader.status()
 
 
-def _load(config: TranscriberConfig, weights: WeightsConfig, report: Report) -> "LoadedModel[WhisperEngine]":
+def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":
     # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module where only the
     # class is named.
     import psutil

@@ -15,7 +15,8 @@ from whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE, 
 from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import get_end
 
-from deployments.commands import MEND
+from deployments.cancellation import Cancellation
+from deployments.commands import RESTORE_ADVICE
 from deployments.errors import InvalidRequest, ModelNotLoaded
 from deployments.inference.int8 import weight_bytes
 from deployments.transcriber.audio import Waveform, is_silent
@@ -26,7 +27,6 @@ from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from deployments.transcriber.windows import Window, gather
-from deployments.work import Stop
 
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
 _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
@@ -78,11 +78,11 @@ class WhisperEngine:
         WindowDecoder(self._model, _go_on).decode(mel, "en", sample_len=2)
         prepare_word_times()
 
-    def transcribe(self, waveform: Waveform, task: TranscribeTask, stop: Stop) -> Transcript:
+    def transcribe(self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation) -> Transcript:
         """Return what is said; a recording under SILENCE_PEAK is not shown to the model, which would invent words.
 
         The same waveform always gives the same answer. Raises InvalidRequest for a language that this model does not
-        know, and what `stop` raises, within one layer of the model.
+        know, and what `cancellation` raises, within one layer of the model.
         """
         if task.language is not None and task.language not in self._languages:
             raise InvalidRequest(
@@ -93,22 +93,22 @@ class WhisperEngine:
         if is_silent(waveform):
             return Transcript("", task.language or "und", 0.0, [], duration_s)
         if self._detector is None:
-            text, language, segments = self._transcribe_windows(waveform, task, stop)
+            text, language, segments = self._transcribe_windows(waveform, task, cancellation)
         else:
-            text, language, segments = self._transcribe_speech(self._detector, waveform, task, stop)
+            text, language, segments = self._transcribe_speech(self._detector, waveform, task, cancellation)
         if not segments:
             language = task.language or "und"
         return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
 
     def _transcribe_windows(
-        self, waveform: Waveform, task: TranscribeTask, stop: Stop
+        self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
     ) -> tuple[str, str, list[Segment]]:
         """Return text, language and segments, each window beginning where the last timestamp of the one before says."""
         seek = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
 
         def check() -> None:
-            stop.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
+            cancellation.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
         spectrogram = LogMel(waveform, self._model.dims.n_mels, check)
         decoder = WindowDecoder(self._model, check)
@@ -135,14 +135,14 @@ class WhisperEngine:
         return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
 
     def _transcribe_speech(
-        self, detector: SpeechDetector, waveform: Waveform, task: TranscribeTask, stop: Stop
+        self, detector: SpeechDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
     ) -> tuple[str, str, list[Segment]]:
         """Return text, language and segments, of windows that the detector's speech is gathered into."""
         num_samples_done = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
 
         def check() -> None:
-            stop.check(f"{num_samples_done // SAMPLE_RATE} of {num_seconds} seconds of audio were transcribed")
+            cancellation.check(f"{num_samples_done // SAMPLE_RATE} of {num_seconds} seconds of audio were transcribed")
 
         probabilities = detector.probabilities(waveform, check)
         windows = deque(gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform)))
@@ -205,8 +205,8 @@ def load_engine(
         engine.warm_up()
     except _BROKEN_CHECKPOINT as error:
         raise ModelNotLoaded(
-            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). {MEND} Or name another "
-            ".pt file in transcriber.model."
+            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). {RESTORE_ADVICE} Or name "
+            "another .pt file in transcriber.model."
         ) from error
     return engine
 

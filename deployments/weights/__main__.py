@@ -16,7 +16,6 @@ from filelock import Timeout
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from config.settings import AppConfig
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.weights.checkpoints import (
@@ -28,6 +27,7 @@ from deployments.weights.checkpoints import (
 )
 from deployments.weights.download import DownloadFailed, format_bytes
 from deployments.weights.machine import Finding, check_cpu, check_memory, needed_bytes
+from serve_app.settings import AppConfig
 
 
 def main(arguments: list[str] | None = None) -> int:

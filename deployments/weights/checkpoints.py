@@ -14,10 +14,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from config.settings import PROJECT_ROOT, WHISPER_SIZES
-from deployments.commands import FETCH_COMMAND, MINIATURE_COMMAND, RESTORE_MINIATURES_COMMAND
+from deployments.commands import FETCH_COMMAND, RESTORE_MINIATURES_COMMAND, SERVE_MINIATURES_COMMAND
 from deployments.errors import ModelNotLoaded
-from deployments.model_slot import Report
+from deployments.model_loader import ReportProgress
+from deployments.project import project_folder
+from deployments.transcriber.settings import WHISPER_SIZES
 from deployments.weights import sources
 from deployments.weights.download import (
     DownloadFailed,
@@ -91,7 +92,7 @@ class KnownCheckpoint:
         paths = [(self.folder / file.name, file.size) for file in manifest.files]
         return manifest if all(path.is_file() and path.stat().st_size == size for path, size in paths) else None
 
-    def damage(self, report: Report) -> list[str]:
+    def damage(self, report: ReportProgress) -> list[str]:
         """Return what is wrong with the files, a sentence each; every file is hashed, nothing is fetched."""
         manifest = self._read_manifest()
         if manifest is None:
@@ -106,7 +107,7 @@ class KnownCheckpoint:
                 sentences.append(f"{path} is damaged: its content is not what its checksum says.")
         return sentences
 
-    def fetch(self, report: Report, progress: Progress) -> Manifest:
+    def fetch(self, report: ReportProgress, progress: Progress) -> Manifest:
         """Fetch what is missing or damaged and return the manifest; a whole checkpoint makes no request.
 
         One process at a time: another one waits and then finds everything there. Raises DownloadFailed.
@@ -132,7 +133,7 @@ class KnownCheckpoint:
         manifest = self.manifest()
         return manifest is not None and any(file.name == INT8_FILE for file in manifest.files)
 
-    def keep_only_int8(self, round_weights: Callable[[Path], None], report: Report) -> int:
+    def keep_only_int8(self, round_weights: Callable[[Path], None], report: ReportProgress) -> int:
         """Have `round_weights` write INT8_FILE, let it stand for the weights and delete those; return the bytes freed.
 
         What an interrupted call has left is done now. Raises ModelNotLoaded when the files are not whole.
@@ -196,7 +197,7 @@ class KnownCheckpoint:
         os.replace(part, self.folder / "manifest.json")
 
     @contextmanager
-    def _lock(self, report: Report) -> Iterator[None]:
+    def _lock(self, report: ReportProgress) -> Iterator[None]:
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
@@ -224,7 +225,7 @@ def known_whisper(model: str, cache_dir: Path) -> KnownCheckpoint | None:
     return KnownCheckpoint(name, cache_dir / name, lambda: sources.whisper_files(model))
 
 
-def ensure_moondream(model: str, cache_dir: Path, report: Report) -> MoondreamFiles:
+def ensure_moondream(model: str, cache_dir: Path, report: ReportProgress) -> MoondreamFiles:
     """Return the files of `captioner.model`, fetched into `cache_dir` where they are missing.
 
     A complete cache makes no request. A folder (relative to the project's) is a miniature and is never fetched; its
@@ -232,7 +233,7 @@ def ensure_moondream(model: str, cache_dir: Path, report: Report) -> MoondreamFi
     """
     known = known_moondream(model, cache_dir)
     if known is None:
-        return _miniature_moondream(PROJECT_ROOT / Path(model).expanduser())
+        return _miniature_moondream(project_folder() / Path(model).expanduser())
     manifest = _ensure(known, report)
     weights = sorted(known.folder / file.name for file in manifest.files if file.name.endswith(".safetensors"))
     return MoondreamFiles(
@@ -246,18 +247,18 @@ def ensure_moondream(model: str, cache_dir: Path, report: Report) -> MoondreamFi
     )
 
 
-def ensure_whisper(model: str, cache_dir: Path, report: Report) -> WhisperFile:
+def ensure_whisper(model: str, cache_dir: Path, report: ReportProgress) -> WhisperFile:
     """Return the file of `transcriber.model`; what ensure_moondream says holds here too."""
     known = known_whisper(model, cache_dir)
     if known is None:
-        path = PROJECT_ROOT / Path(model).expanduser()
+        path = project_folder() / Path(model).expanduser()
         _require(path)
         return WhisperFile(path.stem, path, None, is_miniature=True)
     (file,) = _ensure(known, report).files
     return WhisperFile(known.name, known.folder / file.name, file.sha256[:12], is_miniature=False)
 
 
-def _ensure(known: KnownCheckpoint, report: Report) -> Manifest:
+def _ensure(known: KnownCheckpoint, report: ReportProgress) -> Manifest:
     manifest = known.manifest()
     if manifest:
         return manifest
@@ -270,7 +271,7 @@ def _ensure(known: KnownCheckpoint, report: Report) -> Manifest:
     except DownloadFailed as error:
         raise ModelNotLoaded(
             f"The files of {known.name} could not be fetched. {error} Fetch them with `{FETCH_COMMAND}`, which goes on "
-            f"where it stopped, or serve the miniature checkpoints with `{MINIATURE_COMMAND}`."
+            f"where it stopped, or serve the miniature checkpoints with `{SERVE_MINIATURES_COMMAND}`."
         ) from error
 
 

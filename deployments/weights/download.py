@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from deployments.model_slot import Report
+from deployments.model_loader import ReportProgress
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class RemoteFile:
     """`sha256:<hex>`, or `git:<hex>`, git's object id of the file, where the hub knows no other."""
 
 
-def fetch_files(files: Sequence[RemoteFile], folder: Path, report: Report, progress: Progress) -> None:
+def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgress, progress: Progress) -> None:
     """Bring every file into `folder`, which exists; those that are there and whole are kept.
 
     A file that fails its checksum is removed, a part that broke off stays as `<name>.part` for the next time.
@@ -141,7 +141,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _download(file: RemoteFile, folder: Path, report: Report, progress: Progress) -> None:
+def _download(file: RemoteFile, folder: Path, report: ReportProgress, progress: Progress) -> None:
     part = _part(file, folder)
     _persist(file.url, lambda: _continue(file, part, progress), lambda: _size(part))
     report(f"checking {file.name}")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.settings import AppConfig
 from deployments.weights.download import format_bytes
+from serve_app.settings import AppConfig
 
 CAPTIONER_BYTES = {"int8": 1_900_000_000, "bf16": 3_900_000_000, "fp32": 7_700_000_000}
 """moondream2's 1.93 billion weights in memory, for each precision."""

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from config.settings import CaptionerConfig
+from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
 from deployments.captioner.checkpoint import Precision, load_moondream
 from deployments.captioner.prompts import read_tokenizer
+from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
-from deployments.work import Stop
 from recipes.moondream_mini.dataset import draw_example
 from recipes.moondream_mini.language import normal_caption, short_caption, summary
 from recipes.moondream_mini.questions import random_question
@@ -60,12 +60,12 @@ def examine(folder: Path, report: Callable[[str], None], precision: Precision = 
     """Return the scores by subject; an answer is right only if every character of it is."""
     captioner = load_captioner(folder, precision)
     scores: Scores = defaultdict(Score)
-    stop = Stop(math.inf)
+    cancellation = Cancellation(math.inf)
     started = time.monotonic()
 
     def ask(image: Image.Image, question: str | None) -> str:
         media = as_media(_png(image))
-        return captioner.caption_image(media, CaptionTask(MAX_NEW_TOKENS, question=question), stop).caption.text
+        return captioner.caption_image(media, CaptionTask(MAX_NEW_TOKENS, question=question), cancellation).caption.text
 
     for number in range(NUM_SCENES):
         scene, drawing = draw_example(SEED, number)
@@ -73,7 +73,8 @@ def examine(folder: Path, report: Callable[[str], None], precision: Precision = 
         said = ask(drawing.image, None)
         scores["captions"].add(said, true, f"scene {number}")
         scores[f"captions of {len(scene.shapes)} shapes"].add(said, true, f"scene {number}")
-        [frame] = captioner.caption_frames([np.asarray(drawing.image)], CaptionTask(MAX_NEW_TOKENS, "short"), stop)
+        task = CaptionTask(MAX_NEW_TOKENS, "short")
+        [frame] = captioner.caption_frames([np.asarray(drawing.image)], task, cancellation)
         assert isinstance(frame, Caption)
         scores["short captions, as of frames"].add(frame.text, short_caption(scene), f"scene {number}")
     for number in range(NUM_SCENES // 4):
@@ -88,7 +89,7 @@ def examine(folder: Path, report: Callable[[str], None], precision: Precision = 
     report(f"questions: {scores['questions'].right}/{scores['questions'].asked}")
     for number in range(NUM_SUMMARIES):
         told = _moments(random.Random(f"summary {number}"))
-        said = captioner.summarize(told, MAX_NEW_TOKENS, stop).text
+        said = captioner.summarize(told, MAX_NEW_TOKENS, cancellation).text
         scores["summaries of 2 to 8 moments"].add(said, summary(told), f"list {number}")
     report(f"summaries: {scores['summaries of 2 to 8 moments'].right}; {time.monotonic() - started:.0f} s")
     return dict(scores)

@@ -24,7 +24,7 @@ from recipes.moondream_mini.texts import IGNORED, Batch, make_batch, scene_block
 from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Scene, mirrored
 from recipes.optimizer import Optimizer, warmed_up_cosine
 
-Report = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 VISION_BATCH, VISION_RATE = 32, 1.2e-3
 LANGUAGE_BATCH, LANGUAGE_RATE = 24, 1.5e-3
@@ -77,7 +77,7 @@ class PatchTeacher(nn.Module):
 
 
 def train_vision(
-    model: Moondream, teacher: PatchTeacher, scenes: Scenes, minutes: float, seed: int, report: Report
+    model: Moondream, teacher: PatchTeacher, scenes: Scenes, minutes: float, seed: int, report: ReportProgress
 ) -> int:
     """Train the vision tower alone, for so many minutes of the processor's time; return the number of steps."""
     rng = random.Random(seed)
@@ -98,8 +98,8 @@ def train_language(
     scenes: Scenes,
     minutes: float,
     seed: int,
-    report: Report,
-    keep: Report,
+    report: ReportProgress,
+    keep: ReportProgress,
 ) -> int:
     """Train all parts on captions, questions and summaries, the vision tower on its patches as well.
 
@@ -131,7 +131,13 @@ def train_language(
 
 
 def refine_language(
-    model: Moondream, tokenizer: Tokenizer, scenes: Scenes, minutes: float, seed: int, report: Report, keep: Report
+    model: Moondream,
+    tokenizer: Tokenizer,
+    scenes: Scenes,
+    minutes: float,
+    seed: int,
+    report: ReportProgress,
+    keep: ReportProgress,
 ) -> int:
     """Train a trained model's language part once more, its vision tower as it is; all else as in `train_language`.
 

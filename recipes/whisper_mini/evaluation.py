@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from deployments.cancellation import Cancellation
 from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript
-from deployments.work import Stop
 from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.recordings import Recording, Sentence, Speakers, noises
 from recipes.whisper_mini.voices import KNOWN_VARIANTS, UNKNOWN_VARIANTS
@@ -151,7 +151,7 @@ def examine(checkpoint: Path, known_texts: Collection[str], report: Callable[[st
             examination.word_times.add(recording, _transcribe(engine, recording, word_timestamps=True))
     report("recordings of several sentences are examined")
     for kind, sounds in noises(_SEED).items():
-        texts = [engine.transcribe(sound, TranscribeTask(), Stop(math.inf)).text for sound in sounds]
+        texts = [engine.transcribe(sound, TranscribeTask(), Cancellation(math.inf)).text for sound in sounds]
         examination.num_empty[kind] = (texts.count(""), len(texts))
     return examination
 
@@ -181,7 +181,9 @@ def _hear_clips(engine: WhisperEngine, speakers: Speakers, language: str) -> Hea
 
 
 def _transcribe(engine: WhisperEngine, recording: Recording, word_timestamps: bool = False) -> Transcript:
-    return engine.transcribe(recording.waveform, TranscribeTask(word_timestamps=word_timestamps), Stop(math.inf))
+    return engine.transcribe(
+        recording.waveform, TranscribeTask(word_timestamps=word_timestamps), Cancellation(math.inf)
+    )
 
 
 def _overlap(sentence: Sentence, segment: Segment) -> float:

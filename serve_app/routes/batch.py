@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
+from deployments.units import MEGABYTE
 from serve_app.analysis import (
     Analysis,
     Edge,
@@ -19,7 +20,6 @@ from serve_app.analysis import (
     milliseconds_since,
 )
 from serve_app.error_handlers import as_service_error, error_body
-from serve_app.json_body import MEGABYTE
 from serve_app.openapi import describe_batch, error_responses
 from serve_app.options import BatchOptions, parse_options
 from serve_app.routes.audio import AUDIO

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
 from deployments.errors import ModelNotLoaded
-from deployments.model_slot import ModelStatus
+from deployments.model_loader import ModelStatus
 from serve_app.analysis import edge_of
 from serve_app.openapi import error_responses
 from serve_app.schemas import Health, ModelReport, Probe, SystemInfo

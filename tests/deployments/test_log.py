@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from deployments.errors import InvalidFile, ProcessingFailed
-from deployments.log import leave_out_expected_errors
+from deployments.log import hide_expected_errors
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def logger() -> logging.Logger:
 def test_only_what_the_client_is_not_told_reaches_the_log(
     logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    leave_out_expected_errors()
+    hide_expected_errors()
     for error in (InvalidFile("broken"), ProcessingFailed("ours"), KeyError("a bug")):
         try:
             raise error

@@ -12,8 +12,8 @@ import requests
 import yaml
 from safetensors.torch import load_file, save_file
 
-from config.settings import PROJECT_ROOT
 from deployments.captioner.architecture import read_config
+from deployments.project import project_folder
 from samples.running_server import RunningServer, running_server
 
 StartServer = Callable[..., AbstractContextManager[RunningServer]]
@@ -26,7 +26,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
     def start(
         args: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None, ready_path: str = "/readyz"
     ) -> AbstractContextManager[RunningServer]:
-        settings = yaml.safe_load((PROJECT_ROOT / "config/mini.yaml").read_text())
+        settings = yaml.safe_load((project_folder() / "config/mini.yaml").read_text())
         merged = settings["applications"][0]["args"]
         for section, values in (args or {}).items():
             merged[section] = {**merged.get(section, {}), **values}
@@ -57,7 +57,7 @@ def url(server: RunningServer) -> str:
 def talkative_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A copy of moondream-mini that never ends an answer: every request takes as long as its max_length allows."""
     folder = tmp_path_factory.mktemp("checkpoints") / "talkative-mini"
-    shutil.copytree(PROJECT_ROOT / "checkpoints/mini/moondream-mini", folder)
+    shutil.copytree(project_folder() / "checkpoints/mini/moondream-mini", folder)
     tensors = load_file(folder / "model.safetensors")
     tensors["model.text.lm_head.bias"][read_config(folder / "config.json").tokenizer.eos_id] = -1e4
     save_file(tensors, folder / "model.safetensors")

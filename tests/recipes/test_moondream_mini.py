@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deployments.cancellation import Cancellation
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.types import CaptionTask
 from deployments.media import as_media
-from deployments.work import Stop
 from recipes.moondream_mini import training
 from recipes.moondream_mini.__main__ import save
 from recipes.moondream_mini.attention import BlockAttention
@@ -160,7 +160,7 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path, mo
     _, drawing = draw_example(1, 0)
     drawing.image.save(tmp_path / "scene.png")
     media = as_media((tmp_path / "scene.png").read_bytes())
-    answer = captioner.caption_image(media, CaptionTask(max_new_tokens=5), Stop(math.inf))
+    answer = captioner.caption_image(media, CaptionTask(max_new_tokens=5), Cancellation(math.inf))
     assert (answer.width, answer.height) == drawing.image.size
 
 

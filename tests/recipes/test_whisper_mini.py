@@ -14,9 +14,9 @@ import torch
 from whisper.audio import HOP_LENGTH, SAMPLE_RATE, log_mel_spectrogram
 from whisper.tokenizer import get_tokenizer
 
+from deployments.cancellation import Cancellation
 from deployments.transcriber.engine import load_engine
 from deployments.transcriber.types import TranscribeTask
-from deployments.work import Stop
 from recipes.whisper_mini.evaluation import word_errors
 from recipes.whisper_mini.language import LANGUAGES, RESERVED, make_sentence
 from recipes.whisper_mini.training import train
@@ -97,5 +97,7 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(
     assert num_steps > 0
     assert path.stat().st_size < 22e6
     sound = np.random.default_rng(1).normal(0, 0.1, 100 * HOP_LENGTH).astype(np.float32)
-    transcript = load_engine(path, "int8", speech_detection=False).transcribe(sound, TranscribeTask(), Stop(math.inf))
+    transcript = load_engine(path, "int8", speech_detection=False).transcribe(
+        sound, TranscribeTask(), Cancellation(math.inf)
+    )
     assert transcript.duration_s == 1.0

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
-from config.settings import AppConfig
 from serve_app.api import create_api
+from serve_app.settings import AppConfig
 from tests.serve_app.fakes import FakeGraph
 
 ORIGIN = "http://localhost:3000"

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Pixels
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoMetadata
-from deployments.media import Media
-from deployments.model_slot import ModelStatus
+from deployments.media import Media, Pixels
+from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from serve_app.services import Services
 

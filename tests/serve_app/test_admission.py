@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from config.settings import ServingConfig
 from deployments.errors import DeadlineExceeded, RateLimited, ServerBusy
 from serve_app.admission import HOUR_S, MAX_ADDRESSES, Admission, RateLimit
+from serve_app.settings import ServingConfig
 
 LARGE = 1000
 

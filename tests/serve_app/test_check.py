@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 import yaml
 
-from config.settings import PROJECT_ROOT
+from deployments.project import project_folder
 from serve_app.check import problems, read
 
 
 def _parsed(name: str = "serve_config.yaml") -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / name).read_text())
+    config: dict[str, Any] = yaml.safe_load((project_folder() / name).read_text())
     return config
 
 

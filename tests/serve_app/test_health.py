@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.model_slot import ModelStatus
+from deployments.model_loader import ModelStatus
 from tests.serve_app.conftest import MakeApi
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 

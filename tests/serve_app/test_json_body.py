@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from deployments.errors import FileTooLarge, InvalidRequest
-from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, MEGABYTE, LongText, decode_base64, parse_json
+from deployments.units import MEGABYTE
+from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, LongText, decode_base64, parse_json
 
 FILE = bytes(range(256)) * 12000
 ENCODED = base64.b64encode(FILE).decode()

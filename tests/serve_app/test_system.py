@@ -4,10 +4,10 @@ import os
 import psutil
 import pytest
 
-from config.settings import AppConfig
 from deployments.errors import DeadlineExceeded, ModelLoading, ModelNotLoaded, ServerBusy
-from deployments.model_slot import ModelStatus
+from deployments.model_loader import ModelStatus
 from serve_app import system
+from serve_app.settings import AppConfig
 from serve_app.system import SystemMonitor, app_processes
 
 LOADED = ModelStatus("moondream2", "loaded")

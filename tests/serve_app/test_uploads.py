@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from deployments.units import MEGABYTE
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
-MEGABYTE = 1024 * 1024
 IMAGE = "/api/analyze/image"
 FORM = "multipart/form-data; boundary=cut"
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from deployments.captioner.types import Pixels
+from deployments.media import Pixels
 
 EOS = 0
 FIRST_MERGE = 10 + 256

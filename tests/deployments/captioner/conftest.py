@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from config.settings import CaptionerConfig
+from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.prompts import read_tokenizer
-from deployments.work import Stop
+from deployments.captioner.settings import CaptionerConfig
 from tests.deployments.captioner.checkpoints import random_tensors, write_checkpoint
 
 
@@ -57,6 +57,6 @@ def captioner(make_captioner: MakeCaptioner) -> Captioner:
 
 
 @pytest.fixture
-def unhurried() -> Stop:
+def unhurried() -> Cancellation:
     """Never tells work to end."""
-    return Stop(float("inf"))
+    return Cancellation(float("inf"))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import PROJECT_ROOT
 from deployments.captioner.conformance import main
+from deployments.project import project_folder
 
-FOLDER = PROJECT_ROOT / "tests" / "data" / "conformance" / "moondream2-tiny"
+FOLDER = project_folder() / "tests" / "data" / "conformance" / "moondream2-tiny"
 
 
 def _copy_of_one_picture(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from config.settings import CaptionerConfig, LimitsConfig, WeightsConfig
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.deployment import CaptionerDeployment
+from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded
 from deployments.media import as_media
+from deployments.settings import LimitsConfig, WeightsConfig
 from deployments.weights import INT8_FILE, MoondreamFiles
 from tests.deployments.captioner.checkpoints import colored_noise, shapes
 from tests.deployments.captioner.test_captioner import encoded_png

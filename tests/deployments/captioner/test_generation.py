@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.captioner.generation import Answer, check_fits, generate
 from deployments.captioner.moondream import Check, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.inference.cache import KeyValueCache
-from deployments.work import Stop, WorkCancelled
 from tests.deployments.captioner.checkpoints import EOS, FIRST_MERGE, colored_noise
 
 IDS = [1, 300, 2, 302, 3]
@@ -187,61 +187,61 @@ def test_two_threads_never_mix_their_pictures(model: Moondream) -> None:
     assert mixed == []
 
 
-def _cancel_from_another_thread(stop: Stop) -> None:
-    canceller = threading.Thread(target=stop.cancel)
+def _cancel_from_another_thread(cancellation: Cancellation) -> None:
+    canceller = threading.Thread(target=cancellation.cancel)
     canceller.start()
     canceller.join()
 
 
 def test_decoding_ends_within_a_token_when_the_caller_leaves(model: Moondream) -> None:
-    image, stop = _image(model, 1), Stop(float("inf"))
-    leave_at_5 = lambda step: _cancel_from_another_thread(stop) if step == 5 else None  # noqa: E731
+    image, cancellation = _image(model, 1), Cancellation(float("inf"))
+    leave_at_5 = lambda step: _cancel_from_another_thread(cancellation) if step == 5 else None  # noqa: E731
     with _calls(model.text.lm_head, leave_at_5) as steps, pytest.raises(WorkCancelled):
-        _answers(model, [image], 1000, stop.check)
+        _answers(model, [image], 1000, cancellation.check)
     assert steps == [5]
 
 
 def test_decoding_ends_within_a_token_of_its_deadline_and_tells_how_far_it_got(model: Moondream) -> None:
-    image, stop = _image(model, 1), Stop(float("inf"))
+    image, cancellation = _image(model, 1), Cancellation(float("inf"))
 
     def pass_the_deadline(step: int) -> None:
         if step == 5:
-            stop.deadline = time.time()
+            cancellation.deadline = time.time()
 
     with (
         _calls(model.text.lm_head, pass_the_deadline) as steps,
         pytest.raises(DeadlineExceeded, match="^5 of at most 1000 tokens were written$"),
     ):
-        _answers(model, [image], 1000, stop.check)
+        _answers(model, [image], 1000, cancellation.check)
     assert steps == [5]
 
 
 def test_reading_a_prompt_ends_within_a_layer(model: Moondream) -> None:
-    image, stop = _image(model, 1), Stop(float("inf"))
+    image, cancellation = _image(model, 1), Cancellation(float("inf"))
     with (
-        _calls(model.text.blocks[0], lambda call: _cancel_from_another_thread(stop)) as first,
+        _calls(model.text.blocks[0], lambda call: _cancel_from_another_thread(cancellation)) as first,
         _calls(model.text.blocks[1]) as second,
         pytest.raises(WorkCancelled),
     ):
-        _answers(model, [image], 10, stop.check)
+        _answers(model, [image], 10, cancellation.check)
     assert (first, second) == ([1], [0])
 
 
 def test_looking_at_a_picture_ends_within_a_layer(model: Moondream) -> None:
-    stop = Stop(float("inf"))
-    leave_in_third_view = lambda call: _cancel_from_another_thread(stop) if call == 3 else None  # noqa: E731
+    cancellation = Cancellation(float("inf"))
+    leave_in_third_view = lambda call: _cancel_from_another_thread(cancellation) if call == 3 else None  # noqa: E731
     with (
         _calls(model.vision.blocks[1], leave_in_third_view),
         _calls(model.vision.blocks[2]) as last,
         pytest.raises(WorkCancelled),
     ):
-        model.encode_image(_crops(model, 1, width=86, height=60), stop.check)
+        model.encode_image(_crops(model, 1, width=86, height=60), cancellation.check)
     assert last == [2]
 
 
 def test_a_late_picture_tells_how_many_views_were_seen(model: Moondream) -> None:
     with pytest.raises(DeadlineExceeded, match="^0 of 7 views of the picture were encoded$"):
-        model.encode_image(_crops(model, 1, width=86, height=60), Stop(0.0).check)
+        model.encode_image(_crops(model, 1, width=86, height=60), Cancellation(0.0).check)
 
 
 def test_an_answer_that_just_fits_is_written(model: Moondream) -> None:

@@ -1,7 +1,7 @@
-from config.settings import CaptionerConfig
 from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
 from deployments.captioner.moondream import Moondream
+from deployments.captioner.settings import CaptionerConfig
 from serve_app.options import VideoOptions
 
 

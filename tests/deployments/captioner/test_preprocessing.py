@@ -10,9 +10,8 @@ from PIL import Image
 
 from deployments.captioner.architecture import VisionConfig
 from deployments.captioner.preprocessing import decode_image, make_crops, select_tiling
-from deployments.captioner.types import Pixels
 from deployments.errors import InvalidFile
-from deployments.media import as_media
+from deployments.media import Pixels, as_media
 
 MOONDREAM2 = VisionConfig()
 ORIENTATION = 0x0112

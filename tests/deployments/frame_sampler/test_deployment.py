@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from config.settings import FrameSamplerConfig
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.deployment import FrameSamplerDeployment
+from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampleTask
 from deployments.media import as_media
 from tests.media import numbered_pictures, read_number, write_video

@@ -4,12 +4,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from config.settings import FrameSamplerConfig
+from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.sampler import sample_video
+from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import FrameSampling, SampledVideo, SampleTask
 from deployments.media import as_media
-from deployments.work import Stop
 from tests.media import numbered_picture, numbered_pictures, plain_picture, read_number, write_video
 
 
@@ -17,7 +17,7 @@ def sampled(
     content: bytes, num_frames: int = 5, sampling: FrameSampling = "uniform", max_frame_side_px: int = 756
 ) -> SampledVideo:
     config = FrameSamplerConfig(max_frame_side_px=max_frame_side_px)
-    return sample_video(as_media(content), SampleTask(num_frames, sampling), config, Stop(time.time() + 20))
+    return sample_video(as_media(content), SampleTask(num_frames, sampling), config, Cancellation(time.time() + 20))
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi"])
@@ -124,7 +124,7 @@ def test_frames_of_different_sizes_are_each_taken_as_they_are(sampling: FrameSam
 def test_a_passed_deadline_ends_the_work() -> None:
     content = write_video(numbered_pictures(30))
     with pytest.raises(DeadlineExceeded, match="counted"):
-        sample_video(as_media(content), SampleTask(5, "keyframes"), FrameSamplerConfig(), Stop(time.time() - 1))
+        sample_video(as_media(content), SampleTask(5, "keyframes"), FrameSamplerConfig(), Cancellation(time.time() - 1))
 
 
 def test_what_is_no_video_is_refused() -> None:

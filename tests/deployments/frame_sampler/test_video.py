@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.picture import displayed_pixels
 from deployments.frame_sampler.video import Video
 from deployments.media import as_media
-from deployments.work import Stop, WorkCancelled
 from tests.media import numbered_picture, numbered_pictures, read_number, write_video
 
 SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
@@ -17,7 +17,7 @@ LONG_GOP = {"g": "250", "bf": "3"}
 
 
 def open_video(content: bytes, max_pixels: int = 10**7) -> Video:
-    return Video(as_media(content), max_pixels, Stop(time.time() + 20))
+    return Video(as_media(content), max_pixels, Cancellation(time.time() + 20))
 
 
 def numbers_in_pictures(video: Video, numbers: list[int]) -> dict[int, int]:
@@ -309,18 +309,18 @@ def test_a_video_of_too_many_pixels_is_refused() -> None:
 
 def test_a_passed_deadline_tells_how_many_frames_were_found() -> None:
     content = write_video(numbered_pictures(60))
-    stop = Stop(time.time() + 20)
-    with Video(as_media(content), 10**7, stop) as video:
+    cancellation = Cancellation(time.time() + 20)
+    with Video(as_media(content), 10**7, cancellation) as video:
         found = video.decode([0, 1, 50])
         next(found)
         next(found)
-        stop.deadline = 0
+        cancellation.deadline = 0
         with pytest.raises(DeadlineExceeded, match="^2 of 3 frames were found$"):
             next(found)
 
 
 def test_a_cancelled_reading_ends() -> None:
-    stop = Stop(time.time() + 20)
-    stop.cancel()
+    cancellation = Cancellation(time.time() + 20)
+    cancellation.cancel()
     with pytest.raises(WorkCancelled):
-        Video(as_media(write_video(numbered_pictures(60))), 10**7, stop)
+        Video(as_media(write_video(numbered_pictures(60))), 10**7, cancellation)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile
 from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio, is_silent
-from deployments.work import Stop, WorkCancelled
 from tests.deployments.transcriber.sounds import LAYOUTS, encode, encode_video, noise, tone, wav
 
 FORMATS = [
@@ -30,7 +30,7 @@ FORMATS = [
 
 
 def decode(media: Media, max_duration_s: float = 100) -> Waveform:
-    return decode_audio(media, Stop(math.inf), max_duration_s).waveform
+    return decode_audio(media, Cancellation(math.inf), max_duration_s).waveform
 
 
 def amplitude_and_phase(waveform: Waveform, hz: float, start_s: float, end_s: float) -> tuple[float, float]:
@@ -155,15 +155,15 @@ def test_sound_over_the_limit_is_refused_with_the_limit() -> None:
 
 
 def test_decoding_stops_when_the_caller_leaves() -> None:
-    stop = Stop(math.inf)
-    stop.cancel()
+    cancellation = Cancellation(math.inf)
+    cancellation.cancel()
     with pytest.raises(WorkCancelled):
-        decode_audio(wav(tone()), stop, 100)
+        decode_audio(wav(tone()), cancellation, 100)
 
 
 def test_decoding_stops_at_the_deadline_and_says_how_far_it_got() -> None:
     with pytest.raises(DeadlineExceeded, match=r"\d+ seconds of audio were decoded, none transcribed yet"):
-        decode_audio(wav(tone()), Stop(time.time() - 1), 100)
+        decode_audio(wav(tone()), Cancellation(time.time() - 1), 100)
 
 
 @pytest.mark.parametrize(

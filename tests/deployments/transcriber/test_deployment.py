@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import TranscriberConfig, WeightsConfig
+from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile, ModelLoading, ModelNotLoaded
 from deployments.media import Media
-from deployments.model_slot import ModelStatus
+from deployments.model_loader import ModelStatus
+from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import Waveform, decode_audio
 from deployments.transcriber.deployment import TranscriberDeployment
+from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.work import Stop
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.sounds import encode_video, noise, tone, wav
 
@@ -52,8 +53,8 @@ def soon() -> float:
 def test_a_recording_is_transcribed_as_the_engine_does_it(start: Start, loaded: Loaded) -> None:
     sound = tone()
     transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), soon()))
-    as_decoded = decode_audio(wav(sound), Stop(soon()), 100).waveform
-    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Stop(soon()))
+    as_decoded = decode_audio(wav(sound), Cancellation(soon()), 100).waveform
+    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Cancellation(soon()))
 
 
 def test_health_tells_about_the_model(start: Start, loaded: Loaded) -> None:

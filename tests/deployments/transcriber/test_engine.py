@@ -14,17 +14,17 @@ from whisper import Whisper
 from whisper.audio import SAMPLE_RATE
 from whisper.model import disable_sdpa
 
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_times_turn, suspect_reason
 from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
-from deployments.work import Stop, WorkCancelled
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from tests.deployments.transcriber.sounds import noise, tone
 
-NEVER = Stop(math.inf)
+NEVER = Cancellation(math.inf)
 
 
 def chirp(duration_s: float) -> Waveform:
@@ -146,7 +146,7 @@ def test_word_times_leave_the_number_of_torch_threads_alone(loaded: Loaded) -> N
     assert torch.get_num_threads() == 1
 
 
-class StopAfter(Stop):
+class CancelAfter(Cancellation):
     """Cancels itself at one of its checks."""
 
     def __init__(self, num_checks: int) -> None:
@@ -166,32 +166,32 @@ def test_work_stops_within_a_token_and_leaves_the_model_as_it_was(loaded: Loaded
     task = TranscribeTask(word_timestamps=True)
     before = loaded.engine.transcribe(tone(), task, NEVER)
     for num_checks in (1, 3, 5, 9, 30, 70):
-        stop = StopAfter(num_checks)
+        cancellation = CancelAfter(num_checks)
         with pytest.raises(WorkCancelled):
-            loaded.engine.transcribe(noise(35), task, stop)
-        assert len(stop.progress) == num_checks
+            loaded.engine.transcribe(noise(35), task, cancellation)
+        assert len(cancellation.progress) == num_checks
     assert loaded.engine.transcribe(tone(), task, NEVER) == before
 
 
 def test_every_token_is_a_chance_to_stop(loaded: Loaded) -> None:
-    stop = StopAfter(0)
-    transcript = loaded.engine.transcribe(tone(), TranscribeTask(), stop)
+    cancellation = CancelAfter(0)
+    transcript = loaded.engine.transcribe(tone(), TranscribeTask(), cancellation)
     num_tokens = len(transcript.text.split()) + 2 * len(transcript.segments)
-    assert len(stop.progress) > num_tokens * DIMENSIONS.n_text_layer
+    assert len(cancellation.progress) > num_tokens * DIMENSIONS.n_text_layer
 
 
 def test_work_stops_also_while_it_waits_for_its_turn_at_word_times(loaded: Loaded) -> None:
-    until_word_times = StopAfter(0)
+    until_word_times = CancelAfter(0)
     loaded.engine.transcribe(tone(), TranscribeTask(), until_word_times)
-    stop = StopAfter(len(until_word_times.progress) + 1)
+    cancellation = CancelAfter(len(until_word_times.progress) + 1)
     with ThreadPoolExecutor(1) as threads, _word_times_turn:
-        waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), stop)
+        waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), cancellation)
         with pytest.raises(WorkCancelled):
             waiting.result(timeout=30)
 
 
 def test_progress_tells_the_seconds_done(loaded: Loaded) -> None:
-    class Late(Stop):
+    class Late(Cancellation):
         def check(self, progress: str = "") -> None:
             if progress.split(" of ")[0] != "0":
                 raise DeadlineExceeded(progress)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
+from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Recording, Waveform, decode_audio
-from deployments.work import Stop
 from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
 
 DURATION_S = 6.0
@@ -130,7 +130,7 @@ MAY_BE_CUT = [
 
 
 def decode(media: Media) -> Recording:
-    return decode_audio(media, Stop(math.inf), 100)
+    return decode_audio(media, Cancellation(math.inf), 100)
 
 
 def sound_of(name: str, recording: Recording) -> Waveform:

@@ -13,21 +13,21 @@ from whisper import DecodingOptions, Whisper
 from whisper.audio import N_FRAMES
 from whisper.decoding import PyTorchInference
 
-from config.settings import PROJECT_ROOT
+from deployments.cancellation import Cancellation
 from deployments.inference.int8 import weight_bytes
 from deployments.media import as_media
+from deployments.project import project_folder
 from deployments.transcriber.audio import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import load_engine
 from deployments.transcriber.int8 import Int8Inference
 from deployments.transcriber.types import TranscribeTask
-from deployments.work import Stop
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.test_engine import chirp, noise, tone
 
-MINIATURE = PROJECT_ROOT / "checkpoints" / "mini" / "whisper-mini.pt"
-NEVER = Stop(math.inf)
+MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
+NEVER = Cancellation(math.inf)
 
 
 def _go_on() -> None:
@@ -88,7 +88,7 @@ def test_rearranged_rows_go_on_from_what_their_sources_have_seen(rounded: Whispe
 
 def test_beam_search_finds_a_text_at_least_as_probable(rounded: Whisper) -> None:
     decoder = WindowDecoder(rounded, _go_on)
-    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
+    sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
     [greedy], [beam] = (
         decoder.task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None]) for size in (None, 5)
@@ -99,7 +99,7 @@ def test_beam_search_finds_a_text_at_least_as_probable(rounded: Whisper) -> None
 
 @pytest.mark.parametrize("word_timestamps", [False, True])
 def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool) -> None:
-    sound = decode_audio(as_media((PROJECT_ROOT / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
+    sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     task = TranscribeTask(word_timestamps=word_timestamps)
     exact, rounded = (
         load_engine(MINIATURE, precision).transcribe(sound, task, NEVER) for precision in ("fp32", "int8")
@@ -129,17 +129,17 @@ from pathlib import Path
 import numba
 from deployments.transcriber.engine import load_engine
 from deployments.transcriber.types import TranscribeTask
-from deployments.work import Stop
+from deployments.cancellation import Cancellation
 from tests.deployments.transcriber.sounds import noise
 engine = load_engine(Path({str(MINIATURE)!r}), "int8", speech_detection=False)
 assert numba.threading_layer() == "workqueue"
 task = TranscribeTask("en", word_timestamps=True)
 with ThreadPoolExecutor(2) as threads:
-    list(threads.map(lambda seed: engine.transcribe(noise(5, seed), task, Stop(math.inf)), range(6)))
+    list(threads.map(lambda seed: engine.transcribe(noise(5, seed), task, Cancellation(math.inf)), range(6)))
 """
     run = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=PROJECT_ROOT,
+        cwd=project_folder(),
         env={**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"},
         capture_output=True,
         text=True,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from whisper.audio import N_FRAMES, N_SAMPLES, log_mel_spectrogram
 
+from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded
 from deployments.transcriber.mel import LogMel
-from deployments.work import Stop
 from tests.deployments.transcriber.sounds import noise
 
 
@@ -34,4 +34,4 @@ def test_values_are_held_to_the_loudest_of_the_whole_recording() -> None:
 
 def test_reading_the_recording_through_stops_at_the_deadline() -> None:
     with pytest.raises(DeadlineExceeded):
-        LogMel(np.zeros(16_000, np.float32), 80, Stop(time.time() - 1).check)
+        LogMel(np.zeros(16_000, np.float32), 80, Cancellation(time.time() - 1).check)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from deployments.transcriber.audio import decode_audio
-from deployments.work import Stop
+from deployments.cancellation import Cancellation
 from tests.deployments.transcriber.sounds import encode, sweep
 
 def peak_mb():
@@ -23,7 +23,7 @@ def peak_mb():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]) * 1024 / 1e6
 
 def decode(media):
-    return len(decode_audio(media, Stop(math.inf), 7200).waveform) / 16_000
+    return len(decode_audio(media, Cancellation(math.inf), 7200).waveform) / 16_000
 
 minute = encode(sweep(60, 8_000)[None], 8_000, "wav", "pcm_mulaw", is_streamed=True)
 decode(minute)

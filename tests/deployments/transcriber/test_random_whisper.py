@@ -4,8 +4,8 @@ import math
 
 import torch
 
+from deployments.cancellation import Cancellation
 from deployments.transcriber.types import TranscribeTask
-from deployments.work import Stop
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import WORDS
 from tests.deployments.transcriber.sounds import noise, tone
@@ -13,14 +13,14 @@ from tests.deployments.transcriber.sounds import noise, tone
 
 def test_different_sounds_give_different_words(loaded: Loaded) -> None:
     sounds = [tone(), tone(hz=440), tone(hz=450), noise(5), noise(5, seed=1)]
-    texts = [loaded.engine.transcribe(sound, TranscribeTask(), Stop(math.inf)).text for sound in sounds]
+    texts = [loaded.engine.transcribe(sound, TranscribeTask(), Cancellation(math.inf)).text for sound in sounds]
     assert len(set(texts)) == len(sounds)
     assert set(" ".join(texts).split()) <= set(WORDS.split())
 
 
 def test_texts_are_confident_short_and_timed(loaded: Loaded) -> None:
     for sound in (tone(), noise(5)):
-        transcript = loaded.engine.transcribe(sound, TranscribeTask(), Stop(math.inf))
+        transcript = loaded.engine.transcribe(sound, TranscribeTask(), Cancellation(math.inf))
         assert transcript.confidence > 0.5
         assert 2 <= len(transcript.text.split()) < 150
         assert all(segment.start_s > 0 for segment in transcript.segments)

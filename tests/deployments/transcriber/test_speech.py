@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from config.settings import PROJECT_ROOT
+from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
+from deployments.project import project_folder
 from deployments.transcriber.audio import Waveform, decode_audio
 from deployments.transcriber.speech import FRAME_SAMPLES, Probabilities, SpeechDetector, find_speech
-from deployments.work import Stop
 from tests.deployments.transcriber.sounds import noise, tone
 
 
@@ -28,7 +28,9 @@ def go_on() -> None:
 
 def clip() -> Waveform:
     """Return 16 s in which five sentences are spoken."""
-    return decode_audio(as_media((PROJECT_ROOT / "samples" / "clip.mp4").read_bytes()), Stop(math.inf), 60).waveform
+    return decode_audio(
+        as_media((project_folder() / "samples" / "clip.mp4").read_bytes()), Cancellation(math.inf), 60
+    ).waveform
 
 
 def packages_probabilities(waveform: Waveform) -> Probabilities:
@@ -102,9 +104,9 @@ def test_a_span_ends_with_the_recording() -> None:
 
 
 def test_listening_stops_between_minutes(detector: SpeechDetector) -> None:
-    stop = Stop(time.time() - 1)
+    cancellation = Cancellation(time.time() - 1)
     with pytest.raises(DeadlineExceeded):
-        detector.probabilities(noise(1), stop.check)
+        detector.probabilities(noise(1), cancellation.check)
     checks: list[int] = []
     detector.probabilities(noise(150), lambda: checks.append(1))
     assert len(checks) == 3

@@ -14,9 +14,10 @@ import whisper
 from numpy.typing import NDArray
 from whisper.audio import N_FRAMES
 
-from config.settings import PROJECT_ROOT
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
+from deployments.project import project_folder
 from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
 from deployments.transcriber.checkpoint import Precision, load_whisper
@@ -26,18 +27,17 @@ from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.transcriber.windows import gather
-from deployments.work import Stop, WorkCancelled
 from samples.make import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
-from tests.deployments.transcriber.test_engine import StopAfter
+from tests.deployments.transcriber.test_engine import CancelAfter
 
-MINIATURE = PROJECT_ROOT / "checkpoints" / "mini" / "whisper-mini.pt"
-NEVER = Stop(math.inf)
+MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
+NEVER = Cancellation(math.inf)
 
 
 def decoded(path: str) -> Waveform:
-    return decode_audio(as_media((PROJECT_ROOT / path).read_bytes()), NEVER, 60).waveform
+    return decode_audio(as_media((project_folder() / path).read_bytes()), NEVER, 60).waveform
 
 
 def silence(duration_s: float) -> Waveform:
@@ -254,13 +254,16 @@ def test_a_window_with_more_to_say_than_fits_goes_on_in_another_before_the_next(
     sound = joined(decoded("samples/recording.mp3"), silence(40), decoded("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
     narrow._model.dims.n_text_ctx = 52  # half of which are for text; the three sentences take 31 tokens
-    stop = StopAfter(0)
-    whole, parts = engine.transcribe(sound, TranscribeTask(), NEVER), narrow.transcribe(sound, TranscribeTask(), stop)
+    cancellation = CancelAfter(0)
+    whole, parts = (
+        engine.transcribe(sound, TranscribeTask(), NEVER),
+        narrow.transcribe(sound, TranscribeTask(), cancellation),
+    )
     assert parts.text == whole.text == " ".join([*RECORDING, *RECORDING])
     for part, segment in zip(parts.segments, whole.segments, strict=True):
         assert part.start_s == pytest.approx(segment.start_s, abs=0.3)
         assert part.end_s == pytest.approx(segment.end_s, abs=0.3)
-    seconds = [int(progress.split()[0]) for progress in stop.progress]
+    seconds = [int(progress.split()[0]) for progress in cancellation.progress]
     assert seconds == sorted(seconds)
     assert len(set(seconds)) == 4
 
@@ -330,29 +333,31 @@ def test_work_stops_at_any_check_and_leaves_the_model_as_it_was(
     task = TranscribeTask(word_timestamps=True)
     before = engine.transcribe(sentence, task, NEVER)
     for num_checks in (1, 3, 8, 30, 100):
-        stop = StopAfter(num_checks)
+        cancellation = CancelAfter(num_checks)
         with pytest.raises(WorkCancelled):
-            engine.transcribe(long_recording, task, stop)
-        assert len(stop.progress) == num_checks
+            engine.transcribe(long_recording, task, cancellation)
+        assert len(cancellation.progress) == num_checks
     assert engine.transcribe(sentence, task, NEVER) == before
 
 
 def test_every_token_of_a_batch_is_a_chance_to_stop(engine: WhisperEngine, long_recording: Waveform) -> None:
     """The windows share their steps, so that there are fewer chances than tokens, but one for each layer of a step."""
-    stop = StopAfter(0)
-    transcript = engine.transcribe(long_recording, TranscribeTask(), stop)
+    cancellation = CancelAfter(0)
+    transcript = engine.transcribe(long_recording, TranscribeTask(), cancellation)
     num_windows, num_layers = math.ceil(90 / 30), engine._model.dims.n_text_layer
     tokens_of_a_window = len(transcript.text.split()) / num_windows
-    assert len(stop.progress) > tokens_of_a_window * num_layers
+    assert len(cancellation.progress) > tokens_of_a_window * num_layers
 
 
 def test_progress_tells_the_seconds_done(
     engine: WhisperEngine, long_recording: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MOST_ROWS", 2)
-    stop = StopAfter(0)
-    engine.transcribe(joined(silence(100), long_recording), TranscribeTask("en"), stop)
-    seconds = [int(progress.removesuffix(" of 191 seconds of audio were transcribed")) for progress in stop.progress]
+    cancellation = CancelAfter(0)
+    engine.transcribe(joined(silence(100), long_recording), TranscribeTask("en"), cancellation)
+    seconds = [
+        int(progress.removesuffix(" of 191 seconds of audio were transcribed")) for progress in cancellation.progress
+    ]
     assert seconds == sorted(seconds)
     assert seconds[0] == 0
     assert 130 < seconds[-1] < 191
@@ -360,7 +365,7 @@ def test_progress_tells_the_seconds_done(
 
 
 def test_a_late_recording_is_told_how_far_it_came(engine: WhisperEngine, long_recording: Waveform) -> None:
-    class Late(Stop):
+    class Late(Cancellation):
         def check(self, progress: str = "") -> None:
             raise DeadlineExceeded(progress)
 

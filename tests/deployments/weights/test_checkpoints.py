@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import PROJECT_ROOT
 from deployments.errors import ModelNotLoaded
+from deployments.project import project_folder
 from deployments.weights import MoondreamFiles, WhisperFile, checkpoints, download, ensure_moondream, ensure_whisper
 from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
 from tests.deployments.weights.hub import (
@@ -154,8 +154,8 @@ def test_a_wrong_byte_is_found_and_the_part_removed(hub: Hub, tmp_path: Path) ->
     hub.faults[WEIGHTS_PATH] = [flips_a_bit]
     with pytest.raises(ModelNotLoaded, match=r"model\.safetensors arrived damaged") as error:
         ensure_moondream("moondream2", tmp_path, ignore)
-    assert "`python -m deployments.weights fetch`" in str(error.value)
-    assert "`RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml`" in str(error.value)
+    assert "`prism weights fetch`" in str(error.value)
+    assert "`prism serve --mini`" in str(error.value)
     assert not list(tmp_path.rglob("model.safetensors*"))
     assert ensure_moondream("moondream2", tmp_path, ignore).weights[0].read_bytes() == WEIGHTS
 
@@ -205,8 +205,8 @@ def test_no_hub_is_said_with_the_commands_that_mend_it(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(ModelNotLoaded, match=r"127\.0\.0\.1:1 .*no connection") as error:
         ensure_moondream("moondream2", tmp_path, ignore)
-    assert "`python -m deployments.weights fetch`" in str(error.value)
-    assert "`RAY_USAGE_STATS_ENABLED=0 serve run config/mini.yaml`" in str(error.value)
+    assert "`prism weights fetch`" in str(error.value)
+    assert "`prism serve --mini`" in str(error.value)
 
 
 @pytest.mark.parametrize("page", [b"<html>Log in to this network</html>", b'{"error": "gone"}', b"[]"])
@@ -335,7 +335,7 @@ def test_a_miniature_that_lacks_a_file_names_it_and_the_command(tmp_path: Path, 
 def test_paths_are_relative_to_the_project(tmp_path: Path) -> None:
     with pytest.raises(ModelNotLoaded) as error:
         ensure_whisper("checkpoints/none/whisper-mini.pt", tmp_path, ignore)
-    assert str(PROJECT_ROOT / "checkpoints/none/whisper-mini.pt") in str(error.value)
+    assert str(project_folder() / "checkpoints/none/whisper-mini.pt") in str(error.value)
 
 
 def test_a_pt_file_is_a_miniature_named_after_it(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import PROJECT_ROOT
+from deployments.project import project_folder
 from deployments.weights import ensure_moondream
 from deployments.weights.__main__ import main
 from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
 from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
 from tests.deployments.weights.hub import Hub, pauses_halfway
 
-CONFORMANCE = PROJECT_ROOT / "tests" / "data" / "conformance" / "moondream2-tiny"
+CONFORMANCE = project_folder() / "tests" / "data" / "conformance" / "moondream2-tiny"
 COMMAND = (sys.executable, "-m", "deployments.weights")
 
 
@@ -39,7 +39,7 @@ def _interruptible() -> Iterator[None]:
 def start(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*COMMAND, *arguments],
-        cwd=PROJECT_ROOT,
+        cwd=project_folder(),
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,7 +132,7 @@ def test_verify_finds_a_flipped_byte_and_names_the_command(
     assert main(["verify", "--captioner"]) == 1
     output = capsys.readouterr().out
     assert f"WRONG  {weights} is damaged" in output
-    assert "`python -m deployments.weights fetch`" in output
+    assert "`prism weights fetch`" in output
     assert hub.requests == []
 
 
@@ -258,4 +258,4 @@ def test_a_checkpoint_of_ones_own_is_not_shrunk(
 ) -> None:
     assert main(["shrink", "--config", "config/mini.yaml"]) == 0
     assert "nothing to shrink" in capsys.readouterr().out
-    assert (PROJECT_ROOT / "checkpoints/mini/moondream-mini/model.safetensors").exists()
+    assert (project_folder() / "checkpoints/mini/moondream-mini/model.safetensors").exists()

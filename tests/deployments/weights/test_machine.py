@@ -1,5 +1,5 @@
-from config.settings import AppConfig
 from deployments.weights.machine import check_cpu, check_memory, needed_bytes
+from serve_app.settings import AppConfig
 
 GB = 10**9
 

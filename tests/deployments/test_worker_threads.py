@@ -4,49 +4,50 @@ import time
 
 import pytest
 
+from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded
-from deployments.work import Stop, WorkCancelled, WorkerThreads
+from deployments.worker_threads import WorkerThreads
 
 
 def in_one_minute() -> float:
     return time.time() + 60
 
 
-def test_a_stop_lets_work_go_on_until_its_deadline() -> None:
-    Stop(in_one_minute()).check()
+def test_work_goes_on_until_its_deadline() -> None:
+    Cancellation(in_one_minute()).check()
     with pytest.raises(DeadlineExceeded, match="3 of 5 frames"):
-        Stop(time.time() - 0.001).check("3 of 5 frames")
+        Cancellation(time.time() - 0.001).check("3 of 5 frames")
 
 
-def test_a_cancelled_stop_ends_work() -> None:
-    stop = Stop(in_one_minute())
-    stop.cancel()
+def test_a_cancellation_ends_work() -> None:
+    cancellation = Cancellation(in_one_minute())
+    cancellation.cancel()
     with pytest.raises(WorkCancelled):
-        stop.check()
+        cancellation.check()
 
 
 async def _run_cancelled_work() -> list[str]:
     """Cancel a running piece of work and ask for another; return what happened in which order."""
     events: list[str] = []
     started, may_end = threading.Event(), threading.Event()
-    workers = WorkerThreads(1, "test")
+    workers = WorkerThreads("test", 1)
 
-    def stubborn(stop: Stop) -> None:
+    def stubborn(cancellation: Cancellation) -> None:
         started.set()
         while True:
             try:
-                stop.check()
+                cancellation.check()
             except WorkCancelled:
                 break
             time.sleep(0.001)
-        events.append("told to stop")
+        events.append("cancelled")
         may_end.wait(5)
         events.append("ended")
 
     first = asyncio.create_task(workers.run(stubborn, in_one_minute()))
     await asyncio.to_thread(started.wait, 5)
     first.cancel()
-    second = asyncio.create_task(workers.run(lambda stop: events.append("second"), in_one_minute()))
+    second = asyncio.create_task(workers.run(lambda cancellation: events.append("second"), in_one_minute()))
     await asyncio.sleep(0.05)
     first.cancel()
     await asyncio.sleep(0.05)
@@ -58,15 +59,15 @@ async def _run_cancelled_work() -> list[str]:
 
 
 def test_a_cancelled_slot_is_free_only_when_its_thread_has_ended() -> None:
-    assert asyncio.run(_run_cancelled_work()) == ["told to stop", "ended", "second"]
+    assert asyncio.run(_run_cancelled_work()) == ["cancelled", "ended", "second"]
 
 
 def test_the_error_of_the_work_is_the_error_of_the_call() -> None:
-    def fail(stop: Stop) -> None:
+    def fail(cancellation: Cancellation) -> None:
         raise ValueError("broken")
 
     async def run() -> None:
-        await WorkerThreads(1, "test").run(fail, in_one_minute())
+        await WorkerThreads("test", 1).run(fail, in_one_minute())
 
     with pytest.raises(ValueError, match="broken"):
         asyncio.run(run())
@@ -76,14 +77,14 @@ def test_no_more_threads_work_than_allowed() -> None:
     active: list[int] = []
     peak: list[int] = []
 
-    def work(stop: Stop) -> None:
+    def work(cancellation: Cancellation) -> None:
         active.append(1)
         peak.append(len(active))
         time.sleep(0.01)
         active.pop()
 
     async def run() -> None:
-        workers = WorkerThreads(2, "test")
+        workers = WorkerThreads("test", 2)
         await asyncio.gather(*(workers.run(work, in_one_minute()) for _ in range(8)))
 
     asyncio.run(run())
@@ -92,7 +93,7 @@ def test_no_more_threads_work_than_allowed() -> None:
 
 def test_work_that_waited_past_its_deadline_is_not_begun() -> None:
     async def run() -> None:
-        await WorkerThreads(1, "test").run(lambda stop: None, time.time() - 1)
+        await WorkerThreads("test", 1).run(lambda cancellation: None, time.time() - 1)
 
     with pytest.raises(DeadlineExceeded, match="waiting"):
         asyncio.run(run())

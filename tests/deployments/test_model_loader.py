@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from deployments.errors import ModelLoading, ModelNotLoaded
-from deployments.model_slot import LoadedModel, ModelSlot, Report
+from deployments.model_loader import LoadedModel, ModelLoader, ReportProgress
 
 
 class Loader:
@@ -17,7 +17,7 @@ class Loader:
         self.failures = failures
         self.attempts = 0
 
-    def __call__(self, report: Report) -> LoadedModel[str]:
+    def __call__(self, report: ReportProgress) -> LoadedModel[str]:
         self.attempts += 1
         report("reading 1 of 2 files")
         assert self.may_end.wait(5)
@@ -33,8 +33,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def slot_of(loader: Loader, *, lazy: bool = False) -> ModelSlot[str]:
-    return ModelSlot("m", loader, lazy=lazy, is_miniature=False)
+def slot_of(loader: Loader, *, lazy: bool = False) -> ModelLoader[str]:
+    return ModelLoader("m", loader, lazy=lazy, is_miniature=False)
 
 
 def test_an_eager_model_tells_its_progress_until_it_is_there() -> None:
@@ -76,10 +76,10 @@ def test_a_lazy_model_is_loaded_by_its_first_request_which_waits_for_it() -> Non
 
 
 def test_an_unforeseen_error_while_loading_is_told_without_internals() -> None:
-    def load(report: Report) -> LoadedModel[str]:
+    def load(report: ReportProgress) -> LoadedModel[str]:
         raise KeyError("secret")
 
-    slot = ModelSlot("m", load, lazy=False, is_miniature=False)
+    slot = ModelLoader("m", load, lazy=False, is_miniature=False)
     wait_until(lambda: slot.status().state == "failed")
     assert "secret" not in slot.status().detail
     assert "KeyError" in slot.status().detail

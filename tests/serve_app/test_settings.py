@@ -5,19 +5,21 @@ import yaml
 from pydantic import ValidationError
 from ray.serve import Deployment
 
-import config.settings as settings
-from config.settings import ENVIRONMENT, PROJECT_ROOT, AppConfig
 from deployments.captioner.deployment import CaptionerDeployment
 from deployments.frame_sampler.deployment import FrameSamplerDeployment
+from deployments.project import project_folder
 from deployments.transcriber.deployment import TranscriberDeployment
+from serve_app import settings
 from serve_app.ingress import Ingress
+from serve_app.settings import ENVIRONMENT, AppConfig
 
 
 @pytest.fixture
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An `.env` file of the test's own, where the settings look for one."""
-    monkeypatch.setattr(settings, "PROJECT_ROOT", tmp_path)
-    return tmp_path / ".env"
+    env_file = tmp_path / ".env"
+    monkeypatch.setattr(settings, "env_file", lambda: env_file)
+    return env_file
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_the_home_folder_is_expanded_in_the_default_cache(env_file: Path) -> Non
 def test_the_shipped_example_names_every_variable_with_its_default(
     env_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    example = (PROJECT_ROOT / ".env.example").read_text()
+    example = (project_folder() / ".env.example").read_text()
     defaults = AppConfig()
     env_file.write_text(example)
     assert all(f"\n{variable}=" in example for variable in ENVIRONMENT)
@@ -80,17 +82,17 @@ def test_the_shipped_example_names_every_variable_with_its_default(
 
 @pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
 def test_the_args_of_the_shipped_yaml_files_are_valid(env_file: Path, name: str) -> None:
-    application = yaml.safe_load((PROJECT_ROOT / name).read_text())["applications"][0]
+    application = yaml.safe_load((project_folder() / name).read_text())["applications"][0]
     AppConfig.model_validate(application.get("args", {}))
 
 
 def test_the_main_yaml_shadows_no_environment_variable() -> None:
-    application = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())["applications"][0]
+    application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
     assert "args" not in application
 
 
 @pytest.mark.parametrize("deployment", [CaptionerDeployment, TranscriberDeployment, FrameSamplerDeployment, Ingress])
 def test_the_main_yaml_says_of_a_deployment_what_it_is_without(deployment: Deployment) -> None:
-    application = yaml.safe_load((PROJECT_ROOT / "serve_config.yaml").read_text())["applications"][0]
+    application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
     [said] = [options for options in application["deployments"] if options["name"] == deployment.name]
     assert deployment.options(**said) == deployment

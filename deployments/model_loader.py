@@ -1,21 +1,18 @@
 """The model of a replica: loaded in the background, once, with a state that health can show."""
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
+from deployments.commands import VERIFY_COMMAND
 from deployments.errors import ModelLoading, ModelNotLoaded
+from deployments.log import logger
 
 M = TypeVar("M")
 State = Literal["not_loaded", "loading", "loaded", "failed"]
-
-VERIFY = "python -m deployments.weights verify"
-
-logger = logging.getLogger("ray.serve")
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,11 @@ class LoadedModel(Generic[M]):
     threads: int
 
 
-Report = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 """Takes one line of progress, such as "fetching model.safetensors, 1.2 of 3.9 GB"."""
 
 
-class ModelSlot(Generic[M]):
+class ModelLoader(Generic[M]):
     """Holds at most one model.
 
     `load` runs in a thread of its own and reports progress as it goes. Eager (`lazy=False`), `get` raises
@@ -55,7 +52,9 @@ class ModelSlot(Generic[M]):
     load leaves the replica alive: the next `get` tells the reason and starts another attempt.
     """
 
-    def __init__(self, name: str, load: Callable[[Report], LoadedModel[M]], *, lazy: bool, is_miniature: bool) -> None:
+    def __init__(
+        self, name: str, load: Callable[[ReportProgress], LoadedModel[M]], *, lazy: bool, is_miniature: bool
+    ) -> None:
         self._load = load
         self._lazy = lazy
         self._lock = threading.Lock()
@@ -105,7 +104,7 @@ class ModelSlot(Generic[M]):
         except Exception as error:
             logger.exception("%s could not be loaded", self._status.name)
             self._fail(
-                f"{type(error).__name__} while loading; the server's log has the traceback, `{VERIFY}` may tell more."
+                f"{type(error).__name__} while loading; the log has the traceback, and `{VERIFY_COMMAND}` may say more."
             )
         else:
             self._model = loaded.model

@@ -1,0 +1,74 @@
+"""Settings that several packages share. Those of one capability are in the `settings.py` of its package."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from deployments.project import project_folder
+
+KernelChoice = Literal["auto", "vnni", "onednn"]
+
+MINIATURES = Path("checkpoints/mini")
+"""Where the checkpoints are that come with the project, in its folder."""
+
+
+class Section(BaseModel):
+    """One section of the settings: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """Settings that every model has. `model` is the name of an official model, or the path of a checkpoint."""
+
+    official_models: ClassVar[tuple[str, ...]]
+    """Names of the models that can be fetched."""
+
+    model: str
+    kernel: KernelChoice = "auto"
+    """Code for int8 products. `auto` takes the fastest exact one that this CPU has: `vnni`, our own loops around the
+    VNNI instructions, for small batches and oneDNN for large ones; else `onednn` for all."""
+    threads: int = Field(0, ge=0)
+    """Threads for one model step; 0 lets the model choose by the number of cores."""
+
+    @property
+    def is_official(self) -> bool:
+        return self.model in self.official_models
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where a checkpoint is that is not an official model; a relative path counts from the project's folder."""
+        return project_folder() / Path(self.model).expanduser()
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether it is one of the miniatures that come with the project, and not the user's own checkpoint."""
+        miniatures = (project_folder() / MINIATURES).resolve()
+        return not self.is_official and self.checkpoint_path.resolve().is_relative_to(miniatures)
+
+
+class WeightsConfig(Section):
+    """Where checkpoints are kept."""
+
+    cache_dir: Path = Field(Path("~/.cache/multimodal_models"), validate_default=True)
+    """Folder for downloaded weights; `~` is the user's home."""
+
+    @field_validator("cache_dir")
+    @classmethod
+    def _expand_home(cls, path: Path) -> Path:
+        return path.expanduser()
+
+
+class LimitsConfig(Section):
+    """Sizes in megabytes of 1024 * 1024 bytes, counted after base64 is decoded."""
+
+    max_upload_size_mb: float = Field(100, gt=0)
+    """No file may be larger, whatever its type; the smaller of this and the type's own limit wins."""
+    image_mb: float = Field(10, gt=0)
+    video_mb: float = Field(100, gt=0)
+    audio_mb: float = Field(50, gt=0)
+    batch_body_mb: float = Field(200, gt=0)
+    """The whole body of a batch, as sent."""
+    max_image_pixels: int = Field(64_000_000, ge=1)
+    """A picture with more pixels is refused before it is decoded: 64 million take 860 MB meanwhile (measured)."""

@@ -1,0 +1,41 @@
+"""Settings of the transcriber."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from deployments.settings import ModelSection
+
+WHISPER_SIZES = ("tiny", "base", "small", "medium")
+
+Precision = Literal["int8", "fp32"]
+
+
+class TranscriberConfig(ModelSection):
+    official_models: ClassVar[tuple[str, ...]] = WHISPER_SIZES
+
+    model: str = "base"
+    """`tiny`, `base`, `small`, `medium`, or an openai-whisper `.pt` file (relative to the project's folder)."""
+    precision: Precision = "int8"
+    """Weights and arithmetic of the linear layers, and the KV cache."""
+    speech_detection: bool = True
+    """Transcribe only the parts in which a voice activity detector hears speech, several windows at a time: faster, and
+    no text is invented where nobody speaks. Off, the model gets everything, one window after another, as in
+    openai-whisper's own `transcribe`."""
+    threads: int = Field(0, ge=0)
+    """Threads for one model step; 0 means one for every two physical cores."""
+    max_duration_s: float = Field(7200, gt=0)
+    """Longer sound is refused: a small file can hold days of silence, and all of it would be decoded into memory."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in every answer: `whisper-<size>`, or the name of the checkpoint's file without `.pt`."""
+        return f"whisper-{self.model}" if self.is_official else Path(self.model).stem
+
+    @field_validator("model")
+    @classmethod
+    def _is_size_or_path(cls, model: str) -> str:
+        if model not in WHISPER_SIZES and not model.endswith(".pt"):
+            raise ValueError(f"must be one of {', '.join(WHISPER_SIZES)}, or the path of a .pt file, not {model!r}")
+        return model

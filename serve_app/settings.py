@@ -1,0 +1,88 @@
+"""The one typed tree of settings.
+
+Precedence: `args:` of the Serve YAML, then the environment, then `.env` (`deployments.project.env_file`), then the
+defaults. A key that is not here stops the start with its name. Replicas, queues and CPUs are not here: they are in the
+YAML's `deployments:` block.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, field_validator, model_validator
+
+from deployments.captioner.settings import CaptionerConfig
+from deployments.frame_sampler.settings import FrameSamplerConfig
+from deployments.project import env_file
+from deployments.settings import LimitsConfig, Section, WeightsConfig
+from deployments.transcriber.settings import TranscriberConfig
+
+ENVIRONMENT: Mapping[str, tuple[str, str]] = {
+    "MODEL_CACHE_DIR": ("weights", "cache_dir"),
+    "MAX_UPLOAD_SIZE_MB": ("limits", "max_upload_size_mb"),
+    "MAX_CONCURRENT_REQUESTS": ("serving", "max_concurrent_requests"),
+    "REQUEST_TIMEOUT_SECONDS": ("serving", "request_timeout_s"),
+    "WHISPER_MODEL_SIZE": ("transcriber", "model"),
+    "CORS_ORIGINS": ("serving", "cors_origins"),
+    "LOG_LEVEL": ("serving", "log_level"),
+}
+"""The environment variables of the PRD, and the setting that each one is."""
+
+
+class ServingConfig(Section):
+    max_concurrent_requests: int = Field(2, ge=1)
+    """Analyses worked on at once."""
+    max_queued_requests: int = Field(16, ge=0)
+    """Analyses that may wait beyond those; one more is answered SERVER_BUSY."""
+    max_large_uploads: int = Field(2, ge=1)
+    """Bodies larger than a picture's that may be in memory at once; one more is answered SERVER_BUSY."""
+    request_timeout_s: float = Field(60, gt=0)
+    """From the request's arrival to its answer: upload, queue and work."""
+    min_free_memory_mb: float = Field(512, ge=0)
+    """With less memory free on the machine, new analyses are answered SERVER_BUSY; 0 turns this off."""
+    requests_per_hour: int = Field(0, ge=0)
+    """Rate limit for each client address; 0 means none. The PRD's figure is 100."""
+    lazy_loading: bool = False
+    """Load each model at its first request instead of at start."""
+    video_summary: Literal["model", "join"] = "model"
+    """Have the language model write a video's summary, or join the descriptions of its frames."""
+    cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://localhost:3001")
+    """Browser origins that may call the API; a comma-separated string in the environment."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, origins: Any) -> Any:
+        if isinstance(origins, str):
+            return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
+        return origins
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
+
+
+class AppConfig(Section):
+    """All settings; building one reads the environment and `.env` for what `args:` does not give."""
+
+    weights: WeightsConfig = WeightsConfig()
+    captioner: CaptionerConfig = CaptionerConfig()
+    transcriber: TranscriberConfig = TranscriberConfig()
+    frame_sampler: FrameSamplerConfig = FrameSamplerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    serving: ServingConfig = ServingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_environment(cls, args: Any) -> Any:
+        if not isinstance(args, Mapping):
+            return args
+        environment = {**dotenv_values(env_file()), **os.environ}
+        merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in args.items()}
+        for variable, (section, field) in ENVIRONMENT.items():
+            value = environment.get(variable)
+            if value and isinstance(merged.setdefault(section, {}), dict):
+                merged[section].setdefault(field, value)
+        return merged
