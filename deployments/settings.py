@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from deployments.project import project_folder
+from deployments.units import MEGABYTE
 
 KernelChoice = Literal["auto", "vnni", "onednn"]
 
@@ -69,6 +70,10 @@ class LimitsConfig(Section):
     video_mb: float = Field(100, gt=0)
     audio_mb: float = Field(50, gt=0)
     batch_body_mb: float = Field(200, gt=0)
-    """The whole body of a batch, as sent."""
+    """The whole body of a batch, as sent: base64 counts as it is."""
     max_image_pixels: int = Field(64_000_000, ge=1)
-    """A picture with more pixels is refused before it is decoded: 64 million take 860 MB meanwhile (measured)."""
+    """A picture with more pixels is refused before it is decoded: decoding 64 million takes 860 MB (measured)."""
+
+    def file_bytes(self, type_limit_mb: float) -> int:
+        """Return the most bytes that a file may have: the smaller of its type's limit and the one for all uploads."""
+        return int(min(type_limit_mb, self.max_upload_size_mb) * MEGABYTE)

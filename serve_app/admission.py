@@ -1,4 +1,4 @@
-"""Who may come in, who waits, and who is sent away: the policy that keeps a small machine alive."""
+"""Admission control: which requests are worked on, which wait and which are refused."""
 
 import asyncio
 import math
@@ -12,14 +12,14 @@ from serve_app.settings import ServingConfig
 
 HOUR_S = 3600
 MAX_ADDRESSES = 1000
-"""Client addresses that the rate limit remembers, the latest ones."""
+"""The rate limit remembers this many client addresses, the most recent ones."""
 
 
 class Admission:
     """Counts requests from before their body is read until they are answered.
 
-    `max_concurrent_requests` are worked on, `max_queued_requests` more may upload or wait; at most `max_large_uploads`
-    of them hold a body of more than `large_body_bytes`. To be used on one event loop.
+    `max_concurrent_requests` are worked on, and `max_queued_requests` more may upload or wait. At most
+    `max_large_uploads` of all these have a body of more than `large_body_bytes`. Use it on one event loop only.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class Admission:
         self._available_memory_mb = available_memory_mb
         self._rate_limit = RateLimit(config.requests_per_hour) if config.requests_per_hour else None
         self._work_slots = asyncio.Semaphore(config.max_concurrent_requests)
-        self._num_present = 0
+        self._num_admitted = 0
         self._num_large = 0
 
     @contextmanager
     def admit(self, address: str) -> Iterator["Admitted"]:
-        """Hold a place for one request; raises RateLimited or ServerBusy."""
-        if self._num_present >= self._config.max_concurrent_requests + self._config.max_queued_requests:
+        """Admit one request for as long as the block lasts; raises RateLimited or ServerBusy."""
+        if self._num_admitted >= self._config.max_concurrent_requests + self._config.max_queued_requests:
             raise ServerBusy("The server's queue is full; try again in a moment.")
         available_mb = self._available_memory_mb()
         if available_mb < self._config.min_free_memory_mb:
@@ -47,16 +47,16 @@ class Admission:
         if self._rate_limit:
             self._rate_limit.count(address)
         admitted = Admitted(self)
-        self._num_present += 1
+        self._num_admitted += 1
         try:
             yield admitted
         finally:
-            self._num_present -= 1
+            self._num_admitted -= 1
             self._num_large -= admitted.is_large
 
     @asynccontextmanager
     async def work_slot(self, deadline: float) -> AsyncIterator[None]:
-        """Wait for one of the work slots, first come first served, and hold it; raises DeadlineExceeded."""
+        """Wait for a work slot, first come first served, and hold it in the block; raises DeadlineExceeded."""
         waiting = "it was still waiting for its turn"
         if time.time() >= deadline:
             raise DeadlineExceeded(waiting)
@@ -70,26 +70,26 @@ class Admission:
         finally:
             self._work_slots.release()
 
-    def _take_large_place(self) -> None:
+    def _count_large(self) -> None:
         if self._num_large >= self._config.max_large_uploads:
             raise ServerBusy(
-                f"{self._num_large} large uploads are in work, and no more are held in memory at once; try again in a "
-                "moment."
+                f"The server has {self._num_large} large uploads in memory, the most that it takes at once; try again "
+                "in a moment."
             )
         self._num_large += 1
 
 
 class Admitted:
-    """The place of one request."""
+    """One admitted request."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.is_large = False
 
     def will_hold(self, num_bytes: int) -> None:
-        """Say how many bytes of its body the request is going to hold; raises ServerBusy where that is too much."""
+        """Declare how many bytes of its body the request will have in memory; raises ServerBusy if that is too much."""
         if not self.is_large and num_bytes > self._admission._large_body_bytes:
-            self._admission._take_large_place()
+            self._admission._count_large()
             self.is_large = True
 
 
@@ -102,7 +102,7 @@ class RateLimit:
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
 
     def count(self, address: str) -> None:
-        """Count a request; raises RateLimited, with the seconds until the next one is taken, and counts it not."""
+        """Count a request, or raise RateLimited with the seconds to wait. Refused requests are not counted."""
         now = self._clock()
         times = self._times.setdefault(address, deque())
         self._times.move_to_end(address)
@@ -112,7 +112,7 @@ class RateLimit:
             times.popleft()
         if len(times) >= self._per_hour:
             wait_s = max(1, math.ceil(times[0] + HOUR_S - now))
-            error = RateLimited(f"More than {self._per_hour} requests in an hour; the next is taken in {wait_s} s.")
+            error = RateLimited(f"More than {self._per_hour} requests in an hour; try again in {wait_s} s.")
             error.retry_after_s = wait_s
             raise error
         times.append(now)

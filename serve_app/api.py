@@ -1,6 +1,9 @@
 """The HTTP API as a plain FastAPI app: `/docs` describes it."""
 
+from collections.abc import Sequence
 from importlib.resources import files
+from pkgutil import resolve_name
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -9,32 +12,35 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
-from serve_app.analysis import Edge
+from serve_app.context import AppContext
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
-from serve_app.routes import audio, batch, health, image, video
-from serve_app.services import Services
-from serve_app.settings import AppConfig
+from serve_app.graph import GRAPH, Node
+from serve_app.routes import analyze, batch, health
 
 TITLE = "Multimodal analysis"
 DESCRIPTION = "Describes pictures and videos and transcribes recordings, on this machine and offline."
 ASSETS = "/docs/assets"
 
 
-def create_api(services: Services, settings: AppConfig) -> FastAPI:
-    """Return the app; nothing of it starts before the first request."""
+def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastAPI:
+    """Return the app, with the routes of analyses, health and those that rows of the graph name.
+
+    Nothing of it starts before the first request.
+    """
+    cors_origins = context.settings.serving.cors_origins
     api = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
-        # A redirect has no JSON body; with a slash too many a path is another one.
+        # A redirect has no JSON body; a path with a slash too many is simply not found.
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(
                 CORSMiddleware,
-                allow_origins=settings.serving.cors_origins,
+                allow_origins=cors_origins,
                 allow_methods=["GET", "HEAD", "POST"],
                 allow_headers=["*"],
                 expose_headers=["Retry-After", "X-Request-ID"],
@@ -42,10 +48,13 @@ def create_api(services: Services, settings: AppConfig) -> FastAPI:
             Middleware(AnswerUnexpectedErrors),
         ],
     )
-    api.state.edge = Edge(services, settings)
+    api.state.context = context
     add_error_handlers(api)
-    for routes in (image, video, audio, batch, health):
-        api.include_router(routes.router)
+    for router in (analyze.router, batch.router, health.router):
+        api.include_router(router)
+    for node in nodes:
+        if node.routes:
+            api.include_router(resolve_name(node.routes))
     _add_docs(api)
     return api
 

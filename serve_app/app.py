@@ -1,4 +1,4 @@
-"""The graph, bound in this one place.
+"""Binds the graph. This is the only place that does.
 
     browser, curl ──HTTP──> Serve's proxy ──> Ingress (FastAPI)
                                                 │
@@ -10,31 +10,38 @@
 (`from __future__ import annotations`) must stay out of this file: Serve looks at the parameter's type itself.
 """
 
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
+from typing import Any
 
-from ray.serve import Application, Deployment
+from ray import serve
+from ray.serve import Application
 
-from deployments.captioner.deployment import CaptionerDeployment
-from deployments.frame_sampler.deployment import FrameSamplerDeployment
-from deployments.transcriber.deployment import TranscriberDeployment
+from serve_app.graph import GRAPH, INGRESS_OPTIONS, Node
 from serve_app.ingress import Ingress
 from serve_app.settings import AppConfig
 
 
 def build_app(config: AppConfig) -> Application:
-    """Return the bound graph: one captioner, one transcriber, one frame sampler behind the ingress."""
+    """Return the graph of `serve_app/graph.py`, bound behind the ingress."""
+    return bind_graph(config, GRAPH)
 
-    def bind(deployment: object, *args: Any, **kwargs: Any) -> Application:
-        # To mypy a decorated class stays the class it was; what `serve.deployment` made of it is a Deployment.
-        # One access line a request, the ingress's: the others would be buried under health's questions.
-        logging_config = {"log_level": config.serving.log_level, "enable_access_log": deployment is Ingress}
-        return cast(Deployment, deployment).options(logging_config=logging_config).bind(*args, **kwargs)
 
-    lazy = config.serving.lazy_loading
-    return bind(
-        Ingress,
-        bind(CaptionerDeployment, config.captioner, config.weights, config.limits, lazy=lazy),
-        bind(TranscriberDeployment, config.transcriber, config.weights, lazy=lazy),
-        bind(FrameSamplerDeployment, config.frame_sampler),
-        config,
-    )
+def bind_graph(config: AppConfig, nodes: Sequence[Node[Any]]) -> Application:
+    """Return `nodes`, one deployment each, bound behind the ingress."""
+    handles = {node.name: _bind_node(node, config) for node in nodes}
+    ingress = _deployment(Ingress, INGRESS_OPTIONS, config, access_log=True)
+    return ingress.bind(config, nodes, **handles)
+
+
+def _bind_node(node: Node[Any], config: AppConfig) -> Application:
+    # Only the ingress logs each request: its line would be buried under health's calls to the others.
+    deployment = _deployment(resolve_name(node.class_path), node.serve_options(), config, access_log=False)
+    sections = [getattr(config, section) for section in node.sections]
+    loading = {"lazy": config.serving.lazy_loading} if node.model_section else {}
+    return deployment.bind(*sections, **loading)
+
+
+def _deployment(cls: type, options: Mapping[str, Any], config: AppConfig, *, access_log: bool) -> serve.Deployment:
+    logging_config = {"log_level": config.serving.log_level, "enable_access_log": access_log}
+    return serve.deployment(**options, logging_config=logging_config)(cls)

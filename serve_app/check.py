@@ -1,8 +1,8 @@
 """Checks a Serve YAML before it is run: `python -m serve_app.check serve_config.yaml`.
 
-Serve itself ignores keys it does not know nearly everywhere, so a misspelt limit would silently not hold. This names
-every unknown or doubled key, every bad value, a queue too short for the fan-out, an app that cannot be imported, a
-timeout that would answer in plain text; with `--port` also a port that is taken. Exit status 1 if any.
+Serve ignores unknown keys nearly everywhere, so a misspelt limit would silently have no effect. This names every
+unknown or repeated key, every bad value, a queue that is too short, an app that cannot be imported and a timeout that
+Serve would answer in plain text; with `--port` also a port that is taken. The exit status is 1 if there is any.
 """
 
 import argparse
@@ -11,21 +11,18 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from ray._common.utils import import_attr
 from ray.serve.schema import ServeDeploySchema
 
+from deployments.worker_threads import MAX_CONCURRENT_CALLS
+from serve_app.graph import GRAPH, INGRESS, MAX_QUEUED_CALLS
 from serve_app.settings import AppConfig
 
-DEPLOYMENTS = ("Ingress", "Captioner", "Transcriber", "FrameSampler")
-CALLS_PER_ANALYSIS = 2
-"""A video asks the captioner twice at a time (serve_app/routes/video.py)."""
-DEFAULT_QUEUE = 64
-THREADS = 2
-"""Of each replica behind the ingress: what it does not work on is better kept in Serve's queue."""
+NAMES = (INGRESS, *(node.name for node in GRAPH))
 
 
 def problems(config: dict[str, Any]) -> list[str]:
@@ -55,7 +52,7 @@ def problems(config: dict[str, Any]) -> list[str]:
 
 def _application_problems(application: dict[str, Any], path: str) -> Iterator[str]:
     try:
-        import_attr(application["import_path"])
+        resolve_name(application["import_path"])
     except (ImportError, AttributeError, ValueError) as error:
         yield f"{path}import_path: {error}"
     try:
@@ -63,15 +60,21 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
     except ValidationError as error:
         yield from _lines(error, f"{path}args.")
         return
-    needed = CALLS_PER_ANALYSIS * settings.serving.max_concurrent_requests
+    # An analysis makes one call at a time to a deployment.
+    needed = settings.serving.max_concurrent_requests
     for index, deployment in enumerate(application.get("deployments", [])):
         name = deployment["name"]
-        queue = deployment.get("max_queued_requests", DEFAULT_QUEUE)
-        if name not in DEPLOYMENTS:
-            yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_guess(name, DEPLOYMENTS)}"
-        elif name != "Ingress" and deployment.get("max_ongoing_requests", THREADS) != THREADS:
-            yield f"{path}deployments[{index}].max_ongoing_requests: must be {THREADS}: a replica has {THREADS} threads"
-        elif name != "Ingress" and 0 <= queue < needed:
+        queue = deployment.get("max_queued_requests", MAX_QUEUED_CALLS)
+        if name not in NAMES:
+            yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_guess(name, NAMES)}"
+        elif name == INGRESS:
+            continue
+        elif deployment.get("max_ongoing_requests", MAX_CONCURRENT_CALLS) != MAX_CONCURRENT_CALLS:
+            yield (
+                f"{path}deployments[{index}].max_ongoing_requests: must be {MAX_CONCURRENT_CALLS}: a replica has "
+                f"{MAX_CONCURRENT_CALLS} threads"
+            )
+        elif 0 <= queue < needed:
             yield (
                 f"{path}deployments[{index}].max_queued_requests: {queue} is too few for {name}: "
                 f"{settings.serving.max_concurrent_requests} analyses at once need {needed}"

@@ -1,4 +1,4 @@
-"""Errors as HTTP: the one place that knows which status each has."""
+"""Turns errors into HTTP answers. This is the one place that knows the status of each."""
 
 import re
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ STATUSES: Mapping[type[ServiceError], int] = {
 }
 
 CLIENT_CLOSED_REQUEST = 499
-"""What proxies log for a client that left; nobody receives it."""
+"""The status that proxies log when the client has closed the connection; nobody receives it."""
 
 
 def status_of(error: ServiceError) -> int:
@@ -59,7 +59,7 @@ def error_response(error: ServiceError) -> JSONResponse:
 
 
 def as_service_error(error: Exception, request: Request) -> ServiceError:
-    """Return what the client may see of `error`; what is our fault goes to the log with its traceback."""
+    """Return `error` as the client may see it; a fault of ours is logged with its traceback."""
     if isinstance(error, ServiceError) and not isinstance(error, ProcessingFailed):
         return error
     request_id = _request_id(request)
@@ -77,10 +77,10 @@ def add_error_handlers(api: FastAPI) -> None:
 
 
 class AnswerUnexpectedErrors:
-    """Answers what no handler expects with PROCESSING_FAILED.
+    """Answers exceptions that have no handler with PROCESSING_FAILED.
 
-    It is a middleware inside the CORS one: Starlette's own handler for Exception sits outside, and a browser could not
-    read its answer.
+    It is a middleware inside the CORS middleware. Starlette's own handler for Exception is outside of that, so a
+    browser could not read its answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -131,6 +131,6 @@ async def _end_quietly(request: Request, error: Exception) -> Response:
 
 
 def _request_id(request: Request) -> str:
-    """Return the id that Serve gives each request and puts on its answer; empty if it is not safe to show."""
+    """Return the id that Serve gives each request and its answer; empty if it is not safe to show."""
     request_id = request.headers.get("x-request-id", "")
     return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else ""

@@ -1,7 +1,7 @@
 """JSON bodies that carry files as base64.
 
-A body may be 200 MB, and one call of `json.loads` or `base64.b64decode` on that keeps every other thread waiting:
-health would not answer. So long strings are cut out first, in small steps, and the little that is left is parsed.
+A body may be 200 MB. One call of `json.loads` or `base64.b64decode` on that holds the GIL until it is done, and health
+would not answer. So long strings are cut out first, in small steps, and the small rest is parsed.
 """
 
 import binascii
@@ -16,21 +16,26 @@ from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
 
 MAX_TEXT_BYTES = 32 * 1024
-"""Longer text is taken for a file: it is only cut out, never parsed."""
+"""A longer string is taken for a file: it is cut out and never parsed as text."""
 
 MAX_SKELETON_BYTES = MEGABYTE
-"""What a body may hold beside its files: parsed in one go, a megabyte takes some 10 ms."""
+"""The most that a body may hold beside its files; parsing 1 MB takes some 10 ms."""
 
 _STEP_BYTES = MEGABYTE
-"""Bytes handled between two chances for other threads to run: 1 to 2 ms."""
+"""Bytes handled before other threads may run: 1 to 2 ms of work."""
 
 _MAX_ESCAPE_BYTES = len(r"\u002b")
 _BACKSLASH = ord("\\")
 
 
+def json_body_limit(file_bytes: int) -> int:
+    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
+    return file_bytes * 4 // 3 + MEGABYTE
+
+
 @dataclass(frozen=True)
 class LongText:
-    """A long string of a JSON body: its place in the body, still escaped."""
+    """A long string of a JSON body: where it is in the body, still escaped."""
 
     body: bytearray
     start: int
@@ -40,7 +45,7 @@ class LongText:
 def parse_json(body: bytearray) -> dict[str, Any]:
     """Return the JSON object in `body`; a string of more than MAX_TEXT_BYTES that is an object's value is a LongText.
 
-    Raises InvalidRequest for whatever is not one JSON object in UTF-8, and for a name given twice.
+    Raises InvalidRequest if the body is not one JSON object in UTF-8, or gives a name twice.
     """
     long_texts: dict[str, LongText] = {}
     skeleton = _cut_out_long_texts(body, long_texts)
@@ -71,7 +76,7 @@ def parse_json(body: bytearray) -> dict[str, Any]:
 
 
 def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
-    """Return the file in `text`, a str or LongText of base64 or a base64 data URL; white space in it is allowed.
+    """Return the file in `text`, a str or LongText of base64 or a base64 data URL; white space is allowed.
 
     Raises InvalidRequest naming `field` for anything else and for an empty file, FileTooLarge over `limit_bytes`.
     """
@@ -134,7 +139,7 @@ def _unescaped_pieces(text: str | LongText, bad: InvalidRequest) -> Iterator[byt
 
 
 def _cut_out_long_texts(body: bytearray, long_texts: dict[str, LongText]) -> bytes:
-    """Return `body` with a short key in the place of each long string, and put those strings into `long_texts`."""
+    """Return `body` with a short key in place of each long string; put the strings into `long_texts` by key."""
     nonce = secrets.token_hex(8)
     skeleton = bytearray()
     position = 0
@@ -162,8 +167,8 @@ def _append(skeleton: bytearray, body: bytearray, start: int, end: int) -> None:
 def _find_closing_quote(body: bytearray, opening: int) -> int:
     """Return where the string that begins at `opening` ends.
 
-    In a string too long for text no quote is escaped: base64 has none, and counting them would take minutes in a body
-    made of nothing else.
+    A string longer than MAX_TEXT_BYTES with an escaped quote is refused: base64 has none, and in a body made of nothing
+    else, counting backslashes would take minutes.
     """
     has_escaped_quote = False
     quote = opening
@@ -185,7 +190,7 @@ def _find_closing_quote(body: bytearray, opening: int) -> int:
 
 
 def _find_quote(body: bytearray, position: int) -> int:
-    """Return where the next quotation mark is, the length of `body` if there is none."""
+    """Return the position of the next quotation mark, or the length of `body` if there is none."""
     while position < len(body):
         found = body.find(b'"', position, position + _STEP_BYTES)
         if found >= 0:
@@ -198,7 +203,7 @@ def _require_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest("The JSON body holds half of a surrogate pair, which is no character.") from None
+        raise InvalidRequest("The JSON body holds half of a surrogate pair, which is not a character.") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of bodies that FastAPI does not read itself, and of errors."""
+"""The parts of `/openapi.json` that FastAPI cannot derive: request bodies that it does not read itself, and errors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve_app.options import BatchOptions
+from serve_app.modalities.modality import Modality
 from serve_app.schemas import ErrorBody
 
 Schema = dict[str, Any]
@@ -26,22 +26,22 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
     ),
     413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
     429: (
-        "Too many requests of this client; `Retry-After` says when the next is taken.",
-        {"RATE_LIMITED": "More than 100 requests in an hour; the next is taken in 36 s."},
+        "Too many requests from this client; `Retry-After` says how long to wait.",
+        {"RATE_LIMITED": "More than 100 requests in an hour; try again in 36 s."},
     ),
     500: (
         "Our fault; the server's log has the details under the request's id.",
         {"PROCESSING_FAILED": "Something went wrong. The server's log has the details under request 3f2a."},
     ),
     503: (
-        "Come back later; `Retry-After` says when.",
+        "Try again later; `Retry-After` says when.",
         {
             "MODEL_NOT_LOADED": "moondream2 is loading (reading model.safetensors); try again in a moment.",
             "SERVER_BUSY": "The server's queue is full; try again in a moment.",
         },
     ),
     504: (
-        "The request's time ran out, and its work was stopped.",
+        "The request ran out of time, and its work was stopped.",
         {
             "TIMEOUT": "The request ran out of its 60 s: captioned 3 of 5 frames. Lower num_frames or max_length, or "
             "raise REQUEST_TIMEOUT_SECONDS."
@@ -51,7 +51,7 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: those errors, by default all that an analysis can end with."""
+    """Return the `responses` of a route: the errors of these statuses, by default all that an analysis can end with."""
     return {status: _error_response(*_ERRORS[status]) for status in statuses or _ERRORS}
 
 
@@ -65,8 +65,9 @@ def _error_response(description: str, messages: Mapping[str, str]) -> dict[str, 
     return {"model": ErrorBody, "description": description, "content": {"application/json": {"examples": examples}}}
 
 
-def describe_upload(file_field: str, options: type[BaseModel], example: Mapping[str, Any]) -> Schema:
-    """Return the request body of a route that takes one file in field `file_field`, as a form or as JSON."""
+def describe_upload(modality: Modality[Any]) -> Schema:
+    """Return the request body of a route that takes one file, as a form or as JSON."""
+    file_field, options, example = modality.kind, modality.options, modality.example_options
     in_json = _object({file_field: _base64(), **_fields(options)}, required=[file_field])
     file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
     nested = {"type": "string", "contentMediaType": "application/json", "description": "The same options as JSON."}
@@ -87,14 +88,17 @@ def describe_upload(file_field: str, options: type[BaseModel], example: Mapping[
     )
 
 
-def describe_batch(kinds: Sequence[tuple[str, type[BaseModel]]], max_files: int) -> Schema:
-    """Return the request body of the batch route; `kinds` are the types of files with their options."""
+def describe_batch(modalities: Sequence[Modality[Any]], options: type[BaseModel], max_files: int) -> Schema:
+    """Return the request body of the batch route, which has `options` of its own."""
     items = [
-        _object({"type": {"const": kind}, "data": _base64(), **_fields(options)}, required=["type", "data"])
-        for kind, options in kinds
+        _object(
+            {"type": {"const": modality.kind}, "data": _base64(), **_fields(modality.options)},
+            required=["type", "data"],
+        )
+        for modality in modalities
     ]
     files = {"type": "array", "items": {"oneOf": items}, "minItems": 1, "maxItems": max_files}
-    schema = _object({"files": files, **_fields(BatchOptions)}, required=["files"])
+    schema = _object({"files": files, **_fields(options)}, required=["files"])
     example = {
         "files": [
             {"type": "image", "data": EXAMPLE_BASE64, "prompt": "What is in this image?"},

@@ -1,29 +1,26 @@
-"""What a client may ask of each route, and how it is read from flat fields and from the `options` object."""
+"""The options of a request: how they are read from flat fields and from the `options` object.
+
+Which options a modality has is declared in its own module.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.errors import InvalidRequest
-from deployments.frame_sampler.types import FrameSampling
-from deployments.transcriber.languages import LANGUAGES
 from serve_app.json_body import MAX_TEXT_BYTES, LongText
 
 DEFAULT_PROMPT = "Describe this image in detail"
-"""The PRD's default: as good as none, so it gets the model's own caption template."""
+"""The PRD's default. It counts as no prompt, so the model's own caption template is used."""
 
-O = TypeVar("O", bound="_Options")  # noqa: E741
+O = TypeVar("O", bound="Options")  # noqa: E741
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
+    """The options of a route: an unknown one is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _is_language(language: str) -> str:
-    if language != "auto" and language not in LANGUAGES:
-        raise ValueError("must be 'auto' or a Whisper language code, such as 'en', 'es' or 'fr'")
-    return language
 
 
 Prompt = Annotated[
@@ -36,46 +33,16 @@ Prompt = Annotated[
 MaxLength = Annotated[int, Field(ge=1, le=1024, description="The most new tokens the model may write.", examples=[200])]
 
 
-class ImageOptions(_Options):
-    prompt: Prompt = ""
-    max_length: MaxLength = 200
-
-
-class VideoOptions(_Options):
-    prompt: Prompt = ""
-    max_length: MaxLength = 200
-    num_frames: int = Field(5, ge=1, le=32, description="Frames to describe; a short video may have fewer.")
-    include_timestamps: bool = Field(True, description="Give each frame its `timestamp`.")
-    frame_sampling: FrameSampling = Field(
-        "uniform", description="`uniform`: evenly spaced in time. `keyframes`: one of each visually distinct scene."
-    )
-    include_audio: bool = Field(False, description="Add `transcript`, what is said in the video.")
-
-
-class AudioOptions(_Options):
-    language: Annotated[str, AfterValidator(_is_language)] = Field(
-        "auto", description="`auto` to detect it, or a Whisper language code.", examples=["auto", "en"]
-    )
-    include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
-    word_level_timestamps: bool = Field(
-        False, description="Give each segment its `words` with their times; needs `include_timestamps`."
-    )
-
-
-class BatchOptions(_Options):
-    parallel: bool = Field(False, description="Work on two files at once; by default one after another.")
-
-
 def question_of(prompt: str) -> str | None:
-    """Return what to ask the model, None where it is to caption."""
+    """Return the question to ask the model, or None where it should write a caption."""
     return None if prompt in ("", DEFAULT_PROMPT) else prompt
 
 
 def parse_options(model: type[O], flat: Mapping[str, Any], nested: Any, *, flat_is_text: bool) -> O:
     """Return the options given as flat fields and in `nested`, the `options` object (None if there is none).
 
-    An empty text and null mean "not given". Text of a form is read as a number or a truth value where one belongs;
-    JSON must have the right type. Raises InvalidRequest naming the field, also for an option given twice with
+    An empty text and null mean "not given". A form's text is converted to a number or a truth value where the option is
+    one; JSON must have the right type. Raises InvalidRequest naming the field, also for an option given twice with
     different values.
     """
     if nested is not None and not isinstance(nested, dict):

@@ -1,4 +1,4 @@
-"""The bodies of all answers: the public contract, as `/openapi.json` tells it."""
+"""The bodies of all answers: the public contract, which `/openapi.json` shows."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -10,17 +10,16 @@ from deployments.captioner.types import Reused
 from deployments.model_loader import State
 from deployments.transcriber.types import SuspectReason
 
-# A field that an answer may leave out is None here and never null on the wire (`body_of`), so its schema says only what
-# it is when it is there.
+# A field that an answer may leave out is None here, but never null in the JSON (`body_of`), so its schema has no null.
 OptionalFloat = float | SkipJsonSchema[None]
 
-Milliseconds = Annotated[int, Field(description="Milliseconds of work, upload and queue not counted.", examples=[1250])]
+Milliseconds = Annotated[int, Field(description="Milliseconds of work, without upload and queue.", examples=[1250])]
 Confidence = Annotated[float, Field(ge=0, le=1, examples=[0.92])]
 Warnings = Annotated[
     list[str] | SkipJsonSchema[None],
     Field(
-        description="Only where part of the file could not be read, since it breaks off or is damaged: what is missing "
-        "from the answer, in sentences for a person to read.",
+        description="Only where part of the file could not be read, because it breaks off or is damaged: what is "
+        "missing from the answer, in sentences for people.",
         examples=[["The file breaks off: its sound ends after 12.3 of 30.0 seconds."]],
     ),
 ]
@@ -40,12 +39,12 @@ Timestamp = Annotated[
 ]
 
 
-def _require_what_is_always_there(schema: dict[str, Any], model: type[BaseModel]) -> None:
+def _require_fields_without_none(schema: dict[str, Any], model: type[BaseModel]) -> None:
     schema["required"] = [name for name, field in model.model_fields.items() if field.default is not None]
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_require_what_is_always_there)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_require_fields_without_none)
 
 
 class _Answer(_Body):
@@ -59,7 +58,7 @@ class ImageMetadata(_Body):
     image_size: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
     finish_reason: Literal["stop", "length"] = Field(description="`length`: the text was cut off at `max_length`.")
     reused: Reused = Field(
-        description="What an earlier request on the same picture had left: nothing, how the model sees the `image`, or "
+        description="What was reused from an earlier request on the same picture: `nothing`, the encoded `image`, or "
         "the whole `answer` to the same prompt and options."
     )
 
@@ -85,8 +84,8 @@ class Segment(_Body):
     words: list[Word] | SkipJsonSchema[None] = Field(None, description="With `word_level_timestamps` only.")
     suspect: SuspectReason | SkipJsonSchema[None] = Field(
         None,
-        description="Only where the text may be invented, and why: it repeats itself, the model heard nobody speak, or "
-        "it found no text probable.",
+        description="Only where the text may be invented, and why: it repeats itself (`repetition`), the model heard "
+        "nobody speak (`no_speech`), or it gave its text a low probability (`low_probability`).",
     )
 
 
@@ -112,7 +111,7 @@ class VideoMetadata(_Body):
     resolution: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
     total_frames: int = Field(examples=[915])
     model: str = Field(examples=["moondream2"])
-    reused_frames: int = Field(description="Frames whose description an earlier request had left.", examples=[0])
+    reused_frames: int = Field(description="Frames whose description was reused from an earlier request.", examples=[0])
 
 
 class Frame(_Body):
@@ -158,13 +157,16 @@ class ModelReport(_Body):
     name: str = Field(examples=["moondream2"])
     state: State
     detail: str = Field(
-        description="Progress while loading, the reason and remedy when failed, a note on a miniature, else empty."
+        description="Progress while loading; the reason and what to do after a failure; a note on a miniature; "
+        "else empty."
     )
     revision: str | None
     load_seconds: float | None
     threads: int | None
     weight_bytes: int | None
-    is_miniature: bool = Field(description="A small model of a small world, for trying and testing without a download.")
+    is_miniature: bool = Field(
+        description="A small model of a synthetic world that comes with the project, for trying and testing."
+    )
 
 
 class SystemInfo(_Body):
@@ -189,5 +191,5 @@ class Probe(_Answer):
 
 
 def body_of(answer: _Body) -> dict[str, Any]:
-    """Return the JSON of an analysis: what it leaves out is left out, not null."""
+    """Return the JSON of an answer, without the fields that it leaves out."""
     return answer.model_dump(mode="json", exclude_none=True)

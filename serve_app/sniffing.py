@@ -1,13 +1,13 @@
-"""What a file is, by its content.
+"""Recognizes the type of a file by its content.
 
-MP4, MOV and M4A are one container and Matroska is another: there the tracks decide, not the brand. The look is shallow:
-a file of the right type that is broken inside passes, and its decoder says so.
+The supported types are those of the modalities. MP4, MOV and M4A are one container and Matroska is another: there the
+tracks decide, not the brand. The check is shallow: a file of the right type that is broken inside passes, and its
+decoder then refuses it.
 """
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from deployments.containers import (
     Content,
@@ -19,20 +19,15 @@ from deployments.containers import (
     read_page_header,
 )
 from deployments.errors import InvalidFileType
-
-Kind = Literal["image", "video", "audio"]
-
-SUPPORTED: dict[Kind, tuple[str, ...]] = {
-    "image": ("JPG", "PNG", "WEBP", "BMP", "GIF"),
-    "video": ("MP4", "MOV", "AVI", "MKV"),
-    "audio": ("MP3", "WAV", "M4A", "FLAC", "OGG"),
-}
+from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Kind
+from serve_app.modalities.video import VIDEO
 
 
 @dataclass(frozen=True)
 class FileType:
-    """A type of file, and the kinds of media it may be taken for: none if we do not support it, both video and audio
-    if its tracks cannot be read.
+    """A type of file, and the kinds of media that it may be: none if it is not supported, both video and audio if its
+    tracks cannot be read.
     """
 
     description: str
@@ -44,15 +39,17 @@ def require_kind(content: Content, kind: Kind) -> None:
 
     Raises InvalidFileType, which says what the content looks like, what is supported, and where to send it instead.
     """
-    found = sniff(content)
-    if found is not None and kind in found.kinds:
+    file_type = sniff(content)
+    if file_type is not None and kind in file_type.kinds:
         return
-    looks = f"looks like {found.description}, which is not supported here" if found else "is of no known type"
-    message = f"The content {looks}. Supported {kind} types: {', '.join(SUPPORTED[kind])}."
-    if found is not None and kind == "audio" and "video" in found.kinds:
-        message += " For a video's sound post it to /api/analyze/video with include_audio=true."
-    elif found is not None and found.kinds:
-        message += f" Post it to /api/analyze/{min(found.kinds)}."
+    looks = f"looks like {file_type.description}, which is not supported here" if file_type else "is of no known type"
+    supported = next(modality.formats for modality in MODALITIES if modality.kind == kind)
+    names = ", ".join(file_format.name for file_format in supported)
+    message = f"The content {looks}. Supported {kind} types: {names}."
+    if file_type is not None and kind == "audio" and "video" in file_type.kinds:
+        message += f" For a video's sound post it to {VIDEO.path} with include_audio=true."
+    elif file_type is not None and file_type.kinds:
+        message += f" Post it to {_paths[min(file_type.kinds)]}."
     raise InvalidFileType(message)
 
 
@@ -60,13 +57,13 @@ def sniff(content: Content) -> FileType | None:
     """Return the type of `content`, or None if it is of no type known here."""
     view = memoryview(content)
     head = bytes(view[:64])
-    for signature, found in _SIGNATURES.items():
+    for signature, file_type in _SIGNATURES.items():
         if head.startswith(signature):
-            return found
+            return file_type
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF_FORMS.get(head[8:12])
     if head[:2] == b"BM" and head[14:18] in _BMP_HEADER_SIZES:
-        return FileType("a BMP image", _IMAGE)
+        return _FORMATS["BMP"]
     if head[4:8] in _ISO_FIRST_BOXES:
         return _sniff_iso_media(view)
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -76,14 +73,14 @@ def sniff(content: Content) -> FileType | None:
     return _sniff_mp3(view) or _sniff_text(view)
 
 
-_IMAGE, _VIDEO, _AUDIO = frozenset[Kind]({"image"}), frozenset[Kind]({"video"}), frozenset[Kind]({"audio"})
+_FORMATS = {
+    file_format.name: FileType(file_format.description, frozenset({modality.kind}))
+    for modality in MODALITIES
+    for file_format in modality.formats
+}
+_paths = {modality.kind: modality.path for modality in MODALITIES}
 
-_SIGNATURES = {
-    b"\xff\xd8\xff": FileType("a JPG image", _IMAGE),
-    b"\x89PNG\r\n\x1a\n": FileType("a PNG image", _IMAGE),
-    b"GIF87a": FileType("a GIF image", _IMAGE),
-    b"GIF89a": FileType("a GIF image", _IMAGE),
-    b"fLaC": FileType("a FLAC sound file", _AUDIO),
+_UNSUPPORTED = {
     b"II*\x00": FileType("a TIFF image"),
     b"MM\x00*": FileType("a TIFF image"),
     b"%PDF-": FileType("a PDF document"),
@@ -94,7 +91,7 @@ _SIGNATURES = {
     b"FLV\x01": FileType("an FLV video"),
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
     b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
-    # libav reads its samples in the wrong order of bytes, as noise.
+    # libav reads its samples in the wrong byte order, as noise.
     b"RIFX": FileType("a WAV sound file in big-endian (RIFX)"),
     b"#!AMR": FileType("an AMR sound file"),
     b"caff": FileType("a CAF sound file"),
@@ -102,10 +99,18 @@ _SIGNATURES = {
     b"MZ": FileType("a Windows program"),
 }
 
+_SIGNATURES = {
+    signature: _FORMATS[file_format.name]
+    for modality in MODALITIES
+    for file_format in modality.formats
+    for signature in file_format.signatures
+} | _UNSUPPORTED
+
 _RIFF_FORMS = {
-    b"WEBP": FileType("a WEBP image", _IMAGE),
-    b"AVI ": FileType("an AVI video", _VIDEO),
-    b"WAVE": FileType("a WAV sound file", _AUDIO),
+    file_format.riff_form: _FORMATS[file_format.name]
+    for modality in MODALITIES
+    for file_format in modality.formats
+    if file_format.riff_form
 }
 
 _BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
@@ -135,6 +140,7 @@ def _parts(
         position = end
 
 
+_VIDEO_OR_AUDIO = frozenset[Kind]({"video", "audio"})
 _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _ISO_STILL_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"}
 _ISO_HANDLERS = [int.from_bytes(name, "big") for name in (b"moov", b"trak", b"mdia", b"hdlr")]
@@ -144,14 +150,14 @@ def _sniff_iso_media(view: memoryview) -> FileType:
     brand = bytes(view[8:12]) if bytes(view[4:8]) == b"ftyp" else b"qt  "
     if brand in _ISO_STILL_BRANDS:
         return FileType("a HEIC or AVIF image")
-    name = "a MOV" if brand == b"qt  " else "an MP4"
+    video = _FORMATS["MOV" if brand == b"qt  " else "MP4"]
     budget = iter(range(_MAX_HEADERS))
     handlers = {bytes(handler[8:12]) for handler in _parts(view, _ISO_HANDLERS, read_box_header, budget)}
     if b"vide" in handlers:
-        return FileType(f"{name} video", _VIDEO)
+        return video
     if b"soun" in handlers:
-        return FileType("an M4A sound file", _AUDIO)
-    return FileType(f"{name} file without readable tracks", _VIDEO | _AUDIO)
+        return _FORMATS["M4A"]
+    return FileType(f"{video.description.removesuffix(' video')} file without readable tracks", _VIDEO_OR_AUDIO)
 
 
 _EBML_DOC_TYPE = (0x1A45DFA3, 0x4282)
@@ -167,7 +173,7 @@ def _sniff_matroska(view: memoryview) -> FileType | None:
     types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, read_element_header, budget)}
     if _AUDIO_TRACK in types and _VIDEO_TRACK not in types:
         return FileType("a Matroska or WebM file with sound only")
-    return FileType("an MKV or WebM video", _VIDEO)
+    return _FORMATS["MKV"]
 
 
 def _sniff_ogg(view: memoryview) -> FileType:
@@ -180,22 +186,22 @@ def _sniff_ogg(view: memoryview) -> FileType:
         _, start, position = header
         if bytes(view[start : start + 7]) == b"\x80theora":
             return FileType("an Ogg video")
-    return FileType("an OGG sound file", _AUDIO)
+    return _FORMATS["OGG"]
 
 
 _MP3_SEARCH_BYTES = 4096
-"""How far into the file the first frame may be: a recording cut out of a stream starts inside a frame."""
+"""How far into the file the first frame may be: a recording that was cut out of a stream starts inside a frame."""
 _MP3_FRAMES = 3
-"""Frames that must follow one another: two bytes of sync alone occur in any file."""
+"""Frames that must follow one another: the two sync bytes alone occur in any file."""
 
 
 def _sniff_mp3(view: memoryview) -> FileType | None:
-    mp3 = FileType("an MP3 sound file", _AUDIO)
+    mp3 = _FORMATS["MP3"]
     start = id3_end(view)
     if start and start >= len(view):
         return mp3
     if bytes(view[start : start + 4]) == b"fLaC":
-        return FileType("a FLAC sound file", _AUDIO)
+        return _FORMATS["FLAC"]
     window = bytes(view[start : start + _MP3_SEARCH_BYTES])
     position = window.find(b"\xff")
     while position >= 0:
@@ -208,7 +214,7 @@ def _sniff_mp3(view: memoryview) -> FileType | None:
 
 
 def _has_mp3_frames(view: memoryview, position: int) -> bool:
-    """Tell whether `_MP3_FRAMES` frames follow one another, or fewer that fill the file to its end."""
+    """Tell whether `_MP3_FRAMES` frames follow one another, or fewer up to the end of the file."""
     for count in range(_MP3_FRAMES):
         length = mp3_frame_bytes(bytes(view[position : position + 4]))
         if length is None:

@@ -1,6 +1,6 @@
-"""Reading a request's body: bounded while it arrives, in memory only, with the file apart from the fields.
+"""Reads a request's body: bounded while it arrives, in memory only, with the file separate from the other fields.
 
-The name of a file is never used.
+The file's name is never used.
 """
 
 import asyncio
@@ -18,28 +18,23 @@ from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
 from serve_app.admission import Admitted
-from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, parse_json
+from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, json_body_limit, parse_json
 
 FORM_HEADROOM_BYTES = MEGABYTE
-"""What a form may hold beside its file."""
+"""The most that a form may hold beside its file."""
 MAX_FORM_PARTS = 20
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file and what is asked about it, as sent."""
+    """A file and the options sent with it."""
 
     media: Media
     fields: dict[str, Any]
-    """Flat fields; text if they came in a form, JSON values else."""
+    """Flat fields: text if they came in a form, else JSON values."""
     options: Any
     """The `options` object, None if there is none."""
     is_form: bool
-
-
-def json_body_limit(file_bytes: int) -> int:
-    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
-    return file_bytes * 4 // 3 + MEGABYTE
 
 
 async def read_upload(
@@ -47,8 +42,8 @@ async def read_upload(
 ) -> Upload:
     """Return the one file of a multipart or JSON body, with its fields.
 
-    Raises InvalidRequest, which says what to send; FileTooLarge, from Content-Length before anything is read where that
-    is enough; ServerBusy where the body turns out large and no more large ones are taken; DeadlineExceeded.
+    Raises InvalidRequest, which says what to send; FileTooLarge, before anything is read if Content-Length says so;
+    ServerBusy if the body is large and the server has as many large ones as it takes; DeadlineExceeded.
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type"))
     if content_type == b"multipart/form-data":
@@ -89,7 +84,7 @@ async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: in
 async def _chunks(
     request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body; `limit_bytes` bounds it, `file_bytes` is what the client is told."""
+    """Yield the body, at most `limit_bytes`; errors name `file_bytes`, the limit for the file in it."""
     declared = request.headers.get("content-length", "")
     total = int(declared) if declared.isdecimal() else None
     if total is not None and total > limit_bytes:
@@ -101,7 +96,7 @@ async def _chunks(
         try:
             async with asyncio.timeout(deadline - time.time()):
                 chunk = await anext(stream)
-                # A body that has already arrived is handed out without a pause, and nobody else would get a turn.
+                # A body that has already arrived comes without a pause; let other tasks run between its chunks.
                 await asyncio.sleep(0)
         except StopAsyncIteration:
             return
@@ -158,7 +153,7 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
 
 
 class _Form:
-    """What the multipart parser calls: collects the file and the text fields in memory.
+    """The multipart parser's callbacks: they collect the file and the text fields in memory.
 
     Starlette's own form reader would spool the file to disk, and read invalid UTF-8 as Latin-1.
     """
@@ -191,7 +186,7 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, parameters = parse_options_header(self._disposition)
         self._name = _utf8(parameters.get(b"name", b""), "The name of a form field")
-        # A name that is not ASCII may come as `filename*=` only, which the parser drops.
+        # A name that is not ASCII may come as `filename*=` alone, which the parser drops.
         is_file = b"filename" in parameters or b"filename*" in self._disposition.lower()
         if self._name in self.texts or (self._name == self._file_field and self.file is not None):
             raise InvalidRequest(f"Field '{self._name[:60]}' is given twice.")

@@ -46,7 +46,7 @@ def run(graph: FakeGraph, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 @contextmanager
 def _serving(graph: FakeGraph) -> Iterator[str]:
     port = free_port()
-    config = uvicorn.Config(create_api(graph.services(), AppConfig()), port=port, ws="none", log_level="warning")
+    config = uvicorn.Config(create_api(graph.context(AppConfig())), port=port, ws="none", log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -3,31 +3,20 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ray import serve
-
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.log import hide_expected_errors
-from deployments.malloc import ENVIRONMENT
 from deployments.media import Media, Pixels
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import LimitsConfig, WeightsConfig
-from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
+from deployments.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.captioner.captioner import Captioner
 
 
-@serve.deployment(
-    name="Captioner",
-    num_replicas=1,
-    max_ongoing_requests=MAX_CONCURRENT_CALLS,
-    max_queued_requests=64,
-    graceful_shutdown_timeout_s=5,
-    ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": ENVIRONMENT}},
-)
 class CaptionerDeployment:
     """One Moondream model on the CPU.
 
@@ -46,14 +35,14 @@ class CaptionerDeployment:
             is_miniature=config.is_miniature,
         )
 
-    async def caption_image(self, media: Media, task: CaptionTask, deadline: float) -> ImageCaption:
+    async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
         captioner = await self._loader.get(deadline)
         return await self._threads.run(
             lambda cancellation: captioner.caption_image(media, task, cancellation), deadline
         )
 
     async def caption_frames(
-        self, frames: list[Pixels], task: CaptionTask, deadline: float
+        self, frames: list[Pixels], task: CaptionTask, *, deadline: float
     ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order; a frame that fails harms no other."""
         captioner = await self._loader.get(deadline)
@@ -61,7 +50,7 @@ class CaptionerDeployment:
             lambda cancellation: captioner.caption_frames(frames, task, cancellation), deadline
         )
 
-    async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
+    async def summarize(self, descriptions: list[str], max_new_tokens: int, *, deadline: float) -> Caption:
         captioner = await self._loader.get(deadline)
         return await self._threads.run(
             lambda cancellation: captioner.summarize(descriptions, max_new_tokens, cancellation), deadline

@@ -1,24 +1,15 @@
 """The frame sampler as a Ray Serve deployment."""
 
 import cv2
-from ray import serve
 
 from deployments.frame_sampler.sampler import sample_video
 from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampledVideo, SampleTask
 from deployments.log import hide_expected_errors
 from deployments.media import Media
-from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
+from deployments.worker_threads import WorkerThreads
 
 
-@serve.deployment(
-    name="FrameSampler",
-    num_replicas=1,
-    max_ongoing_requests=MAX_CONCURRENT_CALLS,
-    max_queued_requests=64,
-    graceful_shutdown_timeout_s=5,
-    ray_actor_options={"num_cpus": 0},
-)
 class FrameSamplerDeployment:
     """Finds frames in videos, two videos at once."""
 
@@ -28,7 +19,7 @@ class FrameSamplerDeployment:
         self._config = config
         self._threads = WorkerThreads("frame_sampler")
 
-    async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
+    async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
         """Return the frames that `task` asks for; raises InvalidFile, and DeadlineExceeded with how far it got."""
         return await self._threads.run(
             lambda cancellation: sample_video(media, task, self._config, cancellation), deadline

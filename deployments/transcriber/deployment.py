@@ -4,8 +4,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ray import serve
-
 from deployments.cancellation import Cancellation
 from deployments.log import hide_expected_errors
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
@@ -15,20 +13,12 @@ from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import decode_audio
 from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.worker_threads import MAX_CONCURRENT_CALLS, WorkerThreads
+from deployments.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.transcriber.engine import WhisperEngine
 
 
-@serve.deployment(
-    name="Transcriber",
-    num_replicas=1,
-    max_ongoing_requests=MAX_CONCURRENT_CALLS,
-    max_queued_requests=64,
-    graceful_shutdown_timeout_s=5,
-    ray_actor_options={"num_cpus": 0},
-)
 class TranscriberDeployment:
     """One Whisper model on the CPU.
 
@@ -45,7 +35,7 @@ class TranscriberDeployment:
             config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.is_miniature
         )
 
-    async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
+    async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
         """Return what is said in a sound file or on a video's audio track; raises InvalidFile if there is none."""
         engine = await self._loader.get(deadline)
 

@@ -5,77 +5,80 @@ import time
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.units import MEGABYTE
-from serve_app.analysis import (
-    Analysis,
-    Edge,
-    Modality,
-    address_of,
-    analyze_upload,
-    edge_of,
-    milliseconds_since,
-)
+from serve_app.context import AppContext
 from serve_app.error_handlers import as_service_error, error_body
+from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Analysis
 from serve_app.openapi import describe_batch, error_responses
-from serve_app.options import BatchOptions, parse_options
-from serve_app.routes.audio import AUDIO
-from serve_app.routes.image import IMAGE
-from serve_app.routes.video import VIDEO
+from serve_app.options import Options, parse_options
+from serve_app.requests import client_address, context_of
+from serve_app.routes.analyze import analyze_upload
 from serve_app.schemas import BatchAnalysis, BatchResult, ErrorBody, body_of
+from serve_app.stopwatch import Stopwatch
 from serve_app.uploads import read_json, take_upload
 
 router = APIRouter()
 
-MODALITIES: dict[str, Modality[Any]] = {modality.kind: modality for modality in (IMAGE, VIDEO, AUDIO)}
+BATCH_PATH = "/api/analyze/batch"
 MAX_FILES = 16
-FILES_AT_ONCE = 2
+MAX_PARALLEL_FILES = 2
 """With `parallel: true`."""
 TIMEOUT_ADVICE = "Send fewer or smaller files"
 
+_modalities = {modality.kind: modality for modality in MODALITIES}
+
+
+class BatchOptions(Options):
+    parallel: bool = Field(False, description="Work on two files at once; by default one after another.")
+
 
 @router.post(
-    "/api/analyze/batch",
+    BATCH_PATH,
     summary="Analyse up to 16 files",
     response_model=BatchAnalysis,
     responses=error_responses(),
-    openapi_extra=describe_batch([(name, modality.options) for name, modality in MODALITIES.items()], MAX_FILES),
+    openapi_extra=describe_batch(MODALITIES, BatchOptions, MAX_FILES),
 )
 async def analyze_batch(request: Request) -> JSONResponse:
-    """A file that fails harms no other: its `result` is the error that its own route would have answered."""
-    edge = edge_of(request)
-    deadline = edge.deadline()
-    with edge.explain_timeouts(TIMEOUT_ADVICE), edge.admission.admit(address_of(request)) as admitted:
-        max_bytes = int(edge.settings.limits.batch_body_mb * MEGABYTE)
+    """A file that fails does not affect the others: its `result` is the error that its own route would answer."""
+    context = context_of(request)
+    deadline = context.deadline()
+    with context.explain_timeouts(TIMEOUT_ADVICE), context.admission.admit(client_address(request)) as admitted:
+        max_bytes = int(context.settings.limits.batch_body_mb * MEGABYTE)
         document = await read_json(request, max_bytes, admitted, deadline)
-        started = time.monotonic()
+        stopwatch = Stopwatch()
         files = _files_of(document)
-        turns = asyncio.Semaphore(FILES_AT_ONCE if _options_of(document).parallel else 1)
+        slots = asyncio.Semaphore(MAX_PARALLEL_FILES if _options_of(document).parallel else 1)
 
-        async def analyze_in_turn(file: dict[str, Any]) -> Analysis | ErrorBody:
-            async with turns:
-                return await _analyze_file(file, request, edge, deadline)
+        async def analyze_in_slot(file: dict[str, Any]) -> Analysis | ErrorBody:
+            async with slots:
+                return await _analyze_file(file, request, context, deadline)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(analyze_in_turn(file)) for file in files]
+            tasks = [group.create_task(analyze_in_slot(file)) for file in files]
         results = [BatchResult(file_index=index, result=task.result()) for index, task in enumerate(tasks)]
-        answer = BatchAnalysis(results=results, total_processing_time_ms=milliseconds_since(started))
+        answer = BatchAnalysis(results=results, total_processing_time_ms=stopwatch.milliseconds())
         return JSONResponse(body_of(answer))
 
 
-async def _analyze_file(file: dict[str, Any], request: Request, edge: Edge, deadline: float) -> Analysis | ErrorBody:
+async def _analyze_file(
+    file: dict[str, Any], request: Request, context: AppContext, deadline: float
+) -> Analysis | ErrorBody:
     """Return what the file's own route would have answered."""
     fields = dict(file)
-    modality = MODALITIES[fields.pop("type")]
+    modality = _modalities[fields.pop("type")]
     try:
-        with edge.explain_timeouts(modality.timeout_advice):
+        with context.explain_timeouts(modality.timeout_advice):
             if time.time() >= deadline:
                 raise DeadlineExceeded("it was still waiting for its turn")
-            upload = await take_upload(fields, "data", modality.limit_bytes(edge))
-            return await analyze_upload(upload, modality, edge, deadline)
+            limit_bytes = modality.limit_bytes(context.settings.limits)
+            return await analyze_upload(await take_upload(fields, "data", limit_bytes), modality, context, deadline)
     except Exception as error:
         return error_body(as_service_error(error, request))
 
@@ -90,8 +93,8 @@ def _files_of(document: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(file, dict):
             raise InvalidRequest(f'files[{index}] must be an object, such as {{"type": "image", "data": "..."}}.')
         file_type = file.get("type")
-        if not isinstance(file_type, str) or file_type not in MODALITIES:
-            raise InvalidRequest(f"files[{index}].type must be one of {', '.join(MODALITIES)}, not {file_type!r:.40}.")
+        if not isinstance(file_type, str) or file_type not in _modalities:
+            raise InvalidRequest(f"files[{index}].type must be one of {', '.join(_modalities)}, not {file_type!r:.40}.")
     return files
 
 

@@ -9,13 +9,15 @@ from starlette.responses import JSONResponse
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
-from serve_app.analysis import edge_of
+from serve_app.modalities import MODALITIES
 from serve_app.openapi import error_responses
+from serve_app.requests import context_of
+from serve_app.routes.batch import BATCH_PATH
 from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
 
 router = APIRouter()
 
-ANALYZE_ENDPOINTS = ["/api/analyze/image", "/api/analyze/video", "/api/analyze/audio", "/api/analyze/batch"]
+ANALYZE_ENDPOINTS = [*(modality.path for modality in MODALITIES), BATCH_PATH]
 
 MINIATURE_DETAIL = (
     "A miniature, for trying and testing: it knows a small synthetic world only. For the real model run "
@@ -26,8 +28,8 @@ MINIATURE_DETAIL = (
 @router.head("/api/health", include_in_schema=False)
 @router.get("/api/health", summary="The state of the models and the machine", response_model=Health)
 async def health(request: Request) -> JSONResponse:
-    """Always 200; answered from the last known figures, so it never waits for a model at work."""
-    system = edge_of(request).services.system
+    """Always 200. The figures are the last ones measured, so it never waits for a model at work."""
+    system = context_of(request).system
     models = system.models()
     report = Health(
         status=_status(models),
@@ -54,9 +56,9 @@ async def livez() -> JSONResponse:
 @router.get("/readyz", summary="Whether models are loaded", response_model=Probe, responses=error_responses(503))
 async def readyz(request: Request) -> JSONResponse:
     """503 until all models are loaded; with lazy loading ready at once."""
-    edge = edge_of(request)
-    if not edge.settings.serving.lazy_loading:
-        waiting = [_sentence(model) for model in edge.services.system.models() if model.state != "loaded"]
+    context = context_of(request)
+    if not context.settings.serving.lazy_loading:
+        waiting = [_sentence(model) for model in context.system.models() if model.state != "loaded"]
         if waiting:
             raise ModelNotLoaded(" ".join(waiting))
     return JSONResponse(Probe(status="ready").model_dump(mode="json"))

@@ -27,7 +27,7 @@ def make_api(graph: FakeGraph) -> MakeApi:
     """Build the API over `graph`; settings are given by section, as in `serving={"request_timeout_s": 1}`."""
 
     def make(**sections: dict[str, Any]) -> FastAPI:
-        return create_api(graph.services(), AppConfig(**sections))
+        return create_api(graph.context(AppConfig(**sections)))
 
     return make
 

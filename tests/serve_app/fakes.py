@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,9 @@ from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTa
 from deployments.media import Media, Pixels
 from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
-from serve_app.services import Services
+from serve_app.context import AppContext
+from serve_app.graph import CAPTIONER, FRAME_SAMPLER, TRANSCRIBER
+from serve_app.settings import AppConfig
 
 
 @dataclass
@@ -51,17 +54,17 @@ class FakeCaptioner(Fake):
     describe: Callable[[int], Caption | FrameFailure] = lambda number: Caption(f"frame {number}", "stop")
     summary_error: BaseException | None = None
 
-    async def caption_image(self, image: Media, task: CaptionTask, deadline: float) -> ImageCaption:
-        await self.work((bytes(image), task), deadline, "wrote 7 of 200 tokens")
+    async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
+        await self.work((bytes(media), task), deadline, "wrote 7 of 200 tokens")
         return ImageCaption(Caption("a picture", "stop"), 640, 480)
 
     async def caption_frames(
-        self, frames: list[Pixels], task: CaptionTask, deadline: float
+        self, frames: list[Pixels], task: CaptionTask, *, deadline: float
     ) -> list[Caption | FrameFailure]:
         await self.work(([int(frame[0, 0, 0]) for frame in frames], task), deadline)
         return [self.describe(int(frame[0, 0, 0])) for frame in frames]
 
-    async def summarize(self, descriptions: list[str], max_new_tokens: int, deadline: float) -> Caption:
+    async def summarize(self, descriptions: list[str], max_new_tokens: int, *, deadline: float) -> Caption:
         if self.summary_error is not None:
             raise self.summary_error
         return Caption(f"summary of {', '.join(descriptions)}", "stop")
@@ -73,7 +76,7 @@ class FakeTranscriber(Fake):
         "Hello there.", "en", 0.91239, [Segment(0.0, 1.5, "Hello there.", 0.95, [Word("Hello", 0.0, 0.7, 0.9)])], 2.0
     )
 
-    async def transcribe(self, media: Media, task: TranscribeTask, deadline: float) -> Transcript:
+    async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
         await self.work((bytes(media), task), deadline, "transcribed 10.0 of 45.2 s")
         return self.transcript
 
@@ -82,7 +85,7 @@ class FakeTranscriber(Fake):
 class FakeFrameSampler(Fake):
     has_audio: bool = True
 
-    async def sample(self, media: Media, task: SampleTask, deadline: float) -> SampledVideo:
+    async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
         await self.work((bytes(media), task), deadline, "decoded 3.0 of 30.5 s")
         frames = [
             SampledFrame(number * 183, number * 6.1, np.full((2, 2, 3), number, np.uint8))
@@ -123,6 +126,17 @@ class FakeGraph:
     transcriber: FakeTranscriber = field(default_factory=FakeTranscriber)
     frame_sampler: FakeFrameSampler = field(default_factory=FakeFrameSampler)
     system: FakeSystem = field(default_factory=FakeSystem)
+    uploads: list["weakref.ref[Media]"] = field(default_factory=list)
+    """What was copied into shared memory; a reference is dead once nobody holds the original."""
 
-    def services(self) -> Services:
-        return Services(self.captioner, self.transcriber, self.frame_sampler, self.system)
+    def context(self, settings: AppConfig) -> AppContext:
+        services = {
+            CAPTIONER.name: self.captioner,
+            TRANSCRIBER.name: self.transcriber,
+            FRAME_SAMPLER.name: self.frame_sampler,
+        }
+        return AppContext(services, settings, self.system, self._share)
+
+    async def _share(self, media: Media) -> Media:
+        self.uploads.append(weakref.ref(media))
+        return media.copy()

@@ -8,7 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.errors import ServiceError
-from serve_app.options import AudioOptions, ImageOptions, VideoOptions
+from serve_app.modalities.audio import AudioOptions
+from serve_app.modalities.image import ImageOptions
+from serve_app.modalities.video import VideoOptions
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, ORIGIN, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph

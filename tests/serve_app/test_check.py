@@ -88,9 +88,9 @@ def test_a_deployment_that_is_not_in_the_graph_is_named() -> None:
     ]
 
 
-def test_a_queue_shorter_than_the_fan_out_is_refused() -> None:
+def test_a_queue_too_short_for_the_admitted_analyses_is_refused() -> None:
     config = _parsed()
-    config["applications"][0]["args"] = {"serving": {"max_concurrent_requests": 40}}
+    config["applications"][0]["args"] = {"serving": {"max_concurrent_requests": 65}}
     assert [problem.split(" is ")[0] for problem in problems(config)] == [
         f"applications[0].deployments[{index}].max_queued_requests: 64" for index in (1, 2, 3)
     ]

@@ -4,7 +4,10 @@ import pytest
 
 from deployments.errors import InvalidRequest
 from serve_app.json_body import LongText
-from serve_app.options import AudioOptions, ImageOptions, VideoOptions, parse_options, question_of
+from serve_app.modalities.audio import AudioOptions
+from serve_app.modalities.image import ImageOptions
+from serve_app.modalities.video import VideoOptions
+from serve_app.options import parse_options, question_of
 
 
 def in_form(model: Any, options: Any = None, **fields: str) -> Any:

@@ -3,14 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
-from ray.serve import Deployment
 
-from deployments.captioner.deployment import CaptionerDeployment
-from deployments.frame_sampler.deployment import FrameSamplerDeployment
 from deployments.project import project_folder
-from deployments.transcriber.deployment import TranscriberDeployment
 from serve_app import settings
-from serve_app.ingress import Ingress
 from serve_app.settings import ENVIRONMENT, AppConfig
 
 
@@ -89,10 +84,3 @@ def test_the_args_of_the_shipped_yaml_files_are_valid(env_file: Path, name: str)
 def test_the_main_yaml_shadows_no_environment_variable() -> None:
     application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
     assert "args" not in application
-
-
-@pytest.mark.parametrize("deployment", [CaptionerDeployment, TranscriberDeployment, FrameSamplerDeployment, Ingress])
-def test_the_main_yaml_says_of_a_deployment_what_it_is_without(deployment: Deployment) -> None:
-    application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
-    [said] = [options for options in application["deployments"] if options["name"] == deployment.name]
-    assert deployment.options(**said) == deployment

@@ -5,8 +5,9 @@ from starlette.testclient import TestClient
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded, ProcessingFailed
-from deployments.frame_sampler.types import SampleTask
-from serve_app.routes.video import FRAMES_PER_CALL
+from deployments.frame_sampler.types import SampledVideo, SampleTask
+from deployments.media import Media
+from serve_app.modalities.video import FRAMES_PER_CALL
 from tests.serve_app.conftest import MP4, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -171,3 +172,19 @@ def test_a_group_that_breaks_the_captioner_costs_only_its_own_frames(client: Tes
     frames = post(client, num_frames="10")["frames"]
     assert [frame["description"] for frame in frames] == [""] * 5 + [f"frame {number}" for number in range(5, 10)]
     assert {frame.get("error") for frame in frames[:5]} == {"The captioner stopped twice."}
+
+
+def test_the_video_is_shared_once_and_its_upload_let_go_while_it_is_analysed(
+    client: TestClient, graph: FakeGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[bool] = []
+    sample = graph.frame_sampler.sample
+
+    async def look_and_sample(media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
+        alive.extend(upload() is not None for upload in graph.uploads)
+        return await sample(media, task, deadline=deadline)
+
+    monkeypatch.setattr(graph.frame_sampler, "sample", look_and_sample)
+    assert post(client, include_audio="true")["success"]
+    assert alive == [False]
+    assert len(graph.uploads) == 1

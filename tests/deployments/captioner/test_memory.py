@@ -2,7 +2,7 @@ from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.settings import CaptionerConfig
-from serve_app.options import VideoOptions
+from serve_app.modalities.video import VideoOptions
 
 
 def test_the_least_recently_used_makes_room() -> None:

@@ -6,14 +6,15 @@ import pytest
 
 from deployments.errors import DeadlineExceeded, ModelLoading, ModelNotLoaded, ServerBusy
 from deployments.model_loader import ModelStatus
-from serve_app import system
+from serve_app import system_monitor
+from serve_app.graph import CAPTIONER
 from serve_app.settings import AppConfig
-from serve_app.system import SystemMonitor, app_processes
+from serve_app.system_monitor import SystemMonitor, app_processes
 
 LOADED = ModelStatus("moondream2", "loaded")
 
 
-class FakeReplica:
+class FakeService:
     """Answers with each outcome in turn, and with the last one again and again."""
 
     def __init__(self, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> None:
@@ -33,15 +34,15 @@ class FakeReplica:
 
 
 def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
-    monkeypatch.setattr(system, "MODEL_PERIOD_LOADED_S", 0.001)
-    monkeypatch.setattr(system, "MODEL_PERIOD_LOADING_S", 0.001)
+    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADED_S", 0.001)
+    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADING_S", 0.001)
     monkeypatch.setattr(SystemMonitor, "_watch_memory", lambda self: None)
 
     async def watch() -> str:
-        replica = FakeReplica(*outcomes, is_idle=is_idle)
-        monitor = SystemMonitor([replica], AppConfig())  # type: ignore[list-item]
+        service = FakeService(*outcomes, is_idle=is_idle)
+        monitor = SystemMonitor([CAPTIONER], {CAPTIONER.name: service}, AppConfig())  # type: ignore[dict-item]
         monitor.start()
-        await asyncio.wait_for(replica.is_asked_out.wait(), 5)
+        await asyncio.wait_for(service.is_asked_out.wait(), 5)
         await asyncio.sleep(0.01)
         return monitor.models()[0].state
 
@@ -71,8 +72,8 @@ def test_a_process_that_ends_while_it_is_measured_counts_nothing(monkeypatch: py
         def memory_full_info(self) -> None:
             raise psutil.NoSuchProcess(1)
 
-    assert system._memory_bytes(Gone()) == 0  # type: ignore[arg-type]
-    assert system._memory_bytes(psutil.Process(os.getpid())) > 10 * 2**20
+    assert system_monitor._memory_bytes(Gone()) == 0  # type: ignore[arg-type]
+    assert system_monitor._memory_bytes(psutil.Process(os.getpid())) > 10 * 2**20
 
 
 def test_the_processes_below_serve_run_are_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
@@ -15,8 +15,9 @@ from deployments.errors import (
     ProcessingFailed,
     ServerBusy,
 )
-from serve_app import handles
-from serve_app.handles import Replica
+from serve_app import remote_service
+from serve_app.graph import Node, Replay
+from serve_app.remote_service import RemoteService
 
 
 class FakeResponse:
@@ -36,19 +37,17 @@ class FakeResponse:
 class FakeHandle:
     """A handle whose calls of `work` end as told, one after another; the last outcome is repeated."""
 
-    deployment_name = "Captioner"
-
     def __init__(self, *outcomes: Any) -> None:
         self._outcomes = list(outcomes)
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.responses: list[FakeResponse] = []
 
     @property
     def work(self) -> "FakeHandle":
         return self
 
-    def remote(self, *args: Any) -> FakeResponse:
-        self.calls.append(args)
+    def remote(self, *args: Any, **kwargs: Any) -> FakeResponse:
+        self.calls.append((args, kwargs))
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
 
         async def end() -> Any:
@@ -62,8 +61,17 @@ class FakeHandle:
         return self.responses[-1]
 
 
-def call(handle: FakeHandle, seconds: float = 5.0) -> Any:
-    return asyncio.run(Replica(handle).call("work", "argument", deadline=time.time() + seconds))  # type: ignore[arg-type]
+class Worker(Protocol):
+    async def work(self, *args: Any, deadline: float) -> Any: ...
+
+
+def service(handle: FakeHandle, replay: Replay = "always") -> Worker:
+    node = Node("Worker", "tests:Worker", Worker, sections=(), methods={"work": replay})
+    return cast(Worker, RemoteService(handle, node))  # type: ignore[arg-type]
+
+
+def call(handle: FakeHandle, seconds: float = 5.0, replay: Replay = "always") -> Any:
+    return asyncio.run(service(handle, replay).work("argument", deadline=time.time() + seconds))
 
 
 def as_ray_raises(error: Exception) -> Exception:
@@ -78,17 +86,18 @@ async def forever() -> None:
 
 @pytest.fixture
 def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handles, "GRACE_S", 0.0)
-    monkeypatch.setattr(handles, "RESTART_POLL_S", 0.01)
+    monkeypatch.setattr(remote_service, "GRACE_S", 0.0)
+    monkeypatch.setattr(remote_service, "RESTART_POLL_S", 0.01)
 
 
 def test_a_result_is_passed_on_and_the_deadline_goes_with_the_call() -> None:
     handle = FakeHandle("words")
     before = time.time()
     assert call(handle, 7) == "words"
-    [(argument, deadline)] = handle.calls
-    assert argument == "argument"
-    assert before + 7 <= deadline <= time.time() + 7
+    [(arguments, keywords)] = handle.calls
+    assert arguments == ("argument",)
+    assert keywords.keys() == {"deadline"}
+    assert before + 7 <= keywords["deadline"] <= time.time() + 7
 
 
 def test_an_error_of_the_replica_arrives_as_it_was_raised() -> None:
@@ -120,7 +129,7 @@ def test_a_caller_that_leaves_cancels_the_call() -> None:
     handle = FakeHandle(forever)
 
     async def leave() -> None:
-        task = asyncio.create_task(Replica(handle).call("work", deadline=time.time() + 60))  # type: ignore[arg-type]
+        task = asyncio.create_task(service(handle).work(deadline=time.time() + 60))
         await asyncio.sleep(0.01)
         task.cancel()
         await task
@@ -141,8 +150,8 @@ def test_a_lost_replica_is_asked_once_more_when_its_successor_has_loaded() -> No
 def test_a_call_waits_for_a_model_that_was_loaded_before() -> None:
     async def two_calls() -> list[str]:
         handle = FakeHandle("first", as_ray_raises(ModelLoading("loading")), "second")
-        replica = Replica(handle)  # type: ignore[arg-type]
-        return [await replica.call("work", deadline=time.time() + 5) for _ in range(2)]
+        worker = service(handle)
+        return [await worker.work(deadline=time.time() + 5) for _ in range(2)]
 
     assert asyncio.run(two_calls()) == ["first", "second"]
 
@@ -172,3 +181,45 @@ def test_a_successor_that_cannot_load_is_told_at_once() -> None:
     handle = FakeHandle(ActorDiedError(), as_ray_raises(ModelNotLoaded("The weights are gone.")))
     with pytest.raises(ModelNotLoaded, match="weights are gone"):
         call(handle)
+
+
+def test_a_method_that_is_not_in_the_row_cannot_be_called() -> None:
+    with pytest.raises(AttributeError, match="Worker has no method 'rest'"):
+        _ = service(FakeHandle("words")).rest  # type: ignore[attr-defined]
+
+
+def test_a_call_without_a_deadline_may_last() -> None:
+    async def unhurried() -> str:
+        await asyncio.sleep(0.05)
+        return "words"
+
+    handle = FakeHandle(unhurried)
+    assert asyncio.run(service(handle).work()) == "words"  # type: ignore[call-arg]
+    assert handle.calls == [((), {})]
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_method_that_must_not_be_replayed_is_called_once_and_the_caller_learns_that_the_outcome_is_unknown() -> None:
+    handle = FakeHandle(ActorDiedError(), "words")
+    with pytest.raises(ProcessingFailed, match="may or may not have taken effect"):
+        call(handle, replay="never")
+    assert len(handle.calls) == 1
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_both_calls_of_a_replayed_request_carry_the_same_id_and_another_request_another() -> None:
+    handle = FakeHandle(ActorDiedError(), "words")
+    assert call(handle, replay="with_request_id") == "words"
+    first, second = (keywords["request_id"] for _, keywords in handle.calls)
+    assert first == second
+    call(handle, replay="with_request_id")
+    assert handle.calls[-1][1]["request_id"] != first
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_call_that_a_loading_model_refused_is_made_again_even_if_it_must_not_be_replayed() -> None:
+    async def two_calls() -> list[str]:
+        worker = service(FakeHandle("first", as_ray_raises(ModelLoading("loading")), "second"), "never")
+        return [await worker.work(deadline=time.time() + 5) for _ in range(2)]
+
+    assert asyncio.run(two_calls()) == ["first", "second"]

@@ -1,0 +1,113 @@
+"""The table of the graph: one row for each deployment behind the ingress.
+
+Binding, the ingress's handles, health, memory and `serve_app.check` read this table, and so does the test that compares
+it with `serve_config.yaml`. A new deployment is a new row. Classes are named by import path, so that the ingress does
+not import torch, OpenCV or libav.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from deployments.captioner.protocol import CaptionerService
+from deployments.frame_sampler.protocol import FrameSamplerService
+from deployments.malloc import ENVIRONMENT
+from deployments.transcriber.protocol import TranscriberService
+from deployments.worker_threads import MAX_CONCURRENT_CALLS
+
+S = TypeVar("S")
+
+INGRESS = "Ingress"
+"""The ingress's name in Serve."""
+
+MAX_QUEUED_CALLS = 64
+"""Calls that wait in Serve for a replica of one deployment; one more is answered SERVER_BUSY."""
+
+SHUTDOWN_TIMEOUT_S = 5
+"""After Ctrl-C, seconds until a replica that still works is ended."""
+
+Replay = Literal["always", "with_request_id", "never"]
+"""Whether a call is made once more when its replica has died while working on it.
+
+`always`: the method only computes, so calling it twice does no harm. `with_request_id`: the method takes the keyword
+`request_id`, the same for both calls, and gives a request that it has already served the first call's result. `never`:
+the caller is told that the replica died.
+"""
+
+
+@dataclass(frozen=True)
+class Node(Generic[S]):
+    """A deployment. `AppContext.service(node)` gives its methods, typed by `protocol`."""
+
+    name: str
+    """Its name in Serve and in the YAML's `deployments:`."""
+    class_path: str
+    """`module:class` of the deployment. The class gets `sections` as arguments."""
+    protocol: type[S]
+    """The methods that the rest of the graph calls; a test compares them with the class."""
+    sections: tuple[str, ...]
+    """The sections of the settings that the class takes, in order."""
+    methods: Mapping[str, Replay]
+    """Every method of `protocol`, and whether it may be replayed."""
+    model_section: str | None = None
+    """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
+    the keyword `lazy`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its process."""
+    routes: str | None = None
+    """`module:router` of the routes that belong to this deployment alone. Analyses, which use several deployments, are
+    in serve_app/routes."""
+
+    def serve_options(self) -> dict[str, Any]:
+        """Return the options of its deployment in Serve where the YAML gives none; `serve_config.yaml` repeats them."""
+        actor: dict[str, Any] = {"num_cpus": 0}
+        if self.environment:
+            actor["runtime_env"] = {"env_vars": dict(self.environment)}
+        return {
+            "name": self.name,
+            "num_replicas": 1,
+            "max_ongoing_requests": MAX_CONCURRENT_CALLS,
+            "max_queued_requests": MAX_QUEUED_CALLS,
+            "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
+            "ray_actor_options": actor,
+        }
+
+
+CAPTIONER = Node(
+    name="Captioner",
+    class_path="deployments.captioner.deployment:CaptionerDeployment",
+    protocol=CaptionerService,
+    sections=("captioner", "weights", "limits"),
+    methods={"caption_image": "always", "caption_frames": "always", "summarize": "always"},
+    model_section="captioner",
+    environment=ENVIRONMENT,
+)
+
+TRANSCRIBER = Node(
+    name="Transcriber",
+    class_path="deployments.transcriber.deployment:TranscriberDeployment",
+    protocol=TranscriberService,
+    sections=("transcriber", "weights"),
+    methods={"transcribe": "always"},
+    model_section="transcriber",
+)
+
+FRAME_SAMPLER = Node(
+    name="FrameSampler",
+    class_path="deployments.frame_sampler.deployment:FrameSamplerDeployment",
+    protocol=FrameSamplerService,
+    sections=("frame_sampler",),
+    methods={"sample": "always"},
+)
+
+GRAPH: Sequence[Node[Any]] = (CAPTIONER, TRANSCRIBER, FRAME_SAMPLER)
+
+INGRESS_OPTIONS: Mapping[str, Any] = {
+    "name": INGRESS,
+    # One: it counts what is admitted, for all clients together.
+    "num_replicas": 1,
+    # Far above what the app admits, so that the app refuses a request too many, in JSON, and not Serve, in plain text.
+    "max_ongoing_requests": 1000,
+    "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
+    "ray_actor_options": {"num_cpus": 0},
+}

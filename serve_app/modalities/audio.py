@@ -1,0 +1,103 @@
+"""Recordings: a transcript."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from deployments.media import Media
+from deployments.transcriber.languages import LANGUAGES
+from deployments.transcriber.types import Segment as TranscriptSegment
+from deployments.transcriber.types import TranscribeTask, Transcript
+from serve_app.context import AppContext
+from serve_app.graph import TRANSCRIBER
+from serve_app.modalities.modality import FileFormat, Modality
+from serve_app.options import Options
+from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Word
+from serve_app.stopwatch import Stopwatch
+
+FORMATS = (
+    FileFormat("MP3", "an MP3 sound file", (".mp3",)),
+    FileFormat("WAV", "a WAV sound file", (".wav",), riff_form=b"WAVE"),
+    FileFormat("M4A", "an M4A sound file", (".m4a",)),
+    FileFormat("FLAC", "a FLAC sound file", (".flac",), (b"fLaC",)),
+    FileFormat("OGG", "an OGG sound file", (".ogg",)),
+)
+
+UNDETERMINED = "und"
+"""ISO 639-2 for a language that is not known."""
+
+
+def _check_language(language: str) -> str:
+    if language != "auto" and language not in LANGUAGES:
+        raise ValueError("must be 'auto' or a Whisper language code, such as 'en', 'es' or 'fr'")
+    return language
+
+
+class AudioOptions(Options):
+    language: Annotated[str, AfterValidator(_check_language)] = Field(
+        "auto", description="`auto` to detect it, or a Whisper language code.", examples=["auto", "en"]
+    )
+    include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
+    word_level_timestamps: bool = Field(
+        False, description="Give each segment its `words` with their times; needs `include_timestamps`."
+    )
+
+
+async def analyze(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> AudioAnalysis:
+    stopwatch = Stopwatch()
+    language = None if options.language == "auto" else options.language
+    task = TranscribeTask(language, options.word_level_timestamps and options.include_timestamps)
+    transcript = await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
+    return _answer(transcript, options, context, stopwatch.milliseconds())
+
+
+def silent_analysis(duration_s: float, context: AppContext) -> AudioAnalysis:
+    """Return the answer for `duration_s` seconds without any sound."""
+    return _answer(Transcript("", UNDETERMINED, 0.0, [], duration_s), AudioOptions(), context, 0)
+
+
+def _answer(
+    transcript: Transcript, options: AudioOptions, context: AppContext, processing_time_ms: int
+) -> AudioAnalysis:
+    return AudioAnalysis(
+        transcription=transcript.text,
+        language=transcript.language,
+        confidence=round(transcript.confidence, 4),
+        segments=[_answer_segment(segment, options) for segment in transcript.segments],
+        metadata=AudioMetadata(
+            duration_seconds=round(transcript.duration_s, 3),
+            processing_time_ms=processing_time_ms,
+            model=context.settings.transcriber.name,
+            warnings=transcript.warnings or None,
+        ),
+    )
+
+
+def _answer_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
+    answer = Segment(text=segment.text, confidence=round(segment.confidence, 4), suspect=segment.suspect)
+    if options.include_timestamps:
+        answer.start, answer.end = round(segment.start_s, 3), round(segment.end_s, 3)
+    if options.include_timestamps and options.word_level_timestamps:
+        answer.words = [
+            Word(
+                word=word.word,
+                start=round(word.start_s, 3),
+                end=round(word.end_s, 3),
+                confidence=round(word.confidence, 4),
+            )
+            for word in segment.words
+        ]
+    return answer
+
+
+AUDIO = Modality(
+    kind="audio",
+    summary="Transcribe a recording",
+    formats=FORMATS,
+    options=AudioOptions,
+    example_options={"language": "en", "word_level_timestamps": True},
+    limit_mb=lambda limits: limits.audio_mb,
+    answer=AudioAnalysis,
+    analyze=analyze,
+    timeout_advice="Send a shorter recording, choose a smaller WHISPER_MODEL_SIZE",
+)

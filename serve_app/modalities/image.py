@@ -1,0 +1,52 @@
+"""Images: a caption, or the answer to a question."""
+
+from deployments.captioner.types import CaptionTask
+from deployments.media import Media
+from serve_app.context import AppContext
+from serve_app.graph import CAPTIONER
+from serve_app.modalities.modality import FileFormat, Modality
+from serve_app.options import MaxLength, Options, Prompt, question_of
+from serve_app.schemas import ImageAnalysis, ImageMetadata
+from serve_app.stopwatch import Stopwatch
+
+FORMATS = (
+    FileFormat("JPG", "a JPG image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
+    FileFormat("PNG", "a PNG image", (".png",), (b"\x89PNG\r\n\x1a\n",)),
+    FileFormat("WEBP", "a WEBP image", (".webp",), riff_form=b"WEBP"),
+    FileFormat("BMP", "a BMP image", (".bmp",)),
+    FileFormat("GIF", "a GIF image", (".gif",), (b"GIF87a", b"GIF89a")),
+)
+
+
+class ImageOptions(Options):
+    prompt: Prompt = ""
+    max_length: MaxLength = 200
+
+
+async def analyze(media: Media, options: ImageOptions, context: AppContext, deadline: float) -> ImageAnalysis:
+    stopwatch = Stopwatch()
+    task = CaptionTask(options.max_length, "normal", question_of(options.prompt))
+    image = await context.service(CAPTIONER).caption_image(media, task, deadline=deadline)
+    return ImageAnalysis(
+        description=image.caption.text,
+        metadata=ImageMetadata(
+            processing_time_ms=stopwatch.milliseconds(),
+            model=context.settings.captioner.name,
+            image_size=(image.width, image.height),
+            finish_reason=image.caption.finish_reason,
+            reused=image.caption.reused,
+        ),
+    )
+
+
+IMAGE = Modality(
+    kind="image",
+    summary="Describe a picture, or answer a question about it",
+    formats=FORMATS,
+    options=ImageOptions,
+    example_options={"prompt": "What is in this image?"},
+    limit_mb=lambda limits: limits.image_mb,
+    answer=ImageAnalysis,
+    analyze=analyze,
+    timeout_advice="Lower max_length, send a smaller picture",
+)

@@ -1,0 +1,160 @@
+"""Videos: captions of sampled frames, a summary of them and, if asked for, a transcript."""
+
+import asyncio
+import math
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from deployments.captioner.types import Caption, CaptionTask, FrameFailure
+from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
+from deployments.frame_sampler.types import FrameSampling, SampledFrame, SampledVideo, SampleTask
+from deployments.media import Media
+from serve_app.context import AppContext
+from serve_app.graph import CAPTIONER, FRAME_SAMPLER
+from serve_app.modalities import audio
+from serve_app.modalities.modality import FileFormat, Modality
+from serve_app.options import MaxLength, Options, Prompt, question_of
+from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata
+from serve_app.stopwatch import Stopwatch
+
+FORMATS = (
+    FileFormat("MP4", "an MP4 video", (".mp4",)),
+    FileFormat("MOV", "a MOV video", (".mov",)),
+    FileFormat("AVI", "an AVI video", (".avi",), riff_form=b"AVI "),
+    FileFormat("MKV", "an MKV or WebM video", (".mkv",)),
+)
+
+FRAMES_PER_CALL = 5
+"""Frames of one call are decoded together and share each pass over the weights; a deadline or a lost replica costs only
+the frames of one call. A video makes one call at a time: a second would gain nothing on the same cores, and would keep
+another client from the captioner."""
+SUMMARY_MAX_NEW_TOKENS = 200
+"""A paragraph, whatever the number of frames."""
+
+
+class VideoOptions(Options):
+    prompt: Prompt = ""
+    max_length: MaxLength = 200
+    num_frames: int = Field(5, ge=1, le=32, description="Frames to describe; a short video may have fewer.")
+    include_timestamps: bool = Field(True, description="Give each frame its `timestamp`.")
+    frame_sampling: FrameSampling = Field(
+        "uniform", description="`uniform`: evenly spaced in time. `keyframes`: one of each visually distinct scene."
+    )
+    include_audio: bool = Field(False, description="Add `transcript`, what is said in the video.")
+
+
+async def analyze(media: Media, options: VideoOptions, context: AppContext, deadline: float) -> VideoAnalysis:
+    """Return the analysis; the transcript of a video without a sound track is that of silence."""
+    stopwatch = Stopwatch()
+    task = SampleTask(options.num_frames, options.frame_sampling)
+    video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
+    narration = _narrate(video, options, context, deadline)
+    if options.include_audio:
+        transcription = _transcribe(media, video, context, deadline)
+        (outcomes, summary), transcript = await _run_together(narration, transcription)
+    else:
+        (outcomes, summary), transcript = await narration, None
+    return VideoAnalysis(
+        metadata=VideoMetadata(
+            duration_seconds=round(video.metadata.duration_s, 3),
+            fps=round(video.metadata.fps, 3),
+            resolution=(video.metadata.width, video.metadata.height),
+            total_frames=video.metadata.total_frames,
+            model=context.settings.captioner.name,
+            reused_frames=sum(isinstance(outcome, Caption) and outcome.reused == "answer" for outcome in outcomes),
+        ),
+        frames=[_answer_frame(*pair, options) for pair in zip(video.frames, outcomes, strict=True)],
+        summary=summary,
+        transcript=transcript,
+        processing_time_ms=stopwatch.milliseconds(),
+    )
+
+
+async def _narrate(
+    video: SampledVideo, options: VideoOptions, context: AppContext, deadline: float
+) -> tuple[list[Caption | FrameFailure], str]:
+    """Return one outcome for each frame, in order, and the summary of those that succeeded."""
+    outcomes = await _caption_frames(video.frames, options, context, deadline)
+    descriptions = [outcome.text for outcome in outcomes if isinstance(outcome, Caption)]
+    if not descriptions:
+        reasons = {outcome.message for outcome in outcomes if isinstance(outcome, FrameFailure)}
+        raise ProcessingFailed(f"None of the {len(outcomes)} frames could be described: {' '.join(sorted(reasons))}")
+    if context.settings.serving.video_summary == "join":
+        return outcomes, " ".join(descriptions)
+    captioner = context.service(CAPTIONER)
+    try:
+        summary = await captioner.summarize(descriptions, SUMMARY_MAX_NEW_TOKENS, deadline=deadline)
+    except DeadlineExceeded:
+        raise DeadlineExceeded(f"captioned all {len(outcomes)} frames, but the summary was not finished") from None
+    return outcomes, summary.text
+
+
+async def _caption_frames(
+    frames: Sequence[SampledFrame], options: VideoOptions, context: AppContext, deadline: float
+) -> list[Caption | FrameFailure]:
+    captioner = context.service(CAPTIONER)
+    task = CaptionTask(options.max_length, "short", question_of(options.prompt))
+    outcomes: list[Caption | FrameFailure] = []
+    for group in _groups(frames):
+        try:
+            outcomes += await captioner.caption_frames([frame.pixels for frame in group], task, deadline=deadline)
+        except ProcessingFailed as error:
+            # A failure in one group need not cost the others their descriptions.
+            outcomes += [FrameFailure(str(error)) for _ in group]
+        except DeadlineExceeded as error:
+            progress = f" (of the next {len(group)}, {error})" if str(error) else ""
+            raise DeadlineExceeded(f"captioned {len(outcomes)} of {len(frames)} frames{progress}") from None
+    return outcomes
+
+
+def _groups(frames: Sequence[SampledFrame]) -> list[Sequence[SampledFrame]]:
+    """Return the frames in as few groups of at most FRAMES_PER_CALL as possible, of nearly equal sizes, in order."""
+    num_groups = math.ceil(len(frames) / FRAMES_PER_CALL)
+    bounds = [len(frames) * k // num_groups for k in range(num_groups + 1)]
+    return [frames[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+
+
+async def _transcribe(media: Media, video: SampledVideo, context: AppContext, deadline: float) -> AudioAnalysis:
+    if not video.has_audio:
+        return audio.silent_analysis(video.metadata.duration_s, context)
+    try:
+        return await audio.analyze(media, audio.AudioOptions(), context, deadline)
+    except InvalidFile as error:
+        raise InvalidFile(
+            f"The video's sound track cannot be transcribed; leave out include_audio to have only its pictures "
+            f"described. {error}"
+        ) from error
+
+
+async def _run_together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Return the results in order; the first failure cancels the others and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _answer_frame(frame: SampledFrame, outcome: Caption | FrameFailure, options: VideoOptions) -> Frame:
+    return Frame(
+        timestamp=round(frame.timestamp_s, 3) if options.include_timestamps else None,
+        frame_number=frame.frame_number,
+        description=outcome.text if isinstance(outcome, Caption) else "",
+        error=outcome.message if isinstance(outcome, FrameFailure) else None,
+    )
+
+
+VIDEO = Modality(
+    kind="video",
+    summary="Describe frames of a video and sum them up",
+    formats=FORMATS,
+    options=VideoOptions,
+    example_options={"num_frames": 5, "frame_sampling": "keyframes"},
+    limit_mb=lambda limits: limits.video_mb,
+    answer=VideoAnalysis,
+    analyze=analyze,
+    timeout_advice="Lower num_frames or max_length, leave out include_audio, send a shorter clip",
+)

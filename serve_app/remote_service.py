@@ -1,0 +1,142 @@
+"""Calls from the ingress to the other deployments: bounded by the deadline, really cancelled, failing with our errors.
+
+Serve neither stops the work behind an abandoned call nor raises our errors, so every call goes through RemoteService.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NoReturn
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import (
+    DeadlineExceeded,
+    ModelLoading,
+    ModelNotLoaded,
+    ProcessingFailed,
+    ServerBusy,
+    ServiceError,
+)
+from deployments.model_loader import ModelStatus
+from serve_app.graph import Node
+
+GRACE_S = 1.0
+"""How long after the deadline a worker may take to stop by itself and report how far it got."""
+RESTART_POLL_S = 0.5
+
+
+class _ReplicaDied(Exception):
+    """The process that worked on the call is gone."""
+
+
+class RemoteService:
+    """A deployment's methods, those of its row in the graph; cast it to the row's Protocol.
+
+    A keyword `deadline` (epoch seconds) bounds a call; without it a call may last. A call raises the ServiceError that
+    the replica raised, or DeadlineExceeded, ServerBusy, ModelNotLoaded or ProcessingFailed; any other error of the
+    replica is passed on as it is. When the caller is cancelled, so is the work.
+
+    A call whose replica dies is made once more on the next one where its row allows that (`graph.Replay`), as soon as
+    the model is loaded again and within the deadline. So is a call that comes while a model that was loaded before is
+    loading again: it may belong to a video that has been worked on for long.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], node: Node[Any]) -> None:
+        self._handle = handle
+        self._name = node.name
+        self._methods = node.methods
+        self._num_calls = 0
+        self._was_loaded = False
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        if method not in self._methods:
+            raise AttributeError(f"{self._name} has no method {method!r} in its row of the graph")
+        return partial(self._call, method)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way, so that a replica that does not answer cannot be at work."""
+        return self._num_calls == 0
+
+    async def status(self, timeout_s: float) -> ModelStatus:
+        """Return the state of the deployment's model; raises DeadlineExceeded while the replica is too busy."""
+        try:
+            status: ModelStatus = await self._result(self._handle.status.remote(), timeout_s)
+        except _ReplicaDied:
+            raise ModelLoading(f"{self._name} is restarting.") from None
+        self._was_loaded = self._was_loaded or status.state == "loaded"
+        return status
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        replay = self._methods[method]
+        if replay == "with_request_id":
+            kwargs["request_id"] = uuid.uuid4().hex
+        try:
+            return await self._call_once(method, *args, **kwargs)
+        except _ReplicaDied:
+            if replay == "never":
+                raise ProcessingFailed(
+                    f"{self._name} stopped while working on this request, so it may or may not have taken effect. "
+                    "Look before you send it again."
+                ) from None
+            return await self._call_again(method, *args, **kwargs)
+        except ModelLoading:
+            # The replica refused the call before it began, so making it again is safe for every method.
+            if not self._was_loaded:
+                raise
+            return await self._call_again(method, *args, **kwargs)
+
+    async def _call_again(self, method: str, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
+        while deadline is None or time.time() < deadline:
+            try:
+                return await self._call_once(method, *args, deadline=deadline, **kwargs)
+            except ModelLoading:
+                await asyncio.sleep(RESTART_POLL_S)
+            except _ReplicaDied:
+                raise ProcessingFailed(f"{self._name} stopped twice while working on this request.") from None
+        raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
+
+    async def _call_once(self, method: str, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
+        timeout_s = None
+        if deadline is not None:
+            timeout_s = deadline + GRACE_S - time.time()
+            kwargs["deadline"] = deadline
+        self._num_calls += 1
+        try:
+            result = await self._result(getattr(self._handle, method).remote(*args, **kwargs), timeout_s)
+            self._was_loaded = True
+            return result
+        finally:
+            self._num_calls -= 1
+
+    async def _result(self, response: Any, timeout_s: float | None) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await response
+        except RayTaskError as error:
+            _raise_cause(error)
+        except TimeoutError:
+            response.cancel()
+            raise DeadlineExceeded(f"{self._name} was still at work") from None
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        except BackPressureError:
+            raise ServerBusy(f"The queue of {self._name} is full; try again later.") from None
+        except DeploymentUnavailableError:
+            raise ModelNotLoaded(f"{self._name} could not be started; the server's log says why.") from None
+        except RayActorError as error:
+            raise _ReplicaDied from error
+
+
+def _raise_cause(error: RayTaskError) -> NoReturn:
+    """Raise our error as the replica raised it: the text of Ray's wrapper is the remote traceback."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, ServiceError):
+        raise cause from None
+    raise error

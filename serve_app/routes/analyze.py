@@ -1,0 +1,62 @@
+"""`POST /api/analyze/image`, `/video` and `/audio`: one route for each modality."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from serve_app.context import AppContext
+from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Analysis, Modality
+from serve_app.openapi import describe_upload, error_responses
+from serve_app.options import O, parse_options
+from serve_app.requests import client_address, context_of
+from serve_app.schemas import body_of
+from serve_app.sniffing import require_kind
+from serve_app.uploads import Upload, read_upload
+
+router = APIRouter()
+
+
+def _add_route(modality: Modality[Any]) -> None:
+    async def analyze(request: Request) -> JSONResponse:
+        context = context_of(request)
+        deadline = context.deadline()
+        limit_bytes = modality.limit_bytes(context.settings.limits)
+        with (
+            context.explain_timeouts(modality.timeout_advice),
+            context.admission.admit(client_address(request)) as admitted,
+        ):
+            # Not kept in a variable: analyze_upload lets go of the upload once its media is shared.
+            answer = await analyze_upload(
+                await read_upload(request, modality.kind, limit_bytes, admitted, deadline), modality, context, deadline
+            )
+            return JSONResponse(body_of(answer))
+
+    router.add_api_route(
+        modality.path,
+        analyze,
+        methods=["POST"],
+        name=f"analyze_{modality.kind}",
+        summary=modality.summary,
+        response_model=modality.answer,
+        responses=error_responses(),
+        openapi_extra=describe_upload(modality),
+    )
+
+
+async def analyze_upload(upload: Upload, modality: Modality[O], context: AppContext, deadline: float) -> Analysis:
+    """Return the analysis of a file, once there is a free slot for it; raises ServiceErrors."""
+    options = parse_options(modality.options, upload.fields, upload.options, flat_is_text=upload.is_form)
+    # In a thread, because a hostile file can make it look at thousands of boxes.
+    await asyncio.to_thread(require_kind, upload.media.data, modality.kind)
+    async with context.admission.work_slot(deadline):
+        media = await context.share(upload.media)
+        del upload
+        return await modality.analyze(media, options, context, deadline)
+
+
+for _modality in MODALITIES:
+    _add_route(_modality)

@@ -1,0 +1,121 @@
+"""Watches the machine, the app's processes and its models in the background."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import psutil
+
+from deployments.errors import DeadlineExceeded, ModelLoading, ServerBusy, ServiceError
+from deployments.log import logger
+from deployments.model_loader import ModelStatus, State
+from deployments.units import MEGABYTE
+from serve_app.graph import Node
+from serve_app.remote_service import RemoteService
+from serve_app.settings import AppConfig
+from serve_app.usage_stats import usage_stats_enabled
+
+MEMORY_PERIOD_S = 5.0
+MODEL_PERIOD_LOADING_S = 0.5
+MODEL_PERIOD_LOADED_S = 1.0
+STATUS_TIMEOUT_S = 2.0
+
+
+class SystemMonitor:
+    """The `System` of a running graph: the state of the models that `nodes` hold, and of the processes around this one.
+
+    `services` are the nodes' services, by name.
+    """
+
+    def __init__(self, nodes: Sequence[Node[Any]], services: Mapping[str, RemoteService], config: AppConfig) -> None:
+        state: State = "not_loaded" if config.serving.lazy_loading else "loading"
+        self._services = services
+        self._models: dict[str, ModelStatus] = {}
+        for node in nodes:
+            if node.model_section:
+                model = getattr(config, node.model_section)
+                self._models[node.name] = ModelStatus(model.name, state, is_miniature=model.is_miniature)
+        self._memory_usage_mb = 0.0
+        self._cpu_usage_percent = 0.0
+        self._usage_stats_enabled = usage_stats_enabled()
+
+    def start(self) -> None:
+        """Begin to watch; call it on the event loop that serves."""
+        threading.Thread(target=self._watch_memory, name="memory", daemon=True).start()
+        self._watchers = [asyncio.create_task(self._watch_model(name)) for name in self._models]
+
+    def models(self) -> list[ModelStatus]:
+        return list(self._models.values())
+
+    def memory_usage_mb(self) -> float:
+        return self._memory_usage_mb
+
+    def available_memory_mb(self) -> float:
+        return psutil.virtual_memory().available / MEGABYTE
+
+    def cpu_usage_percent(self) -> float:
+        return self._cpu_usage_percent
+
+    def usage_stats_enabled(self) -> bool:
+        return self._usage_stats_enabled
+
+    async def _watch_model(self, name: str) -> None:
+        while True:
+            self._models[name] = await self._ask(self._services[name], self._models[name])
+            loading = self._models[name].state == "loading"
+            await asyncio.sleep(MODEL_PERIOD_LOADING_S if loading else MODEL_PERIOD_LOADED_S)
+
+    async def _ask(self, service: RemoteService, last: ModelStatus) -> ModelStatus:
+        """Return the state of a model; a replica that does not answer because it is at work keeps its last state."""
+        try:
+            return await service.status(STATUS_TIMEOUT_S)
+        except (DeadlineExceeded, ServerBusy):
+            return replace(last, state="loading", detail="its process is starting") if service.is_idle else last
+        except ModelLoading as error:
+            return replace(last, state="loading", detail=str(error))
+        except ServiceError as error:
+            return replace(last, state="failed", detail=str(error))
+        except Exception:
+            # Whatever Ray raises, the watch must go on, or health would show an old state for ever.
+            logger.exception("%s could not be asked for its state", last.name)
+            return last
+
+    def _watch_memory(self) -> None:
+        psutil.cpu_percent(interval=None)
+        while True:
+            try:
+                self._memory_usage_mb = sum(_memory_bytes(process) for process in app_processes()) / MEGABYTE
+            except psutil.Error:
+                logger.exception("The processes could not be listed; the memory figure is the last one")
+            time.sleep(MEMORY_PERIOD_S)
+            self._cpu_usage_percent = psutil.cpu_percent(interval=None)
+
+
+def app_processes() -> list[psutil.Process]:
+    """Return all processes of the Ray instance that this process belongs to, Ray's own included.
+
+    A worker's parent is the raylet. The raylet's parent is `serve run`, and all of Ray is below that. After `ray start`
+    it is the process that adopts orphans; Ray's daemons then have the session's name on their command lines.
+    """
+    raylet = psutil.Process(os.getppid())
+    launcher = raylet.parent()
+    if launcher is not None and any("serve" in part for part in launcher.cmdline()):
+        return [launcher, *launcher.children(recursive=True)]
+    session = next(part for part in raylet.cmdline() if part.startswith("--session-name="))
+    daemons = [process for process in psutil.process_iter(["cmdline"]) if session in (process.info["cmdline"] or [])]
+    processes = {process.pid: process for daemon in daemons for process in [daemon, *daemon.children(recursive=True)]}
+    return list(processes.values())
+
+
+def _memory_bytes(process: psutil.Process) -> int:
+    """Return the process's proportional share of memory (PSS), or its resident memory where there is no PSS."""
+    try:
+        memory = process.memory_full_info()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+    share: int = getattr(memory, "pss", 0) or memory.rss
+    return share

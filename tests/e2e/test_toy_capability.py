@@ -1,0 +1,55 @@
+"""A capability that only its own folder knows (tests/toy), in a real graph: its row brings it there and its methods."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from deployments.project import project_folder
+from samples.running_server import running_server
+from tests.e2e.client import ORIGIN, error_of
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def notes_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def url(tmp_path: Path, notes_folder: Path) -> Iterator[str]:
+    document = yaml.safe_load((project_folder() / "config/mini.yaml").read_text())
+    [application] = document["applications"]
+    application["import_path"] = "tests.toy.app:build_app"
+    application["args"] |= {"notebook": {"folder": str(notes_folder)}, "serving": {"lazy_loading": True}}
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with running_server(path) as server:
+        yield server.url
+
+
+def add(url: str, method: str, note: str) -> requests.Response:
+    return requests.post(f"{url}/toy/{method}", params={"note": note}, headers={"Origin": ORIGIN}, timeout=90)
+
+
+def notes(url: str) -> list[str]:
+    found: list[str] = requests.get(f"{url}/toy/notes", timeout=90).json()["notes"]
+    return found
+
+
+def test_a_row_adds_a_deployment_and_a_crash_replays_what_its_row_allows(url: str, notes_folder: Path) -> None:
+    assert add(url, "add", "milk").json() == {"count": 1}
+    assert add(url, "add", "crash").json() == {"count": 2}
+    assert (notes_folder / "crashed").exists()
+    assert notes(url) == ["crash", "milk"]
+
+    (notes_folder / "crashed").unlink()
+    message = error_of(add(url, "add_blindly", "crash"), 500)["message"]
+    assert "may or may not have taken effect" in message
+    assert notes(url) == ["crash", "crash", "milk"]
+    assert add(url, "add_blindly", "bread").json() == {"count": 4}

@@ -1,0 +1,44 @@
+"""The graph with the toy's row, and the toy's routes: `import_path: tests.toy.app:build_app`.
+
+Adding this capability changed no file outside this folder.
+"""
+
+from fastapi import APIRouter
+from ray.serve import Application
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from serve_app.app import bind_graph
+from serve_app.graph import GRAPH, Node
+from serve_app.requests import context_of
+from tests.toy.deployment import NotebookService
+from tests.toy.settings import ToyConfig
+
+NOTEBOOK = Node(
+    name="Notebook",
+    class_path="tests.toy.deployment:NotebookDeployment",
+    protocol=NotebookService,
+    sections=("notebook",),
+    methods={"add": "with_request_id", "add_blindly": "never", "notes": "always"},
+    routes="tests.toy.app:router",
+)
+
+router = APIRouter()
+
+
+@router.post("/toy/{method}")
+async def add(request: Request, method: str, note: str) -> JSONResponse:
+    context = context_of(request)
+    notebook = context.service(NOTEBOOK)
+    add = notebook.add if method == "add" else notebook.add_blindly
+    return JSONResponse({"count": await add(note, deadline=context.deadline())})
+
+
+@router.get("/toy/notes")
+async def notes(request: Request) -> JSONResponse:
+    context = context_of(request)
+    return JSONResponse({"notes": await context.service(NOTEBOOK).notes(deadline=context.deadline())})
+
+
+def build_app(config: ToyConfig) -> Application:
+    return bind_graph(config, (*GRAPH, NOTEBOOK))

@@ -1,0 +1,49 @@
+"""A notebook: a deployment with state, whose methods differ in whether they may be replayed.
+
+A note `crash` ends the process in the middle of the call, the first time: after it was written and before the answer.
+"""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from tests.toy.settings import NotebookConfig
+
+
+class NotebookService(Protocol):
+    """`deadline` is in epoch seconds."""
+
+    async def add(self, note: str, *, request_id: str, deadline: float) -> int:
+        """Return the number of notes. Served twice, a request adds its note once."""
+
+    async def add_blindly(self, note: str, *, deadline: float) -> int:
+        """Return the number of notes. Served twice, a request adds its note twice."""
+
+    async def notes(self, *, deadline: float) -> list[str]: ...
+
+
+class NotebookDeployment:
+    """Keeps one file for each note."""
+
+    def __init__(self, config: NotebookConfig) -> None:
+        self._folder = config.folder
+
+    async def add(self, note: str, *, request_id: str, deadline: float) -> int:
+        return self._write(f"{request_id}.txt", note)
+
+    async def add_blindly(self, note: str, *, deadline: float) -> int:
+        return self._write(f"{len(self._paths())}.txt", note)
+
+    async def notes(self, *, deadline: float) -> list[str]:
+        return sorted(path.read_text() for path in self._paths())
+
+    def _write(self, name: str, note: str) -> int:
+        (self._folder / name).write_text(note)
+        crashed = self._folder / "crashed"
+        if note == "crash" and not crashed.exists():
+            crashed.touch()
+            os._exit(1)
+        return len(self._paths())
+
+    def _paths(self) -> list[Path]:
+        return list(self._folder.glob("*.txt"))
