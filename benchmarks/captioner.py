@@ -24,7 +24,7 @@ from deployments.captioner.checkpoint import Precision, fill, load_moondream, te
 from deployments.captioner.generation import generate
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
 from deployments.malloc import ENVIRONMENT, return_freed_memory, reuse_freed_memory
 from deployments.units import MEGABYTE

@@ -13,17 +13,12 @@ from deployments.captioner.moondream import FeedForward, Moondream, TextBlock
 from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
-from deployments.inference.int8 import (
-    Int8Embedding,
-    Int8FeedForward,
-    Int8Kernel,
-    Int8Linear,
-    Int8ParallelBlock,
-    choose_kernel,
-    round_rows,
-)
+from deployments.inference.int8_layers import Int8Embedding, Int8FeedForward, Int8Linear, Int8ParallelBlock
+from deployments.inference.int8_matmul import Int8Kernel, choose_kernel
+from deployments.inference.quantization import quantize_per_channel
 from deployments.log import logger
 from deployments.model_loader import ReportProgress
+from deployments.settings import KernelChoice
 
 Precision = Literal["int8", "fp32", "bf16"]
 
@@ -52,6 +47,8 @@ def load_moondream(
     precision: Precision,
     report: ReportProgress,
     keep_int8: Path | None = None,
+    *,
+    kernel: KernelChoice = "auto",
 ) -> Moondream:
     """Return the model on the CPU, ready to run, its weights in `precision` whatever precision they are stored in.
 
@@ -62,40 +59,44 @@ def load_moondream(
     model = Moondream(read_config(config))
     files = _find_tensors({key: (shape, STORED_DTYPES) for key, shape in _shapes(model).items()}, weights)
     if keep_int8 is None:
-        fill(model, lambda key: _read(files[key], key), precision, report)
+        fill(model, lambda key: _read(files[key], key), precision, report, kernel=kernel)
     else:
         with SafetensorsWriter(keep_int8, _int8_layout(model)) as writer:
-            fill(model, lambda key: _read(files[key], key), precision, report, writer.write)
+            fill(model, lambda key: _read(files[key], key), precision, report, writer.write, kernel=kernel)
     return model
 
 
-def load_int8(config: Path | None, path: Path, report: ReportProgress) -> Moondream:
+def load_int8(config: Path | None, path: Path, report: ReportProgress, *, kernel: KernelChoice = "auto") -> Moondream:
     """Return the model whose rounded weights `load_moondream` has kept at `path`, in a fraction of its time.
 
     Raises ModelNotLoaded as that does.
     """
     model = Moondream(read_config(config))
     files = _find_tensors(_int8_layout(model), [path])
-    fill(model, lambda key: _read(files[key], key), "int8", report, is_rounded=True)
+    fill(model, lambda key: _read(files[key], key), "int8", report, is_rounded=True, kernel=kernel)
     return model
 
 
-def load_rounding_once(config: Path | None, weights: Sequence[Path], kept: Path, report: ReportProgress) -> Moondream:
+def load_rounding_once(
+    config: Path | None, weights: Sequence[Path], kept: Path, report: ReportProgress, *, kernel: KernelChoice = "auto"
+) -> Moondream:
     """Return the model in int8, from what an earlier call has kept at `kept`, or from `weights`, then keeping it there.
 
     Where nothing can be kept the log says so. Raises ModelNotLoaded as `load_moondream` does.
     """
+    # A kernel that this CPU lacks is no reason to quantize the weights again.
+    choose_kernel(kernel, torch.cpu.get_capabilities())
     if kept.exists():
         try:
-            return load_int8(config, kept, report)
+            return load_int8(config, kept, report, kernel=kernel)
         except ModelNotLoaded as error:
             logger.warning("Rounding the weights again: %s", error)
     try:
-        return load_moondream(config, weights, "int8", report, keep_int8=kept)
+        return load_moondream(config, weights, "int8", report, keep_int8=kept, kernel=kernel)
     except OSError as error:
         logger.warning("The rounded weights cannot be kept, so each start will round them again: %s", error)
     # Not inside the except clause, where the error would hold on to the half-filled model.
-    return load_moondream(config, weights, "int8", report)
+    return load_moondream(config, weights, "int8", report, kernel=kernel)
 
 
 def fill(
@@ -106,14 +107,15 @@ def fill(
     keep: Callable[[str, torch.Tensor], None] = lambda key, tensor: None,
     *,
     is_rounded: bool = False,
+    kernel: KernelChoice = "auto",
 ) -> None:
     """Give the model its weights in that precision, layer by layer, as `read` returns them.
 
     `keep` is called with every tensor of the int8 form, in order; `is_rounded` tells that `read` returns that form.
     """
-    kernel = choose_kernel(torch.cpu.get_capabilities()) if precision == "int8" else None
-    if kernel:
-        logger.info("int8 arithmetic: %s", kernel.name)
+    int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities()) if precision == "int8" else None
+    if int8_kernel:
+        logger.info("int8 kernel: %s", int8_kernel.name)
     num_tensors, num_read = len(_shapes(model)), 0
     for name, module in list(model.named_modules()):
         tensors = {}
@@ -123,16 +125,17 @@ def fill(
             key = _key(f"{name}.{kind}")
             tensors[key] = read(key)
             num_read += 1
-        if kernel and _is_rounded(name, module):
+        if int8_kernel and _is_rounded(name, module):
             key = _key(f"{name}.weight")
             if is_rounded:
                 tensors[key], tensors[key + SCALES] = tensors[key].clone(), read(key + SCALES).clone()
             else:
-                tensors[key], tensors[key + SCALES] = round_rows(tensors[key])
+                tensors[key], tensors[key + SCALES] = quantize_per_channel(tensors[key])
             if isinstance(module, nn.Embedding):
                 layer: nn.Module = Int8Embedding(tensors[key], tensors[key + SCALES])
             else:
-                layer = Int8Linear(tensors[key], tensors[key + SCALES], tensors[_key(f"{name}.bias")].float(), kernel)
+                bias = tensors[_key(f"{name}.bias")].float()
+                layer = Int8Linear(tensors[key], tensors[key + SCALES], bias, int8_kernel)
             _replace(model, name, layer)
         else:
             for kind, _ in list(module.named_parameters(recurse=False)):
@@ -141,9 +144,9 @@ def fill(
                 setattr(module, kind, nn.Parameter(tensor, requires_grad=False))
         for key, tensor in tensors.items():
             keep(key, tensor)
-    if kernel:
-        _join_rounded(model, kernel)
-    model.has_int8_caches = kernel is not None
+    if int8_kernel:
+        _join_rounded(model, int8_kernel)
+    model.has_int8_caches = int8_kernel is not None
     model.eval()
 
 
@@ -154,7 +157,7 @@ def _join_rounded(model: Moondream, kernel: Int8Kernel) -> None:
             assert isinstance(module.fc1, Int8Linear)
             assert isinstance(module.fc2, Int8Linear)
             _replace(model, name, Int8FeedForward(module.fc1, module.fc2))
-    for block in model.text.blocks if kernel.few_tokens else ():
+    for block in model.text.blocks if kernel.max_small_batch else ():
         assert isinstance(block, TextBlock)
         attn, mlp = block.attn, block.mlp
         assert isinstance(attn.qkv, Int8Linear)

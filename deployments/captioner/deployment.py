@@ -76,7 +76,7 @@ def _load(
     from deployments.captioner.captioner import Captioner
     from deployments.captioner.checkpoint import load_int8, load_moondream, load_rounding_once
     from deployments.captioner.prompts import read_tokenizer
-    from deployments.inference.int8 import weight_bytes
+    from deployments.inference.int8_layers import weight_bytes
     from deployments.malloc import return_freed_memory, reuse_freed_memory
     from deployments.weights import INT8_FILE, ensure_moondream
 
@@ -91,12 +91,12 @@ def _load(
                 f"Of {files.name} only the int8 weights are here, so captioner.precision cannot be {config.precision}. "
                 f"Set it to int8, or delete {files.weights[0].parent} and fetch the model again with `{FETCH_COMMAND}`."
             )
-        model = load_int8(files.config, files.weights[0], report)
+        model = load_int8(files.config, files.weights[0], report, kernel=config.kernel)
     elif config.precision == "int8" and config.keep_int8 and not files.is_miniature:
         kept = files.weights[0].parent / INT8_FILE
-        model = load_rounding_once(files.config, files.weights, kept, report)
+        model = load_rounding_once(files.config, files.weights, kept, report, kernel=config.kernel)
     else:
-        model = load_moondream(files.config, files.weights, config.precision, report)
+        model = load_moondream(files.config, files.weights, config.precision, report, kernel=config.kernel)
     reuse_freed_memory()
     captioner = Captioner(
         model,

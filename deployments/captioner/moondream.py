@@ -17,8 +17,9 @@ from torch.nn import functional
 
 from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
 from deployments.captioner.preprocessing import ImageCrops
-from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache, attention
-from deployments.inference.int8 import Int8ParallelBlock
+from deployments.inference.float_attention import attention
+from deployments.inference.int8_layers import Int8ParallelBlock
+from deployments.inference.kv_cache import FloatCache, Int8Cache, KeyValueCache
 from deployments.inference.rotary import Rotary, Rotation, rotate
 
 Check = Callable[[str], None]
@@ -118,7 +119,7 @@ class TextBlock(nn.Module):
 
     def decode(self, hidden: Tensor, caches: Sequence[KeyValueCache], layer: int, rotation: Rotation) -> Tensor:
         """Return what the hidden states of one new position of each sequence, (num_sequences, dim), become."""
-        if self.step and len(hidden) <= self.step.most_tokens:
+        if self.step and len(hidden) <= self.step.max_batch:
             return self.step(hidden, cast("Sequence[Int8Cache]", caches), layer, rotation)
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import torch
-
 Capabilities = Mapping[str, Any]
 """What `torch.cpu.get_capabilities` returns: names of instruction sets, true where the CPU has them."""
 
@@ -28,4 +26,6 @@ def has_int8_dot_products(capabilities: Capabilities) -> bool:
 @cache
 def local_vnni_vector_bytes() -> int:
     """Return `vnni_vector_bytes` of this machine's CPU."""
+    import torch  # Not above: `weights.machine` describes a CPU without it.
+
     return vnni_vector_bytes(torch.cpu.get_capabilities())

@@ -8,7 +8,6 @@ fp32 rounding in a large one.
 from collections.abc import Sequence
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from deployments.inference.fused_block import fused_parallel_block

@@ -1,6 +1,6 @@
 """Matrix products of int8 tokens with int8 weights, and the choice between two kernels for them."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,8 +10,7 @@ from deployments.inference.cpu import Capabilities, has_int8_dot_products, vnni_
 from deployments.inference.precompile import ensure_compiled
 from deployments.inference.quantization import QMAX
 from deployments.inference.small_batch import small_batch_linear
-
-KernelChoice = Literal["auto", "vnni", "onednn"]
+from deployments.settings import KernelChoice
 
 
 class Int8Kernel(Protocol):
@@ -91,7 +90,8 @@ def choose_kernel(choice: KernelChoice, capabilities: Capabilities) -> Int8Kerne
             return VnniKernel()
         if choice == "vnni":
             raise ModelNotLoaded(
-                "The VNNI kernel computed wrong products on this CPU, so kernel cannot be vnni. Set it to auto or onednn."
+                "The VNNI kernel computes wrong products on this CPU, so kernel cannot be vnni. "
+                "Set it to auto or onednn."
             )
     exact = OneDnnKernel(has_dot_products=True)
     if has_int8_dot_products(capabilities) and _is_exact(exact):

@@ -3,7 +3,6 @@
 A kernel is a function that numba compiles for this CPU at its first call, or loads from the kernel cache.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.kernel_cache import KernelCache
 from deployments.inference.numba_math import FASTMATH
+from deployments.log import logger
 
 PACKAGE_CACHE = "package"
 """Name of the KernelCache of this package's kernels."""
@@ -25,7 +25,6 @@ _kernels: list[tuple[Any, bool]] = []
 _not_cached_yet: list[Any] = []
 _enable_lock = threading.Lock()
 _numba_lock = threading.RLock()
-logger = logging.getLogger("ray.serve")
 
 
 def kernel(*, parallel: bool, needs_vnni: bool = False) -> Callable[[Callable[..., None]], Any]:

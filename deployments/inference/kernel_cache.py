@@ -8,7 +8,6 @@ last, says that the folder is complete.
 
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ from filelock import FileLock
 from llvmlite import binding
 
 from deployments.inference.cpu import local_vnni_vector_bytes
+from deployments.log import logger
 
 _MANIFEST = "manifest.json"
 _MAX_FINGERPRINTS = 8
@@ -34,7 +34,6 @@ _LOCK_TIMEOUT_S = 300
 """Compiling took 40 s on a core that three processes shared."""
 
 _config_lock = threading.Lock()
-logger = logging.getLogger("ray.serve")
 
 
 class KernelCache:

@@ -1,4 +1,4 @@
-"""Arithmetic that several kernels share, inlined into them: exp, the maximum of a row, and the quantization of a row."""
+"""Arithmetic that is inlined into several kernels: exp, the maximum of a row, the quantization of a row."""
 
 from typing import Any
 

@@ -3,7 +3,6 @@
 It runs in a process of its own, because LLVM never returns its memory: 400 MB for these kernels.
 """
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +15,11 @@ from deployments.inference.fused_block import fused_parallel_block
 from deployments.inference.jit import PACKAGE_CACHE, kernels
 from deployments.inference.kernel_cache import KernelCache
 from deployments.inference.kv_cache import Int8Cache
+from deployments.log import logger
 
 _MODULE = "deployments.inference.precompile"
 _IMPORT_ROOT = Path(__file__).parents[_MODULE.count(".")]
 _TIMEOUT_S = 300
-logger = logging.getLogger("ray.serve")
 
 
 def ensure_compiled() -> None:

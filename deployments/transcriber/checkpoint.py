@@ -10,22 +10,24 @@ from torch import nn
 from whisper import Whisper
 from whisper.model import AudioEncoder, ModelDimensions, ResidualAttentionBlock, TextDecoder
 
-from deployments.transcriber.int8 import round_weights
+from deployments.settings import KernelChoice
+from deployments.transcriber.int8 import quantize_weights
 
 Precision = Literal["int8", "fp32"]
 
 
-def load_whisper(path: Path, precision: Precision) -> Whisper:
+def load_whisper(path: Path, precision: Precision, *, kernel: KernelChoice = "auto") -> Whisper:
     """Return the model of a `.pt` file, ready to be run: what `whisper.load_model(path)` returns, in that precision.
 
-    Raises what `torch.load` and `load_state_dict` raise for a file that is no such checkpoint.
+    `kernel` counts in int8 only. Raises ModelNotLoaded for a kernel that this CPU lacks, and what `torch.load` and
+    `load_state_dict` raise for a file that is no such checkpoint.
     """
     # Mapped, tensors are read from the disk while they are converted; only the format before torch 1.6 cannot be.
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     model = _Unfilled(ModelDimensions(**checkpoint["dims"]))
     model.load_state_dict(checkpoint["model_state_dict"], assign=True)
     if precision == "int8":
-        round_weights(model)
+        quantize_weights(model, kernel)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(torch.float32, copy=True)

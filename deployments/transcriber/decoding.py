@@ -24,7 +24,7 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps, dtw_cpu
 from whisper.tokenizer import Tokenizer
 
-from deployments.inference.compiled import keep, numba_turn, on_torch_threads
+from deployments.inference.jit import call_cached, numba_lock
 from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
 from deployments.transcriber.types import SuspectReason
 
@@ -47,9 +47,8 @@ _word_times_turn = threading.Lock()
 
 
 def prepare_word_times() -> None:
-    """Have the loop behind word times compiled, where an earlier start has not: it takes two seconds."""
-    keep(dtw_cpu)
-    on_torch_threads(dtw_cpu)(np.zeros((2, 2)))
+    """Compile the kernel behind word times, or load it from the kernel cache: compiling takes two seconds."""
+    call_cached(dtw_cpu, "word_times", np.zeros((2, 2)))
 
 
 class WindowDecoder:
@@ -59,7 +58,7 @@ class WindowDecoder:
     """
 
     def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
-        """Decode with a model in fp32, or in int8 if `round_weights` has made it so."""
+        """Decode with a model in fp32, or in int8 if `quantize_weights` has made it so."""
         self._shared = model
         self._is_int8 = isinstance(model.decoder, Int8TextDecoder)
         self._check = check
@@ -139,7 +138,7 @@ class WindowDecoder:
         self, segments: list[dict[str, Any]], tokenizer: Tokenizer, mel: Tensor, num_frames: int, last_speech_s: float
     ) -> None:
         """Add `words` to the segments of a window and move the segments' ends to those of their words."""
-        with self._turn(), numba_turn(), _as_many_threads_as_before():
+        with self._turn(), numba_lock(), _as_many_threads_as_before():
             add_word_timestamps(
                 segments=segments,
                 model=_with_own_modules(self._shared, self._check),

@@ -71,6 +71,7 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
         file.path,
         config.precision,
         official_size=None if file.is_miniature else config.model,
+        kernel=config.kernel,
         speech_detection=config.speech_detection,
     )
     trim_freed_memory()

@@ -18,7 +18,8 @@ from whisper.utils import get_end
 from deployments.cancellation import Cancellation
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import InvalidRequest, ModelNotLoaded
-from deployments.inference.int8 import weight_bytes
+from deployments.inference.int8_layers import weight_bytes
+from deployments.settings import KernelChoice
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.checkpoint import Precision, load_whisper
 from deployments.transcriber.decoding import WindowDecoder, is_without_speech, prepare_word_times, suspect_reason
@@ -189,7 +190,12 @@ class WhisperEngine:
 
 
 def load_engine(
-    path: Path, precision: Precision, official_size: str | None = None, *, speech_detection: bool = True
+    path: Path,
+    precision: Precision,
+    official_size: str | None = None,
+    *,
+    kernel: KernelChoice = "auto",
+    speech_detection: bool = True,
 ) -> WhisperEngine:
     """Return the engine of an openai-whisper `.pt` checkpoint, warmed up, with or without a speech detector.
 
@@ -198,7 +204,7 @@ def load_engine(
     """
     detector = SpeechDetector() if speech_detection else None
     try:
-        model = load_whisper(path, precision)
+        model = load_whisper(path, precision, kernel=kernel)
         if official_size is not None:
             model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
         engine = WhisperEngine(model, detector)

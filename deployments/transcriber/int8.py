@@ -1,4 +1,4 @@
-"""Whisper in int8: its linear layers rounded, and its decoder a token at a time with rounded keys and values."""
+"""Whisper in int8: quantized linear layers, and decode steps with an int8 KV cache."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,15 +8,18 @@ from whisper import Whisper
 from whisper.decoding import Inference
 from whisper.model import TextDecoder
 
-from deployments.inference.cache import Int8Cache
-from deployments.inference.int8 import Int8Embedding, Int8Linear, choose_kernel, round_rows
+from deployments.inference.int8_layers import Int8Embedding, Int8Linear
+from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.kv_cache import Int8Cache
+from deployments.inference.quantization import quantize_per_channel
+from deployments.settings import KernelChoice
 
 
 class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
-    """The package's decoder, whose token embedding is rounded."""
+    """openai-whisper's decoder with an int8 token embedding."""
 
     vocabulary: Int8Linear
-    """Makes logits of the last states; its weights are the token embedding's."""
+    """Computes logits; shares its weights with the token embedding."""
 
     def forward(self, x: Tensor, xa: Tensor, kv_cache: Mapping[nn.Module, Tensor] | None = None) -> Tensor:
         """Return logits, shape (batch, length, vocabulary), for ids (batch, length) and features of their windows."""
@@ -28,21 +31,21 @@ class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
         return logits
 
 
-def round_weights(model: Whisper) -> None:
-    """Make the model's linear layers and its token embedding int8, in place."""
-    kernel = choose_kernel(torch.cpu.get_capabilities())
+def quantize_weights(model: Whisper, kernel: KernelChoice) -> None:
+    """Replace the model's linear layers and its token embedding by int8 ones."""
+    int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities())
 
-    def rounded(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
-        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), kernel)
+    def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
+        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), int8_kernel)
 
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, rounded(*round_rows(child.weight.detach()), child.bias))
-    rows, scales = round_rows(model.decoder.token_embedding.weight.detach())
+                setattr(module, name, int8_linear(*quantize_per_channel(child.weight.detach()), child.bias))
+    weight, scales = quantize_per_channel(model.decoder.token_embedding.weight.detach())
     model.decoder.__class__ = Int8TextDecoder
-    model.decoder.token_embedding = Int8Embedding(rows, scales)
-    model.decoder.vocabulary = rounded(rows, scales, None)
+    model.decoder.token_embedding = Int8Embedding(weight, scales)
+    model.decoder.vocabulary = int8_linear(weight, scales, None)
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
@@ -109,8 +112,8 @@ class Int8Inference(Inference):  # type: ignore[misc]
             attn, cross = block.attn, block.cross_attn
             normed = block.attn_ln(x)
             query, key, value = (self._heads(project(normed)) for project in (attn.query, attn.key, attn.value))
-            found = Int8Cache.append_and_attend(self._rows, layer, query, key, value, rotation=None)
-            x = x + attn.out(found.flatten(1))
+            attn_out = Int8Cache.append_and_attend(self._rows, layer, query, key, value, rotation=None)
+            x = x + attn.out(attn_out.flatten(1))
             query = self._heads(cross.query(block.cross_attn_ln(x)))
             x = x + cross.out(Int8Cache.attend(self._windows, layer, query).flatten(1))
             x = x + block.mlp(block.mlp_ln(x))

@@ -13,7 +13,7 @@ from deployments.captioner.checkpoint import Precision, load_int8, load_moondrea
 from deployments.captioner.generation import generate
 from deployments.captioner.moondream import Moondream
 from deployments.errors import ModelNotLoaded
-from deployments.inference.cache import Int8Cache
+from deployments.inference.kv_cache import Int8Cache
 from tests.deployments.captioner.checkpoints import SIZES, random_tensors, shapes, write_checkpoint
 
 QKV = "model.text.blocks.1.attn.qkv.weight"

@@ -7,8 +7,8 @@ from torch import Tensor
 from deployments.captioner.checkpoint import load_moondream
 from deployments.captioner.moondream import Moondream, TextBlock
 from deployments.captioner.preprocessing import decode_image, make_crops
-from deployments.inference.cache import KeyValueCache
-from deployments.inference.int8 import Int8ParallelBlock
+from deployments.inference.kv_cache import KeyValueCache
+from deployments.inference.int8_layers import Int8ParallelBlock
 from deployments.media import as_media
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"

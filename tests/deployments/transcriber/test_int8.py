@@ -14,7 +14,7 @@ from whisper.audio import N_FRAMES
 from whisper.decoding import PyTorchInference
 
 from deployments.cancellation import Cancellation
-from deployments.inference.int8 import weight_bytes
+from deployments.inference.int8_layers import weight_bytes
 from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.transcriber.audio import decode_audio
