@@ -191,7 +191,7 @@ def _key_products(keys: Any, query: Any, products: Any, values: Any) -> None:
     """Call `vnni_key_products` or `portable_key_products`, chosen while a kernel is compiled."""
 
 
-@overload(_key_products, jit_options={"fastmath": FASTMATH})
+@overload(_key_products, jit_options={"fastmath": FASTMATH})  # type: ignore[untyped-decorator]
 def _choose_key_products(keys: Any, query: Any, products: Any, values: Any) -> Any:
     return (vnni_key_products if local_vnni_vector_bytes() else portable_key_products).py_func
 
@@ -200,7 +200,7 @@ def _weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any
     """Call `vnni_weighted_values` or `portable_weighted_values`, chosen while a kernel is compiled."""
 
 
-@overload(_weighted_values, jit_options={"fastmath": FASTMATH})
+@overload(_weighted_values, jit_options={"fastmath": FASTMATH})  # type: ignore[untyped-decorator]
 def _choose_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any) -> Any:
     return (vnni_weighted_values if local_vnni_vector_bytes() else portable_weighted_values).py_func
 

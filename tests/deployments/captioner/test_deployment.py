@@ -72,6 +72,19 @@ def test_a_lazy_replica_loads_at_its_first_call(small_checkpoint: Path) -> None:
     asyncio.run(run())
 
 
+def test_the_setting_kernel_reaches_the_model(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
+
+    async def run() -> None:
+        async with _replica(small_checkpoint, precision="int8", kernel="onednn") as replica:
+            assert (await replica.summarize(["A dog runs."], 12, _soon())).text
+        async with _replica(small_checkpoint, precision="int8", kernel="vnni") as replica:
+            with pytest.raises(ModelNotLoaded, match="Set it to auto or onednn"):
+                await replica.summarize(["A dog runs."], 12, _soon())
+
+    asyncio.run(run())
+
+
 def test_weights_that_are_only_here_in_int8_serve_int8_and_nothing_else(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

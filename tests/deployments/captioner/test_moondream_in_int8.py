@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.checkpoint import Precision, load_moondream
 from deployments.captioner.moondream import Moondream, TextBlock
 from deployments.captioner.preprocessing import decode_image, make_crops
-from deployments.inference.kv_cache import KeyValueCache
 from deployments.inference.int8_layers import Int8ParallelBlock
+from deployments.inference.kv_cache import KeyValueCache
 from deployments.media import as_media
+from deployments.settings import KernelChoice
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
 
@@ -18,24 +19,27 @@ def _error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def _load(precision: str) -> Moondream:
-    weights = [CONFORMANCE / "model.safetensors"]
-    return load_moondream(CONFORMANCE / "config.json", weights, precision, report=lambda progress: None)  # type: ignore[arg-type]
+def _load(precision: Precision, kernel: KernelChoice = "auto") -> Moondream:
+    config, weights = CONFORMANCE / "config.json", [CONFORMANCE / "model.safetensors"]
+    return load_moondream(config, weights, precision, report=lambda progress: None, kernel=kernel)
 
 
-def test_int8_stays_close_to_the_reference() -> None:
-    exact, rounded = _load("fp32"), _load("int8")
+@pytest.mark.parametrize("kernel", ["auto", "onednn"])
+def test_int8_stays_close_to_the_reference(kernel: KernelChoice) -> None:
+    exact, rounded = _load("fp32"), _load("int8", kernel)
     for name in ("small", "wide", "portrait", "large"):
         pixels = decode_image(as_media((CONFORMANCE / f"{name}.png").read_bytes()), 10**8)
         crops = make_crops(pixels, exact.config.vision, exact.config.vision.max_crops)
         seen = [model.encode_image(crops, lambda progress: None) for model in (rounded, exact)]
         assert _error(*seen) < 0.05
-        logits = []
+        logits, logits_of_step = [], []
         for model, image in zip((rounded, exact), seen, strict=True):
             cache = model.new_cache(800)
             model.read_image(image, cache, lambda progress: None)
             logits.append(model.read_prompt([1, 2, 3], cache, lambda progress: None))
+            logits_of_step.append(model.decode([4], [cache]))
         assert _error(*logits) < 0.1
+        assert _error(*logits_of_step) < 0.1
 
 
 def test_every_large_weight_is_rounded() -> None:

@@ -17,6 +17,7 @@ from deployments.cancellation import Cancellation
 from deployments.inference.int8_layers import weight_bytes
 from deployments.media import as_media
 from deployments.project import project_folder
+from deployments.settings import KernelChoice
 from deployments.transcriber.audio import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
@@ -97,12 +98,14 @@ def test_beam_search_finds_a_text_at_least_as_probable(rounded: Whisper) -> None
     assert beam.text == greedy.text
 
 
+@pytest.mark.parametrize("kernel", ["auto", "onednn"])
 @pytest.mark.parametrize("word_timestamps", [False, True])
-def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool) -> None:
+def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool, kernel: KernelChoice) -> None:
     sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     task = TranscribeTask(word_timestamps=word_timestamps)
     exact, rounded = (
-        load_engine(MINIATURE, precision).transcribe(sound, task, NEVER) for precision in ("fp32", "int8")
+        load_engine(MINIATURE, precision, kernel=kernel).transcribe(sound, task, NEVER)
+        for precision in ("fp32", "int8")
     )
     assert rounded.text == exact.text
     assert rounded.language == exact.language
