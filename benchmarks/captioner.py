@@ -1,4 +1,4 @@
-"""Measures moondream2 on this machine: `python -m benchmarks.captioner [--kernels vnni onednn] [--against fp32|bf16]`.
+"""Measures moondream2 on this machine: `prism benchmark captioner [--kernels vnni onednn] [--against fp32|bf16]`.
 
 Needs no weights: the model has moondream2's sizes and seeded random weights (time and memory do not depend on their
 values); `--weights FOLDER` takes a checkpoint's. In int8, the same model runs with each kernel that this CPU has, and
@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,12 @@ import psutil
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.checkpoint import Precision, fill, load_moondream, tensor_shapes
+from deployments.captioner.checkpoint import tensor_shapes
 from deployments.captioner.generation import generate
+from deployments.captioner.loading import load_moondream, load_weights
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
+from deployments.captioner.settings import Precision
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.int8_layers import weight_bytes
 from deployments.inference.int8_matmul import choose_kernel
@@ -56,11 +58,11 @@ def random_model(config: MoondreamConfig, precision: Precision, kernel: KernelCh
         return tensor
 
     model = Moondream(config)
-    fill(model, read, precision, lambda progress: None, kernel=kernel)
+    load_weights(model, read, precision, lambda progress: None, kernel=kernel)
     return model
 
 
-def _go_on(progress: str) -> None:
+def _never_cancelled(progress: str) -> None:
     pass
 
 
@@ -73,48 +75,48 @@ class Workloads:
         self._photo = generator.integers(0, 256, (1080, 1920, 3), np.uint8)
         self._tile = generator.integers(0, 256, (378, 378, 3), np.uint8)
         self._crops = make_crops(self._tile, model.config.vision, 1)
-        self._embeddings = model.encode_image(self._crops, _go_on)
-        self._seen = self._see()
-        self._prefix = self._seen.length
+        self._embeddings = model.encode_image(self._crops, _never_cancelled)
+        self._cache = self._prefilled_cache()
+        self._prefix = self._cache.length
 
-    def _see(self) -> KeyValueCache:
-        cache = self.model.new_cache(self.model.config.text.prefix_attn + len(PROMPT) + NEW_TOKENS + NUM_STEPS)
-        self.model.read_image(self.model.encode_image(self._crops, _go_on), cache, _go_on)
+    def _prefilled_cache(self) -> KeyValueCache:
+        cache = self.model.new_kv_cache(self.model.config.text.prefix_attn + len(PROMPT) + NEW_TOKENS + NUM_STEPS)
+        self.model.prefill_image(self.model.encode_image(self._crops, _never_cancelled), cache, _never_cancelled)
         return cache
 
     def vision(self) -> None:
-        self.model.encode_image(self._crops, _go_on)
+        self.model.encode_image(self._crops, _never_cancelled)
 
     def prefill(self) -> None:
-        cache = self.model.new_cache(self._prefix + len(PROMPT))
-        self.model.read_image(self._embeddings, cache, _go_on)
-        self.model.read_prompt(PROMPT, cache, _go_on)
+        cache = self.model.new_kv_cache(self._prefix + len(PROMPT))
+        self.model.prefill_image(self._embeddings, cache, _never_cancelled)
+        self.model.prefill_prompt(PROMPT, cache, _never_cancelled)
 
     def question(self) -> None:
-        """Ask again about an image that was seen before."""
-        self._seen.length = self._prefix
-        generate(self.model, PROMPT, [self._seen], NEW_TOKENS, _go_on)
+        """Answer another question about an image whose KV cache is still there."""
+        self._cache.length = self._prefix
+        generate(self.model, PROMPT, [self._cache], NEW_TOKENS, _never_cancelled)
 
     def image(self) -> None:
-        generate(self.model, PROMPT, [self._see()], NEW_TOKENS, _go_on)
+        generate(self.model, PROMPT, [self._prefilled_cache()], NEW_TOKENS, _never_cancelled)
 
     def photo(self) -> None:
         """Describe 1920x1080 pixels with the default crop setting."""
         crops = make_crops(self._photo, self.model.config.vision, 1)
-        cache = self.model.new_cache(self._prefix + len(PROMPT) + NEW_TOKENS)
-        self.model.read_image(self.model.encode_image(crops, _go_on), cache, _go_on)
-        generate(self.model, PROMPT, [cache], NEW_TOKENS, _go_on)
+        cache = self.model.new_kv_cache(self._prefix + len(PROMPT) + NEW_TOKENS)
+        self.model.prefill_image(self.model.encode_image(crops, _never_cancelled), cache, _never_cancelled)
+        generate(self.model, PROMPT, [cache], NEW_TOKENS, _never_cancelled)
 
     def video(self) -> None:
-        generate(self.model, PROMPT, [self._see() for _ in range(NUM_FRAMES)], NEW_TOKENS, _go_on)
+        generate(self.model, PROMPT, [self._prefilled_cache() for _ in range(NUM_FRAMES)], NEW_TOKENS, _never_cancelled)
 
     def summary(self) -> None:
-        cache = self.model.new_cache(1 + SUMMARY_IDS + NEW_TOKENS)
-        generate(self.model, range(100, 100 + SUMMARY_IDS), [cache], NEW_TOKENS, _go_on)
+        cache = self.model.new_kv_cache(1 + SUMMARY_IDS + NEW_TOKENS)
+        generate(self.model, range(100, 100 + SUMMARY_IDS), [cache], NEW_TOKENS, _never_cancelled)
 
     def step(self, num_sequences: int) -> Callable[[], None]:
         """Return a run of NUM_STEPS decode steps of that many sequences behind an image."""
-        caches = [self._seen.copy() for _ in range(num_sequences)]
+        caches = [self._cache.copy() for _ in range(num_sequences)]
 
         def run() -> None:
             for cache in caches:
@@ -197,7 +199,7 @@ def roofline(workloads: Workloads, kernel: KernelChoice) -> list[str]:
     length = text.prefix_attn + len(PROMPT)
     attention = 2 * text.n_layers * text.dim * text.prefix_attn**2
     prefill = 2 * (per_token * length + attention)
-    num_bytes = per_token + text.dim * text.vocab_size + model.cache_bytes(length)
+    num_bytes = per_token + text.dim * text.vocab_size + model.kv_cache_bytes(length)
     patches = vision.grid**2
     vision_macs = patches * vision.enc_n_layers * (4 * vision.enc_dim**2 + 2 * vision.enc_dim * vision.enc_ff_dim)
     vision_macs += 2 * vision.enc_n_layers * vision.enc_dim * patches**2
@@ -233,8 +235,9 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__)
+def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks.captioner") -> int:
+    """Measure and write the figures; returns the exit status."""
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("--precision", choices=("int8", "fp32", "bf16"), default="int8")
     parser.add_argument("--against", choices=("fp32", "bf16"))
     parser.add_argument(
@@ -247,9 +250,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder with config.json and model*.safetensors")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     if not ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], os.environ | ENVIRONMENT)
+        options = sys.argv[1:] if options is None else options
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | ENVIRONMENT)
     torch.set_num_threads(arguments.threads)
     return_freed_memory()
 
@@ -261,7 +265,9 @@ def main() -> None:
         if arguments.weights is None:
             return random_model(MoondreamConfig(), precision, kernel)
         weights = sorted(arguments.weights.glob("model*.safetensors"))
-        return load_moondream(arguments.weights / "config.json", weights, precision, _go_on, kernel=kernel)
+        return load_moondream(
+            arguments.weights / "config.json", weights, precision, lambda progress: None, kernel=kernel
+        )
 
     say(f"{torch.cpu.get_capabilities().get('cpu_name')}, {arguments.threads} threads, torch {torch.__version__}")
     kernel, *other_kernels = arguments.kernels
@@ -311,7 +317,8 @@ def main() -> None:
         say("")
         for line in roofline(workloads, kernel):
             say(line)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

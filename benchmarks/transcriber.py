@@ -1,4 +1,4 @@
-"""Measures Whisper on this machine: `python -m benchmarks.transcriber [--size base] [--threads N]`.
+"""Measures Whisper on this machine: `prism benchmark transcriber [--size base] [--threads N]`.
 
 Needs no weights: all engines get openai-whisper's own model of that size with the same seeded random weights, never say
 the end, and take turns in one run; `--weights FILE` takes a checkpoint's. They are ours in int8, with each kernel that
@@ -32,7 +32,6 @@ from whisper.decoding import DecodingTask
 from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
-from benchmarks import rival
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.settings import KernelChoice
@@ -40,6 +39,8 @@ from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.speech import SpeechDetector
 from deployments.units import MEGABYTE
+
+from . import rival
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
@@ -188,8 +189,9 @@ def compare(title: str, works: Mapping[str, Callable[[], object]], sound_s: floa
         say(f"  {name:28} {seconds:8.3f} s   real-time factor {seconds / sound_s:.4f}   {seconds / ours:5.2f}x")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transcriber", description=__doc__)
+def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks.transcriber") -> int:
+    """Measure and write the figures; returns the exit status."""
+    parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("--size", choices=tuple(SIZES), default="base")
     parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
@@ -203,10 +205,10 @@ def main() -> None:
     )
     parser.add_argument("--memory-of", choices=(*OURS, OPENAI, CTRANSLATE2), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     if arguments.memory_of:
         say(measure_memory(arguments.memory_of, arguments.folder, arguments.threads))
-        return
+        return 0
     torch.set_num_threads(arguments.threads)
     reuse_freed_memory()
     cpu = torch.cpu.get_capabilities().get("cpu_name")
@@ -214,13 +216,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         measure(prepare(arguments, folder), folder, arguments.threads, arguments.rounds)
+    return 0
 
 
 def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> None:
     for name in names:
         command = [
             "-m",
-            "benchmarks.transcriber",
+            __spec__.name,
             "--threads",
             str(threads),
             "--memory-of",
@@ -250,4 +253,4 @@ def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> No
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

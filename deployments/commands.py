@@ -1,4 +1,4 @@
-"""The commands that messages tell a user to run."""
+"""The commands that messages recommend."""
 
 FETCH_COMMAND = "prism weights fetch"
 VERIFY_COMMAND = "prism weights verify"
@@ -7,7 +7,7 @@ SERVE_MINIATURES_COMMAND = "prism serve --mini"
 RESTORE_MINIATURES_COMMAND = "git checkout -- checkpoints/mini"
 
 RESTORE_ADVICE = (
-    f"Fetch the model again with `{FETCH_COMMAND}`; `{RESTORE_MINIATURES_COMMAND}` (or installing again) brings the "
-    "miniatures back."
+    f"Fetch the model again with `{FETCH_COMMAND}`; `{RESTORE_MINIATURES_COMMAND}` (or installing again) restores the "
+    "miniatures."
 )
 """What to do about a checkpoint that cannot be loaded."""

@@ -6,15 +6,15 @@ _PARENT = Path(__file__).resolve().parent.parent
 
 
 def is_installed() -> bool:
-    """Tell whether this is an installed copy and not a checkout of the repository."""
+    """Return whether this is an installed copy and not a checkout of the repository."""
     return not (_PARENT / "pyproject.toml").is_file()
 
 
 def project_folder() -> Path:
     """Return the folder of the checkout; in an installed copy, the data folder of the package `prism`.
 
-    Both have `serve_config.yaml`, `config/mini.yaml`, `checkpoints/mini` and `samples` in them: `pyproject.toml` puts
-    them there.
+    Both contain `serve_config.yaml`, `config/mini.yaml`, `checkpoints/mini` and the media of `samples`:
+    `pyproject.toml` puts them into the wheel.
     """
     return _PARENT / "prism" / "project" if is_installed() else _PARENT
 

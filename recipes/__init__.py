@@ -1,1 +1,1 @@
-"""How the miniature checkpoints were made; no part of the product imports these packages."""
+"""Training recipes of the miniature checkpoints. The product does not import them."""

@@ -1,4 +1,4 @@
-"""Muon for the matrices inside the layers, AdamW for all else."""
+"""The optimizer (Muon and AdamW) and the learning-rate schedule that both recipes train with."""
 
 import math
 from collections.abc import Sequence
@@ -7,29 +7,32 @@ import torch
 from torch import Tensor, nn
 
 _ADAMW_BETAS = (0.9, 0.98)
-_MAX_GRADIENT = 1.0
+_MAX_GRADIENT_NORM = 1.0
 
 
 class Optimizer:
-    """Muon for the linear layers of given modules, AdamW for all other parameters, with gradients clipped.
+    """Muon for the linear layers of the given modules, AdamW for all other parameters; gradients are clipped.
 
-    Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) steps equally far in all directions of a
-    matrix; its steps are scaled to the root mean square of AdamW's (Liu et al., 2025, https://arxiv.org/abs/2502.16982).
+    Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon/) orthogonalizes the update of each weight
+    matrix. Its updates are scaled to the root mean square of AdamW's (Liu et al., 2025,
+    https://arxiv.org/abs/2502.16982).
     """
 
     def __init__(
         self,
         groups: Sequence[tuple[Sequence[nn.Parameter], float]],
-        layers: Sequence[nn.Module],
+        muon_modules: Sequence[nn.Module],
         *,
         muon_factor: float,
         weight_decay: float,
     ) -> None:
-        """Train groups of parameters, each with its highest learning rate; `layers` hold the matrices for Muon.
+        """Optimize groups of parameters, each with its peak learning rate.
 
-        `muon_factor` times the rate is Muon's, because what is best for one is too little for the other.
+        Muon trains the linear layers inside `muon_modules`, at `muon_factor` times the learning rate of their group.
         """
-        matrices = {module.weight for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)}
+        matrices = {
+            module.weight for parent in muon_modules for module in parent.modules() if isinstance(module, nn.Linear)
+        }
         self._parameters = [parameter for group, _ in groups for parameter in group]
         self._optimizers = (
             torch.optim.AdamW(
@@ -43,21 +46,24 @@ class Optimizer:
                 adjust_lr_fn="match_rms_adamw",
             ),
         )
-        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+        self._peak_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
 
-    def step(self, loss: Tensor, share: float) -> None:
-        """Step against the gradient of `loss`, at this share of the highest rates."""
-        for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
+    def step(self, loss: Tensor, rate_factor: float) -> None:
+        """Backpropagate `loss` and update the parameters, at `rate_factor` times the peak learning rates."""
+        for optimizer, peak_rates in zip(self._optimizers, self._peak_rates, strict=True):
             optimizer.zero_grad()
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * share
+            for group, peak_rate in zip(optimizer.param_groups, peak_rates, strict=True):
+                group["lr"] = peak_rate * rate_factor
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._parameters, _MAX_GRADIENT)
+        nn.utils.clip_grad_norm_(self._parameters, _MAX_GRADIENT_NORM)
         for optimizer in self._optimizers:
             optimizer.step()
 
 
-def warmed_up_cosine(progress: float, warm_up: float, final: float) -> float:
-    """Return a share of the highest rate: a linear rise during `warm_up`, half a cosine down to `final`."""
+def cosine_with_warmup(progress: float, warmup: float, final: float) -> float:
+    """Return the learning rate at `progress` (0 to 1) of training, as a fraction of the peak.
+
+    It rises linearly during the first `warmup` (a fraction of training), then follows half a cosine down to `final`.
+    """
     cosine = final + (1 - final) * (0.5 + 0.5 * math.cos(math.pi * progress))
-    return min(1.0, progress / warm_up) * cosine
+    return min(1.0, progress / warmup) * cosine

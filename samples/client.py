@@ -1,4 +1,4 @@
-"""Talks to a running server: waits for its models, posts files, asks for its health."""
+"""A client of the HTTP API: waits until models are loaded, sends files, asks for the server's health."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,28 +13,28 @@ KINDS: Mapping[str, str] = {
     **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi"), "video"),
     **dict.fromkeys((".mp3", ".wav", ".m4a", ".flac", ".ogg"), "audio"),
 }
-"""The route that a file is posted to, by its ending."""
+"""The kind of file, which decides the route, by the ending of its name."""
 
 OPTIONS: Mapping[str, Mapping[str, str]] = {"image": {}, "video": {"include_audio": "true"}, "audio": {}}
-"""What is asked beside the defaults."""
+"""Options that are sent with each kind."""
 
 CONNECT_TIMEOUT_S = 5
 HEALTH_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 600
-"""The server keeps a deadline of its own, which may have been raised; this only ends the wait for one that hangs."""
+"""The server has its own deadline, which may have been raised; this one is for a server that hangs."""
 POLL_PERIOD_S = 1
 
 
 class Failure(Exception):
-    """Why there is no answer, for a person to read."""
+    """There is no answer; the message says why, for a person to read."""
 
 
 class NoConnection(Failure):
-    """Nobody listens at the URL, or not for long enough."""
+    """No server listens at the URL, or the connection was lost."""
 
 
 class ApiError(Failure):
-    """One of the API's own errors."""
+    """The API answered with an error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -52,13 +52,13 @@ class Upload:
 @dataclass(frozen=True)
 class Answer:
     body: dict[str, Any]
-    """A success body of the API."""
+    """The body of a successful answer."""
     seconds: float
-    """From the request's first byte to the answer's last."""
+    """Time from the start of the request to the end of the answer."""
 
 
 def read_upload(path: Path) -> Upload:
-    """Raises Failure for a file that cannot be read or whose ending has no route."""
+    """Return a file's content and kind; raises Failure if it cannot be read or its ending has no route."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise Failure(f"No route takes files that end in {path.suffix!r}, only these: {' '.join(KINDS)}")
@@ -69,7 +69,7 @@ def read_upload(path: Path) -> Upload:
 
 
 def analyze(url: str, upload: Upload) -> Answer:
-    """Post a file and return what the API says about it; raises Failure where that is an error."""
+    """Send a file and return the answer; raises Failure for an error."""
     route, kind = f"{url}/api/analyze/{upload.kind}", upload.kind
     start = time.monotonic()
     body = _send(
@@ -79,23 +79,24 @@ def analyze(url: str, upload: Upload) -> Answer:
 
 
 def health(url: str) -> dict[str, Any]:
+    """Return the body of `/api/health`; raises Failure."""
     return _send("GET", f"{url}/api/health", timeout_s=HEALTH_TIMEOUT_S)
 
 
 def wait_until_loaded(url: str, report: Callable[[str], None]) -> None:
-    """Return when no model is loading any more; one that failed to load says so when a file is posted.
+    """Return when no model is loading any more; for one that failed to load, sending a file gives the reason.
 
-    `report` takes a line whenever the progress changes. Raises Failure where there is no such server.
+    `report` is called with a line whenever the progress changes. Raises Failure if there is no such server.
     """
-    told = ""
+    last_progress = ""
     while _is_loading(url):
         loading = [model for model in health(url)["models"] if model["state"] == "loading"]
-        if not loading:  # failed, which waiting does not mend, or ready meanwhile
+        if not loading:  # all have failed or become ready
             return
         progress = "; ".join(f"{model['name']} is loading{_in_brackets(model['detail'])}" for model in loading)
-        if progress != told:
+        if progress != last_progress:
             report(progress)
-        told = progress
+        last_progress = progress
         time.sleep(POLL_PERIOD_S)
 
 
@@ -110,13 +111,13 @@ def _is_loading(url: str) -> bool:
 
 
 def _send(method: str, url: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
-    """Return the body of a success; raises Failure for everything else."""
+    """Return the body of a successful answer; raises Failure for anything else."""
     try:
         response = requests.request(method, url, timeout=(CONNECT_TIMEOUT_S, timeout_s), **arguments)
     except requests.ReadTimeout as error:
         raise Failure(f"{url} did not answer within {timeout_s:g} s.") from error
     except requests.ConnectionError as error:
-        raise NoConnection(f"There is no connection to {url}, or it broke off.") from error
+        raise NoConnection(f"There is no connection to {url}, or it was lost.") from error
     except requests.RequestException as error:
         raise Failure(str(error)) from error
     try:

@@ -1,22 +1,23 @@
-"""What came back, as text for a terminal: rows of a label and words that wrap beside it."""
+"""Formats answers for a terminal: rows of a label and a text that wraps beside it."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
-from samples.client import Answer, Upload
+
+from .client import Answer, Upload
 
 Row = tuple[str, str]
 """A label and its text."""
 
 LABEL_WIDTH = 16
 MIN_WIDTH, MAX_WIDTH = 40, 100
-"""Columns: narrower leaves no room beside the labels, wider is hard to read."""
+"""Columns of text: fewer leave no room beside the labels, more are hard to read."""
 
 MINIATURE_NOTE = (
-    "These words come from miniatures ({names}) that know drawn shapes and a few hundred spoken words, and err at "
-    "times. For the real models:"
+    "These answers come from miniatures ({names}) that know drawn shapes and a few hundred spoken words, and are "
+    "sometimes wrong. For the real models:"
 )
 REAL_COMMANDS = (FETCH_COMMAND, SERVE_COMMAND)
 
@@ -26,9 +27,9 @@ def heading(title: str, width: int) -> str:
 
 
 def format_rows(rows: Iterable[Row], width: int) -> str:
-    """Return the rows as lines of at most `width` columns (never fewer than MIN_WIDTH), without a final line break.
+    """Return the rows as lines of at most `width` columns (MIN_WIDTH to MAX_WIDTH), without a final line break.
 
-    Control characters are left out: a model or a file's name may hold what a terminal takes for a command.
+    Control characters become spaces: a terminal could take some in an answer or a file's name for a command.
     """
     return "\n".join(_format_row(label, text, _clamp(width)) for label, text in rows)
 
@@ -38,10 +39,10 @@ def upload_rows(upload: Upload) -> list[Row]:
 
 
 def answer_rows(answer: Answer) -> list[Row]:
-    words = {"image": _image_rows, "video": _video_rows, "audio": _audio_rows}[answer.body["type"]](answer.body)
+    rows = {"image": _image_rows, "video": _video_rows, "audio": _audio_rows}[answer.body["type"]](answer.body)
     return [
-        *words,
-        ("took", f"{answer.seconds:.2f} s, of which {_work_ms(answer.body) / 1000:.2f} s were work"),
+        *rows,
+        ("took", f"{answer.seconds:.2f} s, of which {_processing_ms(answer.body) / 1000:.2f} s were processing"),
         ("model", ", ".join(_models(answer.body))),
     ]
 
@@ -55,14 +56,14 @@ def health_rows(health: Mapping[str, Any]) -> list[Row]:
     system = health["system_info"]
     used, free = system["memory_usage_mb"], system["available_memory_mb"]
     return [
-        ("memory", f"{used:.0f} MB in all of the server's processes; {free:.0f} MB are free on its machine"),
+        ("memory", f"{used:.0f} MB used by all of the server's processes; {free:.0f} MB free on its machine"),
         ("status", health["status"]),
         *[("model", _describe_model(model)) for model in health["models"]],
     ]
 
 
 def miniature_note(health: Mapping[str, Any], width: int) -> str:
-    """Return what must be known about words that a miniature wrote; empty where none serves."""
+    """Return a note about answers of miniatures, or "" if no model is one."""
     names = [model["name"] for model in health["models"] if model["is_miniature"]]
     if not names:
         return ""
@@ -87,7 +88,7 @@ def format_time(seconds: float) -> str:
 def _image_rows(body: Mapping[str, Any]) -> list[Row]:
     metadata = body["metadata"]
     cut_off = " [cut off at max_length]" if metadata["finish_reason"] == "length" else ""
-    return [("seen", _resolution(metadata["image_size"])), ("description", body["description"] + cut_off)]
+    return [("image", _resolution(metadata["image_size"])), ("description", body["description"] + cut_off)]
 
 
 def _video_rows(body: Mapping[str, Any]) -> list[Row]:
@@ -98,7 +99,7 @@ def _video_rows(body: Mapping[str, Any]) -> list[Row]:
     )
     frames = [(f"  at {format_time(frame['timestamp'])}", _frame_text(frame)) for frame in body["frames"]]
     transcript = _audio_rows(body["transcript"]) if "transcript" in body else []
-    return [("seen", facts), *frames, ("summary", body["summary"]), *transcript]
+    return [("video", facts), *frames, ("summary", body["summary"]), *transcript]
 
 
 def _frame_text(frame: Mapping[str, Any]) -> str:
@@ -109,9 +110,9 @@ def _audio_rows(body: Mapping[str, Any]) -> list[Row]:
     duration = f"{body['metadata']['duration_seconds']:.1f} s"
     warnings = [("warning", warning) for warning in body["metadata"].get("warnings", [])]
     if not body["segments"]:
-        return [("heard", f"{duration}; nobody speaks"), *warnings]
+        return [("audio", f"{duration}; no speech"), *warnings]
     return [
-        ("heard", f"{duration}, language {body['language']!r}, confidence {body['confidence']:.2f}"),
+        ("audio", f"{duration}, language {body['language']!r}, confidence {body['confidence']:.2f}"),
         *[(_span(segment), segment["text"].strip()) for segment in body["segments"]],
         *warnings,
     ]
@@ -121,8 +122,8 @@ def _span(segment: Mapping[str, Any]) -> str:
     return f"{format_time(segment['start'])}-{format_time(segment['end'])}"
 
 
-def _work_ms(body: Mapping[str, Any]) -> float:
-    """Return the milliseconds that the server tells; a video has them at the top level (PRD, F2)."""
+def _processing_ms(body: Mapping[str, Any]) -> float:
+    """Return the server's own processing time; a video has it at the top level (PRD, F2)."""
     milliseconds: float = (body if body["type"] == "video" else body["metadata"])["processing_time_ms"]
     return milliseconds
 

@@ -1,4 +1,4 @@
-"""A server for as long as it is needed: `serve run FILE`, ready, and gone with all its processes afterwards."""
+"""A server that runs as long as a `with` block: `serve run FILE`, and all of its processes end with the block."""
 
 import os
 import shutil
@@ -17,19 +17,27 @@ import psutil
 import requests
 import yaml
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+from deployments.project import is_installed, project_folder
+from serve_app.serve_yaml import read
+
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
 
+class ServerDidNotStart(Exception):
+    """The server did not become ready; the message has the end of its log."""
+
+
 @dataclass(frozen=True)
 class RunningServer:
+    """A server that is ready."""
+
     url: str
     pid: int
-    """The `serve run` process; all of Ray hangs below it."""
+    """Of the `serve run` process; all of Ray's processes are its descendants."""
     log: Path
-    temporary: Path
-    """Its folder for temporary files."""
+    temporary_files: Path
+    """The folder that its processes use for temporary files."""
 
 
 @contextmanager
@@ -42,27 +50,28 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """Run `serve run` on a copy of `config` at `port` (a free one if None) until the block ends.
 
-    Yields when `ready_path` answers 200. Raises RuntimeError with the end of the log when the server does not come up.
+    Yields when `ready_path` answers 200. Raises ServerDidNotStart, or InvalidServeYaml for a file that cannot be read.
     """
+    settings = read(config)
     # A short path: Ray makes sockets below it, and a socket's path may have about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
     port = port or free_port()
     copy = folder / "serve.yaml"
-    settings = yaml.safe_load(config.read_text())
-    settings["http_options"]["port"] = port
+    settings.setdefault("http_options", {})["port"] = port
     copy.write_text(yaml.safe_dump(settings))
     log = folder / "serve.log"
-    temporary = folder / "tmp"
-    temporary.mkdir()
+    temporary_files = folder / "tmp"
+    temporary_files.mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.serve.scripts", "run", str(copy)],
-            cwd=PROJECT_ROOT,
+            # `serve run` imports the app from the current folder; an installed copy is importable from any.
+            cwd=None if is_installed() else project_folder(),
             env={
                 **os.environ,
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_TMPDIR": str(folder / "ray"),
-                "TMPDIR": str(temporary),
+                "TMPDIR": str(temporary_files),
                 **(env or {}),
             },
             stdin=subprocess.DEVNULL,
@@ -72,7 +81,7 @@ def running_server(
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, url + ready_path, log)
-        yield RunningServer(url, process.pid, log, temporary)
+        yield RunningServer(url, process.pid, log, temporary_files)
     finally:
         _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,11 +103,11 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         except requests.RequestException:
             pass  # not listening yet
         time.sleep(0.2)
-    raise RuntimeError(f"The server did not get ready. The end of its log:\n{log.read_text()[-4000:]}")
+    raise ServerDidNotStart(f"The server did not become ready. The end of its log:\n{log.read_text()[-4000:]}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End `serve run` as Ctrl-C does, then whatever it has left behind."""
+    """Stop `serve run` as Ctrl-C does, then kill the descendants that are left."""
     try:
         descendants = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

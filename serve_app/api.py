@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
+from serve_app import __version__
 from serve_app.context import AppContext
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
 from serve_app.graph import GRAPH, Node
@@ -31,7 +32,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     api = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         docs_url=None,
         redoc_url=None,
         # A redirect has no JSON body; a path with a slash too many is simply not found.

@@ -1,53 +1,54 @@
-"""Checks a Serve YAML before it is run: `python -m serve_app.check serve_config.yaml`.
+"""Checks a Serve YAML before it is run: `prism check serve_config.yaml`, or `python -m serve_app.check`.
 
-Serve ignores unknown keys nearly everywhere, so a misspelt limit would silently have no effect. This names every
-unknown or repeated key, every bad value, a queue that is too short, an app that cannot be imported and a timeout that
-Serve would answer in plain text; with `--port` also a port that is taken. The exit status is 1 if there is any.
+Serve ignores most keys that it does not know, so a misspelt limit would silently have no effect. The check reports
+every unknown or duplicate key, every invalid value, a queue that is too short, an app that cannot be imported and a
+timeout that Serve would answer in plain text; with `--port` also a port that is in use. The exit status is 1 if there
+is a problem.
 """
 
 import argparse
 import difflib
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 from serve_app.graph import GRAPH, INGRESS, MAX_QUEUED_CALLS
+from serve_app.serve_yaml import InvalidServeYaml, describe_errors, read
 from serve_app.settings import AppConfig
 
 NAMES = (INGRESS, *(node.name for node in GRAPH))
 
 
 def problems(config: dict[str, Any]) -> list[str]:
-    """Return what is wrong with a parsed Serve YAML, one line each, empty when nothing is."""
-    found = list(_unknown_keys(config, ServeDeploySchema, ""))
+    """Return what is wrong with the content of a Serve YAML, one line each."""
+    lines = list(_unknown_keys(config, ServeDeploySchema, ""))
     try:
         ServeDeploySchema.model_validate(config)
     except ValidationError as error:
-        found += _lines(error, "")
-        return found
+        lines += describe_errors(error, "")
+        return lines
     if not config["applications"]:
-        found.append("applications: there is none")
+        lines.append("applications: the list is empty")
     http = config.get("http_options", {})
     if "host" not in http:
-        found.append("http_options.host: is missing; Serve would listen on 0.0.0.0, the whole network")
+        lines.append("http_options.host: is missing; Serve would listen on 0.0.0.0, on all network interfaces")
     if http.get("request_timeout_s") is not None:
-        found.append(
-            "http_options.request_timeout_s: leave it unset: Serve answers it in plain text, which a page on another "
-            "origin cannot read; REQUEST_TIMEOUT_SECONDS is the deadline"
+        lines.append(
+            "http_options.request_timeout_s: leave it unset: Serve would answer in plain text, which a web page on "
+            "another origin cannot read; the deadline is REQUEST_TIMEOUT_SECONDS"
         )
     if not 1 <= http.get("port", 8000) <= 65535:
-        found.append(f"http_options.port: {http['port']} is no port; choose one from 1 to 65535")
+        lines.append(f"http_options.port: {http['port']} is not a port; choose one from 1 to 65535")
     for index, application in enumerate(config["applications"]):
-        found += _application_problems(application, f"applications[{index}].")
-    return found
+        lines += _application_problems(application, f"applications[{index}].")
+    return lines
 
 
 def _application_problems(application: dict[str, Any], path: str) -> Iterator[str]:
@@ -58,7 +59,7 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
     try:
         settings = AppConfig.model_validate(application.get("args", {}))
     except ValidationError as error:
-        yield from _lines(error, f"{path}args.")
+        yield from describe_errors(error, f"{path}args.")
         return
     # An analysis makes one call at a time to a deployment.
     needed = settings.serving.max_concurrent_requests
@@ -98,32 +99,9 @@ def _unknown_keys(value: Any, model: type[BaseModel], path: str) -> Iterator[str
                     yield from _unknown_keys(item, inner, at)
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Return the parsed file; raises OSError or yaml.YAMLError."""
-    config = yaml.load(path.read_text(), _Loader)
-    if not isinstance(config, dict):
-        raise yaml.YAMLError("it is not a mapping, such as a Serve configuration is")
-    return config
-
-
 def _guess(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _lines(error: ValidationError, path: str) -> list[str]:
-    return [f"{path}{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
 
 
 def _port_problem(config: dict[str, Any]) -> list[str]:
@@ -137,23 +115,34 @@ def _port_problem(config: dict[str, Any]) -> list[str]:
     return []
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m serve_app.check", description=__doc__.split("\n")[0])
-    parser.add_argument("file", type=Path, help="the YAML to check")
-    parser.add_argument("--port", action="store_true", help="also see that the port is free, as before a start")
-    arguments = parser.parse_args()
-    path = arguments.file
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m serve_app.check") -> int:
+    """Check one file; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Checks a Serve YAML before it is run: unknown or duplicate keys, invalid values, an app that "
+        "cannot be imported. Serve itself ignores most keys that it does not know.",
+        epilog="The exit status is 1 if there is a problem.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the YAML to check, such as serve_config.yaml")
+    parser.add_argument("--port", action="store_true", help="also check that the port is free, as before a start")
+    options = parser.parse_args(arguments)
+    return check(options.file, with_port=options.port)
+
+
+def check(path: Path, *, with_port: bool) -> int:
+    """Write what is wrong with a file to stderr, one line each; returns the exit status."""
     try:
         config = read(path)
-    except (OSError, yaml.YAMLError) as error:
-        sys.stderr.write(f"{path}: {error}\n")
+    except InvalidServeYaml as error:
+        sys.stderr.write(f"{error}\n")
         return 1
-    found = problems(config) or (_port_problem(config) if arguments.port else [])
-    for problem in found:
-        sys.stderr.write(f"{path}: {problem}\n")
-    if not found:
-        sys.stdout.write(f"{path}: all keys and values are good.\n")
-    return 1 if found else 0
+    lines = problems(config) or (_port_problem(config) if with_port else [])
+    for line in lines:
+        sys.stderr.write(f"{path}: {line}\n")
+    if not lines:
+        sys.stdout.write(f"{path}: all keys and values are valid.\n")
+        sys.stdout.flush()
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

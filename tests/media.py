@@ -1,7 +1,7 @@
-"""Small videos for tests: each frame carries its own number as a picture code that survives compression.
+"""Small videos for tests. Each frame shows its own number in a code that survives compression.
 
 The code is a grid of 4 by 4 cells, black for 0 and white for 1, most significant bit first: 11 bits of the number, then
-5 check bits. A number under 100 that can be read is also upright: turned or mirrored, its picture fails the check.
+5 check bits. A rotated or mirrored picture of a number under 100 fails the check, so whatever can be read is upright.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ def numbered_picture(number: int, width: int = 96, height: int = 64) -> Pixels:
 
 
 def read_number(pixels: Pixels) -> int:
-    """Return the number in a picture of any size; raises ValueError where there is none to be read."""
+    """Return the number in a picture of any size; raises ValueError if it shows none."""
     height, width = pixels.shape[:2]
     word = 0
     for row in range(_CELLS):
@@ -54,7 +54,7 @@ def numbered_pictures(count: int, width: int = 96, height: int = 64) -> Iterable
 
 
 def plain_picture(color: Sequence[int], width: int = 96, height: int = 64) -> Pixels:
-    """Return a picture of one RGB color."""
+    """Return a picture filled with one RGB color."""
     return np.full((height, width, 3), color, dtype=np.uint8)
 
 
@@ -77,16 +77,17 @@ def write_video(
 ) -> bytes:
     """Return the bytes of a video file of RGB pictures, all of one size.
 
-    Frame k is shown at `times_s[k]`, without it at k / fps; the last one is held for `last_frame_s`. `rotation` (in
-    degrees counter-clockwise, which a player turns the pictures by) and `hflip` go to the container's display matrix;
-    `audio_s` adds a tone, `cover` a picture as cover art; no pictures give a file of these alone. `codec_options` are
-    the encoder's own, such as `{"g": "12", "bf": "2"}`.
+    Frame k is shown at `times_s[k]`, or at k / fps if `times_s` is not given. `last_frame_s` is the duration of the
+    last frame. `rotation` (degrees counter-clockwise) and `hflip` go into the container's display matrix, which players
+    apply. `audio_s` adds a tone of this duration, and `cover` adds cover art; without pictures, the file contains only
+    these.
+    `codec_options` are passed to the encoder, for example `{"g": "12", "bf": "2"}`.
     """
     pictures = list(pictures)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video"
         with av.open(str(path), "w", format=container, container_options=container_options or {}) as output:
-            # All streams have to be there before the first packet.
+            # All streams must exist before the first packet is written.
             video: Any = None
             if pictures:
                 video = output.add_stream(codec, rate=Fraction(fps), options=_options(codec, codec_options))
@@ -129,7 +130,7 @@ def _encode(stream: Any, pictures: Sequence[Pixels], times_s: Sequence[Fraction]
 
 
 def _check(number: int) -> int:
-    """Return check bits; with these factors, no turned or mirrored picture of a number under 100 passes for one."""
+    """Return the check bits. The constants make rotated and mirrored pictures of numbers under 100 invalid."""
     return (number * 12 + 3) % (1 << _CHECK_BITS)
 
 

@@ -9,8 +9,7 @@ import uvicorn
 
 from deployments.captioner.types import Caption, FrameFailure
 from deployments.model_loader import ModelStatus
-from samples import __main__ as program
-from samples import client, report
+from samples import client, program, report
 from samples.running_server import free_port
 from serve_app.api import create_api
 from serve_app.settings import AppConfig
@@ -74,7 +73,7 @@ def test_the_words_of_all_three_samples_are_shown(run: Run) -> None:
     assert "  at 0:06.1     frame 1" in lines
     assert "summary         summary of frame 0, frame 1, frame 2, frame 3, frame 4" in lines
     assert lines.count("0:00.0-0:01.5   Hello there.") == 2  # the clip's transcript and the recording's
-    assert "heard           2.0 s, language 'en', confidence 0.91" in lines
+    assert "audio           2.0 s, language 'en', confidence 0.91" in lines
     assert "model           moondream2, whisper-base" in lines
 
 
@@ -198,4 +197,4 @@ def test_times_are_minutes_and_seconds() -> None:
 
 def test_no_speech_is_told_as_such(run: Run, graph: FakeGraph) -> None:
     graph.transcriber.transcript = replace(graph.transcriber.transcript, text="", language="und", segments=[])
-    assert "heard           2.0 s; nobody speaks" in run(program.SAMPLES[2])[1]
+    assert "audio           2.0 s; no speech" in run(program.SAMPLES[2])[1]

@@ -1,7 +1,7 @@
-"""The sizes, ids and templates of a Moondream checkpoint, under the names its `config.json` uses.
+"""The sizes, token ids and prompt templates of a Moondream checkpoint, under the names that its `config.json` uses.
 
-The defaults are those of `vikhyatk/moondream2` at revision 2025-06-21, whose `config.json` gives none; a checkpoint of
-another size gives its own under `config`.
+The defaults are those of `vikhyatk/moondream2` at revision 2025-06-21, whose `config.json` states none of them. A
+checkpoint of another size states its own under the key `config`.
 """
 
 import json
@@ -31,7 +31,7 @@ class TextConfig(_Section):
     n_heads: int = Field(32, gt=0)
     n_kv_heads: int = Field(32, gt=0)
     prefix_attn: int = Field(730, gt=0)
-    """Positions that see each other both ways: bos and the image embeddings."""
+    """Length of the prefix, bos and the image embeddings, within which attention is bidirectional."""
 
     @property
     def head_dim(self) -> int:
@@ -52,13 +52,13 @@ class VisionConfig(_Section):
     """Side of a crop, in pixels."""
     in_channels: Literal[3] = 3
     max_crops: int = Field(12, gt=0)
-    """Local crops that the model was trained with, at most."""
+    """Maximum number of local crops that the model was trained with."""
     overlap_margin: int = Field(4, ge=0)
-    """Patches that a local crop shows beyond its own window, on each side."""
+    """Patches by which a local crop extends beyond its window, on each side."""
 
     @property
     def grid(self) -> int:
-        """Patches along a side of a crop."""
+        """Patches along each side of a crop."""
         return self.crop_size // self.enc_patch_size
 
     @property
@@ -67,7 +67,7 @@ class VisionConfig(_Section):
 
     @property
     def window_px(self) -> int:
-        """Side of the part of a local crop that is its own."""
+        """Side of a local crop without its margins, in pixels."""
         return self.crop_size - 2 * self.margin_px
 
 
@@ -78,7 +78,7 @@ class CaptionTemplates(_Section):
 
 
 class QueryTemplate(_Section):
-    """The question's ids go between the two."""
+    """The ids of the question go between `prefix` and `suffix`."""
 
     prefix: TokenIds = (1, 15381, 2)
     suffix: TokenIds = (3,)
@@ -96,7 +96,7 @@ class TokenizerConfig(_Section):
     templates: Templates = Templates()
 
     def ids(self) -> TokenIds:
-        """Return every id that a prompt may hold beside the question's."""
+        """Return every id that a prompt can contain, apart from those of a question."""
         caption, query = self.templates.caption, self.templates.query
         special = (self.bos_id, self.eos_id, self.answer_id)
         return special + caption.short + caption.normal + caption.long + query.prefix + query.suffix
@@ -108,31 +108,33 @@ class MoondreamConfig(_Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_sizes(self) -> Self:
         text, vision = self.text, self.vision
-        for name, whole, part in (
-            ("text.dim by text.n_heads", text.dim, text.n_heads),
-            ("text.n_heads by text.n_kv_heads", text.n_heads, text.n_kv_heads),
-            ("vision.enc_dim by vision.enc_n_heads", vision.enc_dim, vision.enc_n_heads),
-            ("vision.crop_size by vision.enc_patch_size", vision.crop_size, vision.enc_patch_size),
+        for name, size, divisor_name, divisor in (
+            ("text.dim", text.dim, "text.n_heads", text.n_heads),
+            ("text.n_heads", text.n_heads, "text.n_kv_heads", text.n_kv_heads),
+            ("vision.enc_dim", vision.enc_dim, "vision.enc_n_heads", vision.enc_n_heads),
+            ("vision.crop_size", vision.crop_size, "vision.enc_patch_size", vision.enc_patch_size),
         ):
-            if whole % part:
-                raise ValueError(f"cannot divide {name} ({whole} by {part})")
+            if size % divisor:
+                raise ValueError(f"{name} ({size}) is not divisible by {divisor_name} ({divisor})")
         if vision.window_px <= 0:
-            raise ValueError(f"vision.overlap_margin {vision.overlap_margin} leaves nothing of a crop")
+            raise ValueError(f"vision.overlap_margin {vision.overlap_margin} is at least half of a crop")
         if vision.proj_out_dim != text.dim:
             raise ValueError(f"vision.proj_out_dim is {vision.proj_out_dim} but text.dim is {text.dim}")
         if text.prefix_attn != 1 + vision.grid**2:
-            raise ValueError(f"text.prefix_attn is {text.prefix_attn} but bos and patches are {1 + vision.grid**2}")
+            raise ValueError(
+                f"text.prefix_attn is {text.prefix_attn} but bos and a crop's patches take {1 + vision.grid**2}"
+            )
         if not all(0 <= token < text.vocab_size for token in self.tokenizer.ids()):
-            raise ValueError(f"an id of the prompt templates is not among the {text.vocab_size} of text.vocab_size")
+            raise ValueError(f"a token id of the prompt templates is not below text.vocab_size ({text.vocab_size})")
         return self
 
 
 def read_config(path: Path | None) -> MoondreamConfig:
-    """Return what a checkpoint's `config.json` says, moondream2's values for what it does not; None gives all of them.
+    """Return the configuration in a checkpoint's `config.json`; moondream2's for None, and for values it leaves out.
 
-    Raises ModelNotLoaded, naming the file and the first setting that is wrong.
+    Raises ModelNotLoaded, naming the file and the first wrong value.
     """
     if path is None:
         return MoondreamConfig()
@@ -140,9 +142,9 @@ def read_config(path: Path | None) -> MoondreamConfig:
         return MoondreamConfig.model_validate(json.loads(path.read_text(encoding="utf-8")).get("config") or {})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "sizes"
+        key = ".".join(str(part) for part in first["loc"]) or "config"
         raise ModelNotLoaded(
-            f"{path} is not a Moondream configuration: {where}: {first['msg']}. {RESTORE_ADVICE}"
+            f"{path} is not a Moondream configuration: {key}: {first['msg']}. {RESTORE_ADVICE}"
         ) from error
     except (OSError, ValueError, AttributeError) as error:
         raise ModelNotLoaded(f"{path} cannot be read as a JSON object ({error}). {RESTORE_ADVICE}") from error

@@ -1,4 +1,4 @@
-"""Pictures and frames in, words out; one model, shared by requests that run at once."""
+"""Describes images and frames in words; one model, shared by concurrent requests."""
 
 import hashlib
 import math
@@ -9,13 +9,15 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from deployments.cancellation import Cancellation, WorkCancelled
-from deployments.captioner.generation import Answer, check_fits, generate, prompt_length
-from deployments.captioner.memory import KeyValueMemory, RecentlyUsed
-from deployments.captioner.moondream import Check, Moondream
+from deployments.captioner.answer_cache import AnswerCache, answer_key
+from deployments.captioner.fair_lock import FairLock
+from deployments.captioner.generation import Answer, check_fits_context, generate, prompt_length
+from deployments.captioner.kv_cache_budget import KVCacheBudget
+from deployments.captioner.lru_cache import LRUCache
+from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.settings import CaptionerConfig
-from deployments.captioner.turns import Turns
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Reused
 from deployments.errors import ServiceError
 from deployments.inference.kv_cache import KeyValueCache
@@ -24,16 +26,22 @@ from deployments.malloc import trim_freed_memory
 from deployments.media import Media, Pixels
 from deployments.units import MEGABYTE
 
-ANSWER_BYTES = 1024
-"""What a kept answer takes beside its text; an estimate."""
 FRAME_FAILURE = FrameFailure("The frame could not be described; the server's log has the reason.")
 
 
-class Captioner:
-    """Describes pictures; may be called from several threads at once, which then take turns, a layer or a token each.
+@dataclass(frozen=True)
+class CachedImage:
+    cache: KeyValueCache
+    """Holds the image's prefix."""
+    size: tuple[int, int]
+    """Width and height in pixels, after EXIF orientation."""
 
-    Calls raise WorkCancelled or DeadlineExceeded (with how far they got) within one layer or one
-    token.
+
+class Captioner:
+    """Describes images. Several threads may call it at once; they take turns, one layer or decode step each.
+
+    Every call stops within one layer or decode step when it is cancelled or late: it raises WorkCancelled, or
+    DeadlineExceeded with how far it had got.
     """
 
     def __init__(
@@ -44,139 +52,161 @@ class Captioner:
         self._max_crops_per_image = min(config.max_crops_per_image, model.config.vision.max_crops)
         self._max_crops_per_frame = min(config.max_crops_per_frame, model.config.vision.max_crops)
         self._max_image_pixels = max_image_pixels
-        self._turns = Turns(after_last=trim_freed_memory)
-        self._images: RecentlyUsed[_SeenImage] = RecentlyUsed(config.image_cache_mb * MEGABYTE)
-        self._answers: RecentlyUsed[_KnownAnswer] = RecentlyUsed(config.answer_cache_mb * MEGABYTE)
-        self._memory = KeyValueMemory(config.cache_mb * MEGABYTE, self._images)
+        self._model_lock = FairLock(on_idle=trim_freed_memory)
+        self._image_cache: LRUCache[CachedImage] = LRUCache(config.image_cache_mb * MEGABYTE)
+        self._answer_cache = AnswerCache(config.answer_cache_mb * MEGABYTE)
+        self._kv_cache_budget = KVCacheBudget(config.cache_mb * MEGABYTE, self._image_cache)
 
-    def caption_image(self, image: Media, task: CaptionTask, cancellation: Cancellation) -> ImageCaption:
-        """Return what the model says about an encoded picture.
+    def caption_image(self, media: Media, task: CaptionTask, cancellation: Cancellation) -> ImageCaption:
+        """Return what the model says about an encoded image.
 
-        Raises InvalidRequest when prompt and answer do not fit the model's context, InvalidFile when the picture
-        cannot be decoded or has too many pixels.
+        Raises InvalidRequest if prompt and answer do not fit the model's context, InvalidFile if the image cannot be
+        decoded or has too many pixels.
         """
-        ids, length = self._prompt(task)
-        key = hashlib.sha256(image.data).digest()
-        question = _question(key, ids, task)
-        known = self._answers.get(question)
-        if known is not None:
-            return ImageCaption(replace(known.caption, reused="answer"), *known.size)
-        seen = self._images.take(key)
-        with self._memory.reserve(max(self._model.cache_bytes(length), seen.cache.nbytes if seen else 0), 1):
-            reused: Reused = "nothing" if seen is None else "image"
-            if seen is None:
-                cancellation.check("the picture was being decoded")
-                pixels = decode_image(image, self._max_image_pixels)
+        prompt_ids, capacity = self._prompt(task)
+        image_hash = hashlib.sha256(media.data).digest()
+        key = answer_key(image_hash, prompt_ids, task.max_new_tokens)
+        cached_answer = self._answer_cache.get(key)
+        if cached_answer is not None:
+            return ImageCaption(replace(cached_answer.caption, reused="answer"), *cached_answer.image_size)
+        # Taken out of the image cache, because decoding appends to its KV cache.
+        image = self._image_cache.pop(image_hash)
+        kv_cache_bytes = max(self._model.kv_cache_bytes(capacity), image.cache.nbytes if image else 0)
+        with self._kv_cache_budget.reserve(kv_cache_bytes, 1):
+            reused: Reused = "nothing" if image is None else "image"
+            if image is None:
+                cancellation.check("the image was being decoded")
+                pixels = decode_image(media, self._max_image_pixels)
                 height, width, _ = pixels.shape
                 crops = make_crops(pixels, self._model.config.vision, self._max_crops_per_image)
-                seen = _SeenImage(self._model.new_cache(length), (width, height))
-            with self._turns.taken():
-                check = self._check(cancellation)
+                image = CachedImage(self._model.new_kv_cache(capacity), (width, height))
+            with self._model_lock.held():
+                check_cancelled = self._yielding_check(cancellation)
                 if reused == "nothing":
-                    self._model.read_image(self._model.encode_image(crops, check), seen.cache, check)
-                seen = _SeenImage(seen.cache.with_capacity(length), seen.size)
+                    self._model.prefill_image(
+                        self._model.encode_image(crops, check_cancelled), image.cache, check_cancelled
+                    )
+                image = CachedImage(image.cache.with_capacity(capacity), image.size)
                 try:
-                    [answer] = generate(self._model, ids, [seen.cache], task.max_new_tokens, check)
+                    [answer] = generate(self._model, prompt_ids, [image.cache], task.max_new_tokens, check_cancelled)
                 finally:
-                    seen.cache.length = self._model.config.text.prefix_attn
-                    self._images.put(key, seen, seen.cache.nbytes)
+                    self._truncate_to_prefix(image.cache)
+                    self._image_cache.put(image_hash, image, image.cache.nbytes)
         caption = self._caption(answer)
-        self._answers.put(question, _KnownAnswer(caption, seen.size), _answer_bytes(caption))
-        return ImageCaption(replace(caption, reused=reused), *seen.size)
+        self._answer_cache.put(key, caption, image.size)
+        return ImageCaption(replace(caption, reused=reused), *image.size)
 
     def caption_frames(
         self, frames: Sequence[Pixels], task: CaptionTask, cancellation: Cancellation
     ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order; no frames give an empty list.
 
-        As many are decoded together as memory allows: a step of several costs little more than a step of one. A frame
-        that cannot be encoded fails alone. Raises InvalidRequest as `caption_image` does.
+        As many frames are decoded together as memory allows: a decode step of several sequences takes little longer
+        than a step of one. A frame that fails does not affect the others. Raises InvalidRequest like `caption_image`.
         """
-        ids, length = self._prompt(task)
+        prompt_ids, capacity = self._prompt(task)
         outcomes: list[Caption | FrameFailure] = []
 
-        def check(progress: str) -> None:
-            self._turns.pass_on()
-            cancellation.check(f"{len(outcomes)} of {len(frames)} frames were described; of the next, {progress}")
+        def check_cancelled(progress: str) -> None:
+            self._model_lock.yield_to_waiters()
+            cancellation.check(
+                f"{len(outcomes)} of {len(frames)} frames were described; for the next frame, {progress}"
+            )
 
         while len(outcomes) < len(frames):
-            rest = frames[len(outcomes) :]
-            with self._memory.reserve(self._model.cache_bytes(length), len(rest)) as count, self._turns.taken():
-                outcomes += self._caption_together(rest[:count], ids, task, length, check)
+            remaining = frames[len(outcomes) :]
+            kv_cache_bytes = self._model.kv_cache_bytes(capacity)
+            with self._kv_cache_budget.reserve(kv_cache_bytes, len(remaining)) as num_frames, self._model_lock.held():
+                outcomes += self._caption_batch(remaining[:num_frames], prompt_ids, task, capacity, check_cancelled)
         return outcomes
 
     def summarize(self, descriptions: Sequence[str], max_new_tokens: int, cancellation: Cancellation) -> Caption:
-        """Return a summary of a video, written by the language model from descriptions of its frames in time order.
+        """Return a summary of a video, which the language model writes from descriptions of its frames in time order.
 
-        Any number of descriptions of any length will do; blank ones are left out, and none give an empty summary.
-        Raises InvalidRequest when `max_new_tokens` alone does not fit the model's context.
+        There may be any number of descriptions, of any length. Blank ones are ignored; without any, the summary is
+        empty. Raises InvalidRequest if `max_new_tokens` alone exceeds the model's context.
         """
-        told = [text for text in descriptions if text.strip()]
-        if not told:
+        descriptions = [text for text in descriptions if text.strip()]
+        if not descriptions:
             return Caption("", "stop")
         config = self._model.config
-        ids = summary_prompt(config, self._tokenizer, told, max_new_tokens)
-        length = prompt_length(config, len(ids), has_image=False)
-        check_fits(config, length, max_new_tokens)
-        length += max_new_tokens
-        with self._memory.reserve(self._model.cache_bytes(length), 1), self._turns.taken():
-            cache = self._model.new_cache(length)
-            [answer] = generate(self._model, ids, [cache], max_new_tokens, self._check(cancellation))
+        prompt_ids = summary_prompt(config, self._tokenizer, descriptions, max_new_tokens)
+        num_prompt_positions = prompt_length(config, len(prompt_ids), has_image=False)
+        check_fits_context(config, num_prompt_positions, max_new_tokens)
+        capacity = num_prompt_positions + max_new_tokens
+        with self._kv_cache_budget.reserve(self._model.kv_cache_bytes(capacity), 1), self._model_lock.held():
+            cache = self._model.new_kv_cache(capacity)
+            check_cancelled = self._yielding_check(cancellation)
+            [answer] = generate(self._model, prompt_ids, [cache], max_new_tokens, check_cancelled)
         return self._caption(answer)
 
     def warm_up(self) -> None:
-        """Write two tokens, so that a model that cannot run is found out before it is called ready.
+        """Generate two tokens, so that a model that cannot run fails before it is reported as loaded.
 
-        A picture takes ten times as long, and made the first request no faster when that was measured.
+        Captioning an image instead would take ten times as long, and did not make the first request any faster when
+        that was measured.
         """
         self.summarize(["A picture."], max_new_tokens=2, cancellation=Cancellation(math.inf))
 
     def _prompt(self, task: CaptionTask) -> tuple[list[int], int]:
-        """Return the prompt's ids, and the positions that image, prompt and answer take.
+        """Return the prompt's ids, and how many positions image, prompt and answer take.
 
-        What cannot fit is refused before any work is done.
+        Raises InvalidRequest, before any work is done, if they do not fit the model's context.
         """
         config = self._model.config
-        ids = caption_prompt(config, self._tokenizer, task)
-        length = prompt_length(config, len(ids), has_image=True)
-        check_fits(config, length, task.max_new_tokens)
-        return ids, length + task.max_new_tokens
+        prompt_ids = caption_prompt(config, self._tokenizer, task)
+        num_prompt_positions = prompt_length(config, len(prompt_ids), has_image=True)
+        check_fits_context(config, num_prompt_positions, task.max_new_tokens)
+        return prompt_ids, num_prompt_positions + task.max_new_tokens
 
-    def _check(self, cancellation: Cancellation) -> Check:
-        def check(progress: str) -> None:
-            self._turns.pass_on()
+    def _yielding_check(self, cancellation: Cancellation) -> CheckCancelled:
+        """Return a check that also lets waiting threads use the model first."""
+
+        def check_cancelled(progress: str) -> None:
+            self._model_lock.yield_to_waiters()
             cancellation.check(progress)
 
-        return check
+        return check_cancelled
 
-    def _caption_together(
-        self, frames: Sequence[Pixels], ids: Sequence[int], task: CaptionTask, length: int, check: Check
+    def _caption_batch(
+        self,
+        frames: Sequence[Pixels],
+        prompt_ids: Sequence[int],
+        task: CaptionTask,
+        capacity: int,
+        check_cancelled: CheckCancelled,
     ) -> list[Caption | FrameFailure]:
-        questions = [_question(_digest(frame), ids, task) for frame in frames]
-        known = [self._answers.get(question) for question in questions]
-        seen = [
-            replace(answer.caption, reused="answer") if answer else self._see_frame(frame, length, check)
-            for frame, answer in zip(frames, known, strict=True)
+        """Return one outcome for each frame, having decoded all that are not in the answer cache together."""
+        keys = [answer_key(_frame_hash(frame), prompt_ids, task.max_new_tokens) for frame in frames]
+        cached_answers = [self._answer_cache.get(key) for key in keys]
+        prefilled = [
+            replace(cached.caption, reused="answer")
+            if cached
+            else self._prefill_frame(frame, capacity, check_cancelled)
+            for frame, cached in zip(frames, cached_answers, strict=True)
         ]
-        caches = [outcome for outcome in seen if isinstance(outcome, KeyValueCache)]
-        answers = iter(self._answer(ids, caches, task, check))
+        caches = [outcome for outcome in prefilled if isinstance(outcome, KeyValueCache)]
+        answers = iter(self._generate_batch(prompt_ids, caches, task, check_cancelled))
         outcomes: list[Caption | FrameFailure] = []
-        for frame, question, outcome in zip(frames, questions, seen, strict=True):
+        for frame, key, outcome in zip(frames, keys, prefilled, strict=True):
             if isinstance(outcome, KeyValueCache):
                 answer = next(answers)
                 outcome = FRAME_FAILURE if answer is None else self._caption(answer)
                 if isinstance(outcome, Caption):
-                    known_answer = _KnownAnswer(outcome, (frame.shape[1], frame.shape[0]))
-                    self._answers.put(question, known_answer, _answer_bytes(outcome))
+                    self._answer_cache.put(key, outcome, (frame.shape[1], frame.shape[0]))
             outcomes.append(outcome)
         return outcomes
 
-    def _answer(
-        self, ids: Sequence[int], caches: Sequence[KeyValueCache], task: CaptionTask, check: Check
+    def _generate_batch(
+        self,
+        prompt_ids: Sequence[int],
+        caches: Sequence[KeyValueCache],
+        task: CaptionTask,
+        check_cancelled: CheckCancelled,
     ) -> list[Answer | None]:
-        """Return the answers after the caches' images; None for one that fails even when it is tried alone."""
+        """Return the answer for each KV cache. If the batch fails, each is tried alone; None if one fails again."""
         try:
-            return list(generate(self._model, ids, caches, task.max_new_tokens, check))
+            return list(generate(self._model, prompt_ids, caches, task.max_new_tokens, check_cancelled))
         except (ServiceError, WorkCancelled):
             raise
         except Exception:
@@ -184,16 +214,21 @@ class Captioner:
         if len(caches) == 1:
             return [None]
         for cache in caches:
-            cache.length = self._model.config.text.prefix_attn
-        return [answer for cache in caches for answer in self._answer(ids, [cache], task, check)]
+            self._truncate_to_prefix(cache)
+        return [
+            answer for cache in caches for answer in self._generate_batch(prompt_ids, [cache], task, check_cancelled)
+        ]
 
-    def _see_frame(self, frame: Pixels, length: int, check: Check) -> KeyValueCache | FrameFailure:
+    def _prefill_frame(
+        self, frame: Pixels, capacity: int, check_cancelled: CheckCancelled
+    ) -> KeyValueCache | FrameFailure:
+        """Return a KV cache that holds the frame's prefix."""
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
-            return FrameFailure(f"The frame is not a picture: {frame.dtype} of shape {frame.shape}.")
+            return FrameFailure(f"The frame is not an image: {frame.dtype} of shape {frame.shape}.")
         try:
             crops = make_crops(frame, self._model.config.vision, self._max_crops_per_frame)
-            cache = self._model.new_cache(length)
-            self._model.read_image(self._model.encode_image(crops, check), cache, check)
+            cache = self._model.new_kv_cache(capacity)
+            self._model.prefill_image(self._model.encode_image(crops, check_cancelled), cache, check_cancelled)
             return cache
         except (ServiceError, WorkCancelled):
             raise
@@ -201,36 +236,16 @@ class Captioner:
             logger.exception("A frame of shape %s could not be encoded", frame.shape)
             return FRAME_FAILURE
 
+    def _truncate_to_prefix(self, cache: KeyValueCache) -> None:
+        """Drop everything from a KV cache that follows the image."""
+        cache.length = self._model.config.text.prefix_attn
+
     def _caption(self, answer: Answer) -> Caption:
         text = self._tokenizer.decode(answer.ids, skip_special_tokens=True)
         if answer.finish_reason == "length":
-            text = text.rstrip("\ufffd")  # a character of several tokens may have been cut in its middle
+            text = text.rstrip("\ufffd")  # the limit may have cut a character of several tokens
         return Caption(text.strip(), answer.finish_reason)
 
 
-@dataclass(frozen=True)
-class _SeenImage:
-    cache: KeyValueCache
-    """Holds the prefix."""
-    size: tuple[int, int]
-    """Width and height in pixels, as a person sees it."""
-
-
-@dataclass(frozen=True)
-class _KnownAnswer:
-    caption: Caption
-    size: tuple[int, int]
-    """Of the picture."""
-
-
-def _question(image: bytes, ids: Sequence[int], task: CaptionTask) -> bytes:
-    """Return the key of an answer: all that it depends on, as long as the model is the same."""
-    return hashlib.sha256(b"%b %d %b" % (image, task.max_new_tokens, np.array(ids, np.int32).tobytes())).digest()
-
-
-def _answer_bytes(caption: Caption) -> int:
-    return ANSWER_BYTES + len(caption.text.encode())
-
-
-def _digest(frame: Pixels) -> bytes:
+def _frame_hash(frame: Pixels) -> bytes:
     return hashlib.sha256(f"frame {frame.shape} {frame.dtype} ".encode() + frame.tobytes()).digest()

@@ -1,4 +1,4 @@
-"""The captioner as a Ray Serve deployment: places the work, does none of it."""
+"""The captioner as a Ray Serve deployment: a thin layer that runs Captioner in worker threads."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class CaptionerDeployment:
     """One Moondream model on the CPU.
 
-    Loads in the background after `__init__` (or at the first call, when lazy); until then calls raise ModelNotLoaded
-    with the progress. `deadline` is in epoch seconds; a call that is cancelled or late stops within one layer or token,
-    and its thread is free only then.
+    The model loads in the background after `__init__`, or at the first call if `lazy`. Until it is loaded, calls raise
+    ModelNotLoaded with the progress. `deadline` is in epoch seconds. A call that is cancelled or late stops within one
+    layer or decode step, and occupies its thread until then.
     """
 
     def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
@@ -44,7 +44,7 @@ class CaptionerDeployment:
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float
     ) -> list[Caption | FrameFailure]:
-        """Return one outcome for each frame, in order; a frame that fails harms no other."""
+        """Return one outcome for each frame, in order. A frame that fails does not affect the others."""
         captioner = await self._loader.get(deadline)
         return await self._threads.run(
             lambda cancellation: captioner.caption_frames(frames, task, cancellation), deadline
@@ -63,38 +63,39 @@ class CaptionerDeployment:
 def _load(
     config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: ReportProgress
 ) -> "LoadedModel[Captioner]":
-    # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module
-    # where only the class is named.
+    # Imported here, because torch takes seconds and hundreds of megabytes, and processes that only bind or call the
+    # deployment import this module too.
     import os
 
     import psutil
     import torch
 
-    # Nothing here asks the hub for anything; should a library try, it is to fail rather than to call out.
+    # Nothing here uses the hub. If a library tries to, it must fail instead of making network requests.
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 
     from deployments.captioner.captioner import Captioner
-    from deployments.captioner.checkpoint import load_int8, load_moondream, load_rounding_once
+    from deployments.captioner.loading import load_int8, load_moondream, load_or_quantize
     from deployments.captioner.prompts import read_tokenizer
+    from deployments.captioner.weights import QUANTIZED_FILE, ensure_moondream
     from deployments.inference.int8_layers import weight_bytes
     from deployments.malloc import return_freed_memory, reuse_freed_memory
-    from deployments.weights import INT8_FILE, ensure_moondream
 
-    files = ensure_moondream(config.model, weights.cache_dir, report)
-    # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs, which would leave all cores but one idle.
-    # Hyper-threads share their core's arithmetic units, so physical cores count.
+    files = ensure_moondream(config, weights.cache_dir, report)
+    # Ray sets OMP_NUM_THREADS=1 for replicas that request fewer than two CPUs, which would leave all other cores idle.
+    # Hyper-threads share the arithmetic units of their core, so the default is the number of physical cores.
     torch.set_num_threads(config.threads or psutil.cpu_count(logical=False) or 1)
     return_freed_memory()
-    if files.is_rounded:
+    if files.is_only_quantized:
         if config.precision != "int8":
             raise ModelNotLoaded(
-                f"Of {files.name} only the int8 weights are here, so captioner.precision cannot be {config.precision}. "
-                f"Set it to int8, or delete {files.weights[0].parent} and fetch the model again with `{FETCH_COMMAND}`."
+                f"Only the int8 weights of {files.name} are available, so captioner.precision cannot be "
+                f"{config.precision}. Set it to int8, or delete {files.weights[0].parent} and download the model again "
+                f"with `{FETCH_COMMAND}`."
             )
-        model = load_int8(files.config, files.weights[0], report, kernel=config.kernel)
-    elif config.precision == "int8" and config.keep_int8 and not files.is_miniature:
-        kept = files.weights[0].parent / INT8_FILE
-        model = load_rounding_once(files.config, files.weights, kept, report, kernel=config.kernel)
+        model = load_int8(files.config, files.weights[0], report, config.kernel)
+    elif config.precision == "int8" and config.keep_int8 and config.is_official:
+        int8_copy = files.weights[0].parent / QUANTIZED_FILE
+        model = load_or_quantize(files.config, files.weights, int8_copy, report, config.kernel)
     else:
         model = load_moondream(files.config, files.weights, config.precision, report, kernel=config.kernel)
     reuse_freed_memory()

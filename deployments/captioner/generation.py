@@ -1,4 +1,4 @@
-"""Greedy decoding: one prefill for each prompt, then every prompt's next token in one step."""
+"""Greedy decoding: one prefill per sequence, then decode steps that advance all sequences together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from deployments.captioner.architecture import MoondreamConfig
-from deployments.captioner.moondream import Check, Moondream
+from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
 from deployments.inference.kv_cache import KeyValueCache
@@ -14,57 +14,63 @@ from deployments.inference.kv_cache import KeyValueCache
 
 @dataclass(frozen=True)
 class Answer:
-    """The ids that the model wrote, without the eos that ended them."""
+    """The generated token ids, without eos."""
 
     ids: list[int]
     finish_reason: FinishReason
 
 
-def prompt_length(config: MoondreamConfig, num_ids: int, *, has_image: bool) -> int:
-    """Return the positions that bos, the image and `num_ids` prompt ids take."""
-    return num_ids + (config.text.prefix_attn if has_image else 1)
+def prompt_length(config: MoondreamConfig, num_prompt_ids: int, *, has_image: bool) -> int:
+    """Return how many positions bos, the image (if any) and the prompt take."""
+    return num_prompt_ids + (config.text.prefix_attn if has_image else 1)
 
 
-def check_fits(config: MoondreamConfig, length: int, max_new_tokens: int) -> None:
-    """Return if a prompt of `length` positions leaves room for the answer; raise InvalidRequest saying what would."""
+def check_fits_context(config: MoondreamConfig, num_prompt_positions: int, max_new_tokens: int) -> None:
+    """Raise InvalidRequest if prompt and answer exceed the model's context, or if the answer would be empty."""
     context = config.text.max_context
-    allowed = context - length
-    if allowed < 1:
+    max_allowed = context - num_prompt_positions
+    if max_allowed < 1:
         raise InvalidRequest(
-            f"The prompt is too long: it leaves no room for an answer. Shorten it by at least {1 - allowed} tokens."
+            f"The prompt is too long: it leaves no room for an answer. Shorten it by at least {1 - max_allowed} tokens."
         )
-    if not 1 <= max_new_tokens <= allowed:
+    if not 1 <= max_new_tokens <= max_allowed:
         raise InvalidRequest(
-            f"max_length must be between 1 and {allowed} with this prompt, not {max_new_tokens}: picture, prompt and "
-            f"answer share the {context} tokens that the model can hold. Lower max_length or shorten the prompt."
+            f"max_length must be between 1 and {max_allowed} with this prompt, not {max_new_tokens}: image, prompt "
+            f"and answer share the model's context of {context} tokens. Lower max_length or shorten the prompt."
         )
 
 
 @torch.inference_mode()
 def generate(
-    model: Moondream, ids: Sequence[int], caches: Sequence[KeyValueCache], max_new_tokens: int, check: Check
+    model: Moondream,
+    prompt_ids: Sequence[int],
+    caches: Sequence[KeyValueCache],
+    max_new_tokens: int,
+    check_cancelled: CheckCancelled,
 ) -> list[Answer]:
-    """Return the answer to the prompt `ids` after what each cache holds, in order; no caches give no answers.
+    """Return one answer to the prompt for each KV cache, in order. No caches give no answers.
 
-    An answer does not depend on whom it is decoded with: exactly so in int8 among up to 32; else, and in fp32 and bf16,
-    but for the rounding of sums, which the number of rows may reorder. Raises whatever `check` raises.
+    Each cache holds an image's prefix or is empty. An answer does not depend on the other sequences of the batch:
+    bit for bit in int8 with up to 32 sequences; otherwise up to the order in which fp32 or bf16 sums are rounded.
+    Raises whatever `check_cancelled` raises.
     """
     tokenizer = model.config.tokenizer
     answers: list[list[int]] = [[] for _ in caches]
-    is_ended = [False] * len(caches)
+    has_stopped = [False] * len(caches)
     running = list(range(len(caches)))
-    logits = [model.read_prompt(ids, cache, check) for cache in caches]
-    for written in range(1, max_new_tokens + 1):
-        for row, next_id in zip(running, [int(row.argmax()) for row in logits], strict=True):
+    logits = [model.prefill_prompt(prompt_ids, cache, check_cancelled) for cache in caches]
+    for num_steps in range(1, max_new_tokens + 1):
+        for sequence, next_id in zip(running, [int(row.argmax()) for row in logits], strict=True):
             if next_id == tokenizer.eos_id:
-                is_ended[row] = True
+                has_stopped[sequence] = True
             else:
-                answers[row].append(next_id)
-        running = [row for row in running if not is_ended[row]]
-        if not running or written == max_new_tokens:
+                answers[sequence].append(next_id)
+        running = [sequence for sequence in running if not has_stopped[sequence]]
+        if not running or num_steps == max_new_tokens:
             break
-        check(f"{written} of at most {max_new_tokens} tokens were written")
-        decoded = model.decode([answers[row][-1] for row in running], [caches[row] for row in running])
-        decoded[:, tokenizer.answer_id] = -torch.inf
-        logits = list(decoded)
-    return [Answer(ids, "stop" if ended else "length") for ids, ended in zip(answers, is_ended, strict=True)]
+        check_cancelled(f"{num_steps} of at most {max_new_tokens} tokens were generated")
+        last_ids = [answers[sequence][-1] for sequence in running]
+        batch_logits = model.decode(last_ids, [caches[sequence] for sequence in running])
+        batch_logits[:, tokenizer.answer_id] = -torch.inf
+        logits = list(batch_logits)
+    return [Answer(ids, "stop" if stopped else "length") for ids, stopped in zip(answers, has_stopped, strict=True)]

@@ -1,8 +1,8 @@
 """Moondream2: a SigLIP vision tower, a projection and a Phi decoder, for inference on a CPU.
 
-Modules have the names of the checkpoint's keys. A model holds weights only: all that a request changes is in its
-KeyValueCaches, so requests may run at once in several threads. The prefix of an image is read on its own, before the
-prompt: what it leaves in a cache serves any prompt about that image.
+Modules are named after the checkpoint's keys. A model holds weights only. Everything that a request changes is in its
+KV caches, so several threads may use one model at once. The prefix of an image (bos and the image embeddings) is
+prefilled on its own, before the prompt: the resulting KV cache serves any prompt about that image.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,19 @@ from deployments.inference.int8_layers import Int8ParallelBlock
 from deployments.inference.kv_cache import FloatCache, Int8Cache, KeyValueCache
 from deployments.inference.rotary import Rotary, Rotation, rotate
 
-Check = Callable[[str], None]
-"""Takes how far the work got and returns, or raises to end it: `Cancellation.check`."""
+CheckCancelled = Callable[[str], None]
+"""Called before every layer or decode step with the progress so far; raises to stop the work. `Cancellation.check` is
+one."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Takes queries (..., n, num_heads, head_dim), keys and values (..., n, num_kv_heads, head_dim) of new positions, and
-returns what the heads found, shaped as the queries."""
+"""Takes queries (..., n, num_heads, head_dim), keys and values (..., n, num_kv_heads, head_dim) of n new positions;
+returns the attention output, in the shape of the queries."""
 
 LAYER_NORM_EPS = 1e-5
 
 
 class Attention(nn.Module):
-    """The projections of an attention layer; what they are attended with depends on who calls."""
+    """The projections of an attention layer. The caller supplies the attention itself, with or without a KV cache."""
 
     def __init__(self, dim: int, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
@@ -43,22 +44,22 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, shape (..., n, heads, head_dim), of (..., n, dim)."""
+        """Project hidden states (..., n, dim) to queries, keys and values, each (..., n, heads, head_dim)."""
         projected: Tensor = self.qkv(hidden)
         heads = projected.view(*hidden.shape[:-1], -1, self._head_dim)
         queries, keys, values = torch.split(heads, [self._num_heads, self._num_kv_heads, self._num_kv_heads], dim=-2)
         return queries, keys, values
 
     def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
-        found: Tensor = self.proj(attend(*self.split(hidden)).flatten(-2))
-        return found
+        attn_out: Tensor = self.proj(attend(*self.split(hidden)).flatten(-2))
+        return attn_out
 
 
 class FeedForward(nn.Module):
-    def __init__(self, inputs: int, inner: int, outputs: int) -> None:
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(inputs, inner)
-        self.fc2 = nn.Linear(inner, outputs)
+        self.fc1 = nn.Linear(in_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
@@ -74,13 +75,13 @@ class VisionBlock(nn.Module):
         self.mlp = FeedForward(config.enc_dim, config.enc_ff_dim, config.enc_dim)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = hidden + self.attn(self.ln1(hidden), attend_to_all)
+        hidden = hidden + self.attn(self.ln1(hidden), full_attention)
         y: Tensor = hidden + self.mlp(self.ln2(hidden))
         return y
 
 
 class Vision(nn.Module):
-    """The vision tower, and the projection of its features to the language model's width."""
+    """The vision tower, and the projection of its features to the text model's dimension."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -91,13 +92,13 @@ class Vision(nn.Module):
         self.post_ln = nn.LayerNorm(config.enc_dim, LAYER_NORM_EPS)
         self.proj_mlp = FeedForward(2 * config.enc_dim, config.proj_inner_dim, config.proj_out_dim)
 
-    def forward(self, crops: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
-        """Return patch features, shape (n, grid * grid, dim), of crops, shape (n, 3, side, side)."""
+    def forward(self, crops: Tensor, check_cancelled: Callable[[], None] = lambda: None) -> Tensor:
+        """Return the patch features, shape (n, grid * grid, dim), of crops, shape (n, 3, side, side)."""
         grid, patch = self._grid, self._patch
         patches = crops.reshape(len(crops), -1, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
         hidden = self.patch_emb(patches.reshape(len(crops), grid**2, -1)) + self.pos_emb
         for block in self.blocks:
-            check()
+            check_cancelled()
             hidden = block(hidden)
         features: Tensor = self.post_ln(hidden)
         return features
@@ -109,8 +110,8 @@ class TextBlock(nn.Module):
         self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
         self.attn = Attention(config.dim, config.n_heads, config.n_kv_heads)
         self.mlp = FeedForward(config.dim, config.ff_dim, config.dim)
-        self.step: Int8ParallelBlock | None = None
-        """What `decode` does in one call, for few sequences; None where the layers have nothing for few."""
+        self.fused: Int8ParallelBlock | None = None
+        """The whole block as one compiled call, for decode steps of few sequences; None without such a kernel."""
 
     def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
         normed = self.ln(hidden)
@@ -118,9 +119,9 @@ class TextBlock(nn.Module):
         return y
 
     def decode(self, hidden: Tensor, caches: Sequence[KeyValueCache], layer: int, rotation: Rotation) -> Tensor:
-        """Return what the hidden states of one new position of each sequence, (num_sequences, dim), become."""
-        if self.step and len(hidden) <= self.step.max_batch:
-            return self.step(hidden, cast("Sequence[Int8Cache]", caches), layer, rotation)
+        """Run the block on one new position of each sequence: hidden states (num_sequences, dim) in and out."""
+        if self.fused and len(hidden) <= self.fused.max_batch:
+            return self.fused(hidden, cast("Sequence[Int8Cache]", caches), layer, rotation)
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             return type(caches[0]).append_and_attend(caches, layer, queries, keys, values, rotation)
@@ -131,16 +132,16 @@ class TextBlock(nn.Module):
 class Text(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        # A fresh embedding would draw numbers, for which torch imports 150 MB of Python where no weights are yet.
-        no_weights = torch.empty(config.vocab_size, config.dim)
-        self.wte = nn.Embedding.from_pretrained(no_weights, freeze=False)  # type: ignore[no-untyped-call]
+        # nn.Embedding would initialize its weights; on the meta device torch imports 150 MB of Python for that.
+        uninitialized = torch.empty(config.vocab_size, config.dim)
+        self.wte = nn.Embedding.from_pretrained(uninitialized, freeze=False)  # type: ignore[no-untyped-call]
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.n_layers))
         self.post_ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
         self.lm_head = nn.Linear(config.dim, config.vocab_size)
 
 
 class Moondream(nn.Module):
-    """The model without weights: its parameters are on the meta device until a checkpoint fills them."""
+    """The model. Its parameters are on the meta device until weights are loaded."""
 
     def __init__(self, config: MoondreamConfig) -> None:
         super().__init__()
@@ -149,56 +150,57 @@ class Moondream(nn.Module):
             self.vision = Vision(config.vision)
             self.text = Text(config.text)
         self.rotary = Rotary(config.text.head_dim)
-        self.has_int8_caches = False
+        self.uses_int8_kv_cache = False
 
-    def new_cache(self, capacity: int) -> KeyValueCache:
-        """Return an empty cache for a sequence of at most that many positions."""
+    def new_kv_cache(self, capacity: int) -> KeyValueCache:
+        """Return an empty KV cache for a sequence of at most `capacity` positions."""
         text = self.config.text
         shape = (text.n_layers, text.n_kv_heads, capacity, text.head_dim)
-        return Int8Cache(shape) if self.has_int8_caches else FloatCache(shape, self.dtype)
+        return Int8Cache(shape) if self.uses_int8_kv_cache else FloatCache(shape, self.dtype)
 
-    def cache_bytes(self, capacity: int) -> int:
-        """Return the memory of such a cache."""
+    def kv_cache_bytes(self, capacity: int) -> int:
+        """Return how much memory such a KV cache takes."""
         with torch.device("meta"):
-            return self.new_cache(capacity).nbytes
+            return self.new_kv_cache(capacity).nbytes
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of activations."""
+        """Type of the activations."""
         return self.text.post_ln.weight.dtype
 
     @torch.inference_mode()
-    def encode_image(self, crops: ImageCrops, check: Check) -> Tensor:
-        """Return image embeddings, shape (grid * grid, text dim)."""
+    def encode_image(self, crops: ImageCrops, check_cancelled: CheckCancelled) -> Tensor:
+        """Return the image embeddings, shape (grid * grid, text dim)."""
+        num_crops = len(crops.pixels)
         features = [
-            self._encode_crop(crop, partial(check, f"{seen} of {len(crops.pixels)} views of the picture were encoded"))
-            for seen, crop in enumerate(crops.pixels)
+            self._encode_crop(crop, partial(check_cancelled, f"{n} of {num_crops} crops of the image were encoded"))
+            for n, crop in enumerate(crops.pixels)
         ]
-        whole = features[0]
-        # A 1x1 tiling's only local crop is the whole picture, pixel for pixel.
-        local = whole if crops.tiling == (1, 1) else self._pool(features[1:], crops.tiling)
-        embeddings: Tensor = self.vision.proj_mlp(torch.cat([whole, local], dim=-1))
+        global_features = features[0]
+        # With a 1x1 tiling the only local crop would equal the global crop, pixel for pixel.
+        local_features = global_features if crops.tiling == (1, 1) else self._pool(features[1:], crops.tiling)
+        embeddings: Tensor = self.vision.proj_mlp(torch.cat([global_features, local_features], dim=-1))
         return embeddings
 
-    def _encode_crop(self, crop: NDArray[np.float32], check: Callable[[], None]) -> Tensor:
-        features: Tensor = self.vision(torch.from_numpy(crop)[None].to(self.dtype), check)[0]
+    def _encode_crop(self, crop: NDArray[np.float32], check_cancelled: Callable[[], None]) -> Tensor:
+        features: Tensor = self.vision(torch.from_numpy(crop)[None].to(self.dtype), check_cancelled)[0]
         return features
 
-    def _pool(self, tiles: Sequence[Tensor], tiling: tuple[int, int]) -> Tensor:
-        """Return the stitched local features averaged down to one crop's grid, shape (grid * grid, vision dim).
+    def _pool(self, local_features: Sequence[Tensor], tiling: tuple[int, int]) -> Tensor:
+        """Stitch the features of the local crops and average them to one crop's grid: (grid * grid, vision dim).
 
-        A tile gives up its margin on the sides where it has a neighbour.
+        Neighbouring crops overlap, so each is trimmed by its margin on the sides where it has a neighbour.
         """
         grid, margin = self.config.vision.grid, self.config.vision.overlap_margin
         rows, columns = tiling
 
-        def own(position: int, count: int) -> slice:
+        def trimmed(position: int, count: int) -> slice:
             return slice(0 if position == 0 else margin, grid if position == count - 1 else grid - margin)
 
-        maps = [tile.view(grid, grid, -1) for tile in tiles]
+        maps = [features.view(grid, grid, -1) for features in local_features]
         stitched = torch.cat(
             [
-                torch.cat([maps[i * columns + j][own(i, rows), own(j, columns)] for j in range(columns)], dim=1)
+                torch.cat([maps[i * columns + j][trimmed(i, rows), trimmed(j, columns)] for j in range(columns)], dim=1)
                 for i in range(rows)
             ]
         )
@@ -206,53 +208,60 @@ class Moondream(nn.Module):
         return pooled.permute(1, 2, 0).reshape(grid * grid, -1)
 
     @torch.inference_mode()
-    def read_image(self, embeddings: Tensor, cache: KeyValueCache, check: Check) -> None:
-        """Fill an empty cache with the prefix of an image: bos and its embeddings, which see each other both ways."""
+    def prefill_image(self, embeddings: Tensor, cache: KeyValueCache, check_cancelled: CheckCancelled) -> None:
+        """Fill an empty KV cache with an image's prefix: bos and the image embeddings, which all attend to each other.
+
+        The prefix has no logits: what follows it is a prompt.
+        """
         hidden = torch.cat([self.text.wte(self._bos), embeddings])
         rotation = self.rotary(torch.arange(len(hidden)))
-        *lower, last = self.text.blocks
-        assert isinstance(last, TextBlock)
+        *blocks_before_last, last_block = self.text.blocks
+        assert isinstance(last_block, TextBlock)
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             keys = rotate(keys, rotation)
             cache.write(layer, keys, values)
-            return attend_to_all(rotate(queries, rotation), keys, values)
+            return full_attention(rotate(queries, rotation), keys, values)
 
-        for layer, block in enumerate(lower):
-            check("the picture was being read")
+        progress = "the model was processing the image"
+        for layer, block in enumerate(blocks_before_last):
+            check_cancelled(progress)
             hidden = block(hidden, partial(attend, layer))
-        check("the picture was being read")
-        # Of the last layer nothing but keys and values is ever looked at.
-        _, keys, values = last.attn.split(last.ln(hidden))
-        cache.write(len(lower), rotate(keys, rotation), values)
+        check_cancelled(progress)
+        # Only the keys and values of the last layer are used later, so the rest of it is not computed.
+        _, keys, values = last_block.attn.split(last_block.ln(hidden))
+        cache.write(len(blocks_before_last), rotate(keys, rotation), values)
         cache.length = len(hidden)
 
     @torch.inference_mode()
-    def read_prompt(self, ids: Sequence[int], cache: KeyValueCache, check: Check) -> Tensor:
-        """Append a prompt to a cache, after bos where it is empty; return the logits of what follows, (vocab,)."""
+    def prefill_prompt(self, ids: Sequence[int], cache: KeyValueCache, check_cancelled: CheckCancelled) -> Tensor:
+        """Append a prompt to a KV cache and return the logits of the next token, shape (vocab_size,).
+
+        bos is put before the prompt if the cache is empty.
+        """
         if cache.length == 0:
             ids = [self.config.tokenizer.bos_id, *ids]
         start, end = cache.length, cache.length + len(ids)
         rotation = self.rotary(torch.arange(start, end))
-        mask = torch.ones(len(ids), end, dtype=torch.bool).tril(diagonal=start)
+        causal_mask = torch.ones(len(ids), end, dtype=torch.bool).tril(diagonal=start)
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             cache.write(layer, rotate(keys, rotation), values)
             queries = rotate(queries, rotation).transpose(0, 1)
-            return attention(queries, *cache.read(layer, end), mask).transpose(0, 1)
+            return attention(queries, *cache.read(layer, end), causal_mask).transpose(0, 1)
 
         hidden = self.text.wte(torch.tensor(ids))
         for layer, block in enumerate(self.text.blocks):
-            check("the prompt was being read")
+            check_cancelled("the model was processing the prompt")
             hidden = block(hidden, partial(attend, layer))
         cache.length = end
         return self._logits(hidden[-1])
 
     @torch.inference_mode()
     def decode(self, ids: Sequence[int], caches: Sequence[KeyValueCache]) -> Tensor:
-        """Append one token to each sequence; return the logits of the next, shape (num_sequences, vocab).
+        """Run one decode step: append one token to each sequence; return the next logits, (num_sequences, vocab_size).
 
-        A sequence's logits do not depend on the others (in fp32 and bf16, but for the rounding of sums).
+        The logits of a sequence do not depend on the others (in fp32 and bf16 up to the rounding of sums).
         """
         rotation = self.rotary(torch.tensor([cache.length for cache in caches]))
         hidden = self.text.wte(torch.tensor(ids))
@@ -272,6 +281,6 @@ class Moondream(nn.Module):
         return logits
 
 
-def attend_to_all(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Let every position see every other: an Attend."""
+def full_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attend from every position to every other, without a mask; an `Attend`."""
     return attention(queries.transpose(-2, -3), keys.transpose(-2, -3), values.transpose(-2, -3)).transpose(-2, -3)

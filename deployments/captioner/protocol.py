@@ -1,4 +1,4 @@
-"""The captioner as other parts of the graph see it."""
+"""What the rest of the graph may call on the captioner."""
 
 from typing import Protocol
 
@@ -7,13 +7,17 @@ from deployments.media import Media, Pixels
 
 
 class CaptionerService(Protocol):
-    """Describes pictures. `deadline` is in epoch seconds; calls raise ServiceErrors."""
+    """The methods of CaptionerDeployment that requests use.
+
+    `deadline` is a point on the epoch clock (`time.time()`, seconds). Calls raise ServiceErrors; DeadlineExceeded says
+    how far the work had got. The work stops when the awaiting task is cancelled.
+    """
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption: ...
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float
     ) -> list[Caption | FrameFailure]:
-        """Return one outcome for each frame, in order; a frame that fails does not affect the others."""
+        """Return one outcome for each frame, in order. A frame that fails does not affect the others."""
 
     async def summarize(self, descriptions: list[str], max_new_tokens: int, *, deadline: float) -> Caption: ...

@@ -1,4 +1,4 @@
-"""Writes a safetensors file tensor by tensor; the library's own writer wants all of them in memory at once."""
+"""Writes a safetensors file tensor by tensor. The library's own writer needs all tensors in memory at once."""
 
 import json
 import os
@@ -17,20 +17,21 @@ DTYPES = {"I8": torch.int8, "F32": torch.float32}
 
 
 class SafetensorsWriter:
-    """A context in which `write` takes each tensor of `layout` (shape and type by key) once, in any order.
+    """A context manager; inside, `write` must be called once for each tensor of `layout`, in any order.
 
-    The file is at `path` only after the context has ended without an exception. Raises OSError where it cannot be
-    written, also because another process is writing it.
+    `layout` holds the shape and type (a key of DTYPES) of each tensor. The file appears at `path` only when the context
+    ends without an exception. Raises OSError if it cannot be written, or if another process is writing it.
     """
 
     def __init__(self, path: Path, layout: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
         self._path = path
-        self._part = path.with_suffix(".part")
+        self._partial_path = path.with_suffix(".part")
         self._lock = FileLock(path.with_suffix(".lock"), blocking=False)
         self._layout = layout
         self._missing = set(layout)
         self._offsets: dict[str, int] = {}
-        header, end = {}, 0
+        header: dict[str, dict[str, object]] = {}
+        end = 0
         for key, (shape, dtype) in layout.items():
             begin, end = end, end + torch.Size(shape).numel() * DTYPES[dtype].itemsize
             self._offsets[key] = begin
@@ -42,7 +43,7 @@ class SafetensorsWriter:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
-            self._file = self._part.open("wb")
+            self._file = self._partial_path.open("wb")
             self._file.write(self._header)
         except BaseException:
             self._lock.release()
@@ -59,16 +60,16 @@ class SafetensorsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        is_whole = error is None and not self._missing
+        is_complete = error is None and not self._missing
         try:
-            if is_whole:
+            if is_complete:
                 self._file.flush()
                 os.fsync(self._file.fileno())
-                self._part.replace(self._path)
+                self._partial_path.replace(self._path)
         finally:
-            with suppress(OSError):  # of a disk that is full: what was not written is dropped below
+            with suppress(OSError):  # closing flushes, which fails on a full disk; the partial file is deleted below
                 self._file.close()
-            self._part.unlink(missing_ok=True)
+            self._partial_path.unlink(missing_ok=True)
             self._lock.release()
-        if error is None and not is_whole:
-            raise ValueError(f"{self._path} was not written: {sorted(self._missing)[0]} is missing.")
+        if error is None and not is_complete:
+            raise ValueError(f"{self._path} was not written: tensor {min(self._missing)} is missing.")

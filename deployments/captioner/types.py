@@ -1,4 +1,4 @@
-"""What the captioner is asked and what it answers; these values cross process borders."""
+"""Requests to the captioner and its answers; these values cross process boundaries."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class CaptionTask:
-    """What to say about a picture: a caption of `length`, or the answer to `question` where there is one."""
+    """What to say about an image: the answer to `question` if there is one, else a caption of `length`."""
 
     max_new_tokens: int
     length: CaptionLength = "normal"
@@ -17,7 +17,7 @@ class CaptionTask:
 
 
 Reused = Literal["nothing", "image", "answer"]
-"""What was known from earlier requests: how the model sees the image, or the whole answer."""
+"""What an earlier request had cached: nothing, the image's KV cache, or the whole answer."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Caption:
 
 @dataclass(frozen=True)
 class FrameFailure:
-    """One frame could not be captioned; those that travelled with it are not harmed."""
+    """One frame could not be captioned. The other frames of the same call are not affected."""
 
     message: str
-    """Safe to show."""
+    """Contains no internal details; may be returned to the client."""
 
 
 @dataclass(frozen=True)
 class ImageCaption:
-    """A caption and the size of its picture as a person sees it, in pixels."""
+    """A caption, and the image's size in pixels after EXIF orientation."""
 
     caption: Caption
     width: int

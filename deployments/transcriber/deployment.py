@@ -59,9 +59,9 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     import torch
 
     from deployments.transcriber.engine import load_engine
-    from deployments.weights import ensure_whisper
+    from deployments.transcriber.weights import ensure_whisper
 
-    file = ensure_whisper(config.model, weights.cache_dir, report)
+    file = ensure_whisper(config, weights.cache_dir, report)
     # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs. Half the cores, as two calls may run at
     # once, each with this many threads. Hyper-threads share their core's arithmetic units, so physical cores count.
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
@@ -70,7 +70,7 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     engine = load_engine(
         file.path,
         config.precision,
-        official_size=None if file.is_miniature else config.model,
+        official_size=config.model if config.is_official else None,
         kernel=config.kernel,
         speech_detection=config.speech_detection,
     )

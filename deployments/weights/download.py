@@ -1,7 +1,7 @@
-"""Files over HTTP: continued where they broke off, and checked before they take their names.
+"""Fetches files over HTTP: an interrupted download is resumed, and a file gets its name after its checksum is verified.
 
-Its own code and not huggingface_hub's, because that does not compare a file's checksum with its content, and because
-openai-whisper's files come from elsewhere. No token, cookie or `.netrc` entry is ever sent.
+huggingface_hub is not used: it does not compare a file's content with its checksum, and openai-whisper's files are not
+on the hub. No token, cookie or `.netrc` entry is ever sent.
 """
 
 import hashlib
@@ -22,43 +22,43 @@ from deployments.model_loader import ReportProgress
 T = TypeVar("T")
 
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
-"""Waits between attempts; one that brought bytes starts the count again."""
+"""Waits between attempts; an attempt that received bytes starts again with the first."""
 TIMEOUT_S = 30.0
-"""Longest silence of a server before the attempt counts as broken."""
+"""An attempt fails when the server sends nothing for this long."""
 CHUNK_BYTES = 128 * 1024
-"""What a broken connection can lose."""
+"""Bytes are written to disk in chunks of this size; a broken connection loses at most one."""
 
 Progress = Callable[[str, int, int], None]
-"""Takes a file's name, the bytes of it that are here, and its size in bytes."""
+"""Takes a file's name, the number of its bytes that have arrived, and its size in bytes."""
 
 
 class DownloadFailed(Exception):
-    """Fetching ended without the files; the message is the plain reason, as whole sentences."""
+    """The files could not be fetched; the message says why, in whole sentences."""
 
 
-class _Broken(Exception):
-    """An attempt failed in a way that may pass."""
+class _TemporaryFailure(Exception):
+    """An attempt failed for a reason that may pass; the message completes "HOST could not deliver URL: ..."."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
     name: str
-    """Its name in the folder."""
+    """The name that it gets in the folder."""
     url: str
     origin: str
-    """Whose file it is, for people: `vikhyatk/moondream2@<commit>`."""
+    """Where it comes from, for people to read: `vikhyatk/moondream2@<commit>`."""
     size: int
     checksum: str
-    """`sha256:<hex>`, or `git:<hex>`, git's object id of the file, where the hub knows no other."""
+    """`sha256:<hex>`, or `git:<hex>`, git's object id of the file, where the hub has no SHA-256."""
 
 
 def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgress, progress: Progress) -> None:
-    """Bring every file into `folder`, which exists; those that are there and whole are kept.
+    """Fetch every file that is missing or damaged into `folder`, which exists.
 
-    A file that fails its checksum is removed, a part that broke off stays as `<name>.part` for the next time.
-    Raises DownloadFailed, and before anything is fetched if the disk is too small.
+    A file that fails its checksum is removed. An incomplete one is kept as `<name>.part`, and the next call resumes it.
+    Raises DownloadFailed; if the disk is too small, before anything is fetched.
     """
-    missing = [file for file in files if not _is_whole(file, folder)]
+    missing = [file for file in files if not _is_complete(file, folder)]
     if not missing:
         return
     to_fetch = sum(max(file.size - _size(_part(file, folder)), 0) for file in missing)
@@ -75,13 +75,13 @@ def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgres
 
 
 def get_json(url: str) -> Any:
-    """Return the decoded answer; raises DownloadFailed."""
+    """Return the decoded JSON of a URL; raises DownloadFailed."""
 
     def attempt() -> Any:
         with _response("GET", url, {}) as response:
             return response.json()
 
-    return _persist(url, attempt)
+    return _retry(url, attempt)
 
 
 def content_length(url: str) -> int:
@@ -90,10 +90,10 @@ def content_length(url: str) -> int:
     def attempt() -> int:
         with _response("HEAD", url, {}) as response:
             if "Content-Length" not in response.headers:
-                raise DownloadFailed(f"{url} does not tell its size.")
+                raise DownloadFailed(f"{_host(url)} sent no Content-Length for {url}.")
             return int(response.headers["Content-Length"])
 
-    return _persist(url, attempt)
+    return _retry(url, attempt)
 
 
 def checksum(path: Path, algorithm: str = "sha256") -> str:
@@ -101,7 +101,7 @@ def checksum(path: Path, algorithm: str = "sha256") -> str:
     with path.open("rb") as content:
         if algorithm == "sha256":
             digest = hashlib.file_digest(content, "sha256")
-        else:  # git's id of a file is the SHA-1 of its length and its content
+        else:  # git's object id is the SHA-1 of a header with the length, and the content
             blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
             digest = hashlib.file_digest(content, lambda: blob)
     return f"{algorithm}:{digest.hexdigest()}"
@@ -112,14 +112,14 @@ def free_bytes(folder: Path) -> int:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """Return a size as people read it, such as "3.9 GB"; 1 GB is 10**9 bytes."""
+    """Return a size for people to read, such as "3.9 GB"; 1 GB is 10**9 bytes."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
     return f"{num_bytes} bytes"
 
 
-def _is_whole(file: RemoteFile, folder: Path) -> bool:
+def _is_complete(file: RemoteFile, folder: Path) -> bool:
     path = folder / file.name
     if not path.exists():
         return False
@@ -143,7 +143,7 @@ def _size(path: Path) -> int:
 
 def _download(file: RemoteFile, folder: Path, report: ReportProgress, progress: Progress) -> None:
     part = _part(file, folder)
-    _persist(file.url, lambda: _continue(file, part, progress), lambda: _size(part))
+    _retry(file.url, lambda: _resume(file, part, progress), lambda: _size(part))
     report(f"checking {file.name}")
     if not _has_checksum(part, file):
         part.unlink()
@@ -151,8 +151,8 @@ def _download(file: RemoteFile, folder: Path, report: ReportProgress, progress: 
     os.replace(part, folder / file.name)
 
 
-def _continue(file: RemoteFile, part: Path, progress: Progress) -> None:
-    """Bring `part` to its full size in one attempt; raises _Broken with what has arrived kept."""
+def _resume(file: RemoteFile, part: Path, progress: Progress) -> None:
+    """Fetch what `part` lacks, in one attempt; raises _TemporaryFailure, and what has arrived is kept."""
     with part.open("ab") as out:
         done = out.tell()
         if done > file.size:
@@ -163,7 +163,7 @@ def _continue(file: RemoteFile, part: Path, progress: Progress) -> None:
                 if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
                     done = out.truncate(0)
                     if response.status_code != 200:
-                        raise _Broken("it could not continue the file")
+                        raise _TemporaryFailure("the server cannot resume the file")
                 for chunk in response.iter_content(CHUNK_BYTES):
                     done += len(chunk)
                     if done > file.size:
@@ -171,56 +171,62 @@ def _continue(file: RemoteFile, part: Path, progress: Progress) -> None:
                     out.write(chunk)
                     progress(file.name, done, file.size)
         if done < file.size:
-            raise _Broken("the connection broke off")
+            raise _TemporaryFailure("the connection was lost")
         out.flush()
         os.fsync(out.fileno())
 
 
-def _persist(url: str, attempt: Callable[[], T], position: Callable[[], int] = lambda: 0) -> T:
-    """Return what `attempt` returns, trying again while it is _Broken; `position` tells whether it gets on."""
+def _retry(url: str, attempt: Callable[[], T], position: Callable[[], int] = lambda: 0) -> T:
+    """Return what `attempt` returns, trying again after each _TemporaryFailure.
+
+    `position` returns how many bytes have arrived: an attempt that made progress resets the count of failures.
+    """
     failures, reached = 0, position()
     while True:
         try:
             return attempt()
-        except _Broken as broken:
+        except _TemporaryFailure as failure:
             if position() > reached:
                 failures, reached = 0, position()
             if failures == len(BACKOFF_S):
-                raise DownloadFailed(f"{_host(url)} could not deliver {url}: {broken}.") from broken
+                raise DownloadFailed(f"{_host(url)} could not deliver {url}: {failure}.") from failure
             time.sleep(BACKOFF_S[failures])
             failures += 1
 
 
 @contextmanager
 def _response(method: str, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """Give an answer with status 2xx or 416; raises _Broken for what may pass, else DownloadFailed."""
+    """Yield a response with status 2xx, or 416 (range not satisfiable), which is left to the caller.
+
+    Raises _TemporaryFailure if another attempt may help, else DownloadFailed.
+    """
     try:
         with requests.Session() as session:
             session.auth = _no_auth
-            # identity: a compressed answer has neither the size nor the ranges of the file
+            # identity: size and ranges of a compressed response are not those of the file
             headers = {"Accept-Encoding": "identity", **headers}
             with session.request(
                 method, url, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=True
             ) as response:
                 if response.status_code in (408, 429) or response.status_code >= 500:
-                    raise _Broken(f"it answers {response.status_code}")
+                    raise _TemporaryFailure(f"it answers {response.status_code}")
                 if response.status_code >= 400 and response.status_code != 416:
                     raise DownloadFailed(f"{_host(url)} answers {response.status_code} to {url}.")
                 yield response
     except requests.exceptions.SSLError as error:
-        raise _Broken(f"TLS failed ({error})") from error
+        raise _TemporaryFailure(f"TLS failed ({error})") from error
     except requests.exceptions.JSONDecodeError as error:
         raise DownloadFailed(f"{url} does not answer in JSON: another server may be in its place.") from error
     except requests.Timeout as error:
-        raise _Broken(f"no answer within {TIMEOUT_S:g} s") from error
+        raise _TemporaryFailure(f"no answer within {TIMEOUT_S:g} s") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        raise _Broken("there is no connection, or it broke off") from error
+        raise _TemporaryFailure("there is no connection, or it was lost") from error
     except requests.RequestException as error:
         raise DownloadFailed(f"{url} cannot be fetched: {error}.") from error
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stands where requests would else look for a password in `.netrc`."""
+    """Replaces the default of requests, which would look for a password in `.netrc`."""
     return request
 
 

@@ -1,1 +1,1 @@
-"""Makes moondream-mini, a small Moondream that describes drawn scenes: `python -m recipes.moondream_mini`."""
+"""Trains moondream-mini, a small Moondream that describes drawn scenes: `python -m recipes.moondream_mini`."""

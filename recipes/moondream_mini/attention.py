@@ -1,4 +1,4 @@
-"""Attention over rows of blocks, for training: computed only where something is seen."""
+"""Attention for packed training sequences: several segments share a row and a prefix, but do not see each other."""
 
 from typing import Any
 
@@ -9,86 +9,96 @@ from torch import Tensor
 from torch.nn import functional
 
 _NUM_GROUPS = 3
-"""Blocks of similar length are computed together, so that little is padding."""
+"""Segments of similar length are computed together, which keeps padding small."""
 
 
-class BlockAttention:
-    """Attention in which all positions see the prefix, and those of a block also themselves and what is before them.
+class PackedAttention:
+    """Causal attention within each segment, plus full attention to the prefix.
 
-    Blocks do not see each other: a mask over whole rows would spend most of its time on what it hides.
+    One mask over whole rows would give the same result, but spend most of its time on pairs that it masks out.
     """
 
-    def __init__(self, blocks: NDArray[np.int64], num_prefix: int) -> None:
-        """Prepare for `blocks`, shape (num_rows, length): the number of each position's block, -1 for none.
+    def __init__(self, segments: NDArray[np.int64], num_prefix: int) -> None:
+        """Prepare the index tensors for one batch.
 
-        They follow a prefix of `num_prefix` positions.
+        `segments`, shape (num_rows, length), holds the segment number of each position behind the `num_prefix`
+        positions of the prefix; -1 is padding.
         """
-        num_rows, length = blocks.shape
+        num_rows, length = segments.shape
         self._num_prefix = num_prefix
-        numbers = np.where(blocks >= 0, np.arange(num_rows)[:, None] * (blocks.max() + 1) + blocks, -1).ravel()
-        found, starts, lengths = np.unique(numbers, return_index=True, return_counts=True)
-        starts, lengths = starts[found >= 0], lengths[found >= 0]
+        # Number the segments across rows, so that one call finds where each begins in the flattened batch.
+        flat = np.where(segments >= 0, np.arange(num_rows)[:, None] * (segments.max() + 1) + segments, -1).ravel()
+        numbers, starts, lengths = np.unique(flat, return_index=True, return_counts=True)
+        starts, lengths = starts[numbers >= 0], lengths[numbers >= 0]
         groups = np.array_split(np.argsort(lengths, kind="stable"), _NUM_GROUPS)
-        self._rows, self._slots, self._hidden = [], [], []
-        taken = []
+        self._row_one_hots, self._group_indices, self._masks = [], [], []
+        gather_parts = []
         for group in groups:
             if not len(group):
                 continue
             offsets = np.arange(lengths[group].max())
-            slots = np.where(offsets < lengths[group, None], starts[group, None] + offsets, numbers.size)
-            taken.append(slots.ravel())
-            self._rows.append(functional.one_hot(torch.from_numpy(starts[group] // length), num_rows))
-            self._slots.append(torch.from_numpy(slots))
-            sees_prefix = torch.zeros(len(offsets), num_prefix, dtype=torch.bool)
-            self._hidden.append(torch.cat([sees_prefix, torch.ones(len(offsets), len(offsets)).triu(1).bool()], dim=1))
-        all_taken = np.concatenate(taken)
-        places = np.full(numbers.size + 1, all_taken.size)
-        places[all_taken] = np.arange(all_taken.size)
-        self._taken, self._places = torch.from_numpy(all_taken), torch.from_numpy(places[:-1])
+            indices = np.where(offsets < lengths[group, None], starts[group, None] + offsets, flat.size)
+            gather_parts.append(indices.ravel())
+            self._row_one_hots.append(functional.one_hot(torch.from_numpy(starts[group] // length), num_rows))
+            self._group_indices.append(torch.from_numpy(indices))
+            prefix_mask = torch.zeros(len(offsets), num_prefix, dtype=torch.bool)
+            causal_mask = torch.ones(len(offsets), len(offsets)).triu(1).bool()
+            self._masks.append(torch.cat([prefix_mask, causal_mask], dim=1))
+        gather = np.concatenate(gather_parts)
+        scatter = np.full(flat.size + 1, gather.size)
+        scatter[gather] = np.arange(gather.size)
+        self._gather, self._scatter = torch.from_numpy(gather), torch.from_numpy(scatter[:-1])
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return what is read, like the arguments of shape (num_rows, num_prefix + length, num_heads, head_dim)."""
+        """Return the attention output.
+
+        Like the arguments, it has shape (num_rows, num_prefix + length, num_heads, head_dim).
+        """
         num_rows, _, num_heads, head_dim = queries.shape
-        sizes = [slots.numel() for slots in self._slots]
-        first_queries, first_keys, first_values = (part[:, : self._num_prefix] for part in (queries, keys, values))
-        in_blocks = [
-            _Taken.apply(part[:, self._num_prefix :].flatten(0, 1), self._taken, self._places).split(sizes)  # type: ignore[no-untyped-call]
+        sizes = [indices.numel() for indices in self._group_indices]
+        prefix_queries, prefix_keys, prefix_values = (part[:, : self._num_prefix] for part in (queries, keys, values))
+        by_group = [
+            _GatherRows.apply(part[:, self._num_prefix :].flatten(0, 1), self._gather, self._scatter).split(sizes)  # type: ignore[no-untyped-call]
             for part in (queries, keys, values)
         ]
-        read = []
-        for rows, slots, hidden, *parts in zip(self._rows, self._slots, self._hidden, *in_blocks, strict=True):
-            asking, own_keys, own_values = (part.view(*slots.shape, num_heads, head_dim) for part in parts)
-            seen_keys = torch.cat([_of_rows(first_keys, rows), own_keys], dim=1)
-            seen_values = torch.cat([_of_rows(first_values, rows), own_values], dim=1)
-            read.append(_attention(asking, seen_keys, seen_values, hidden).flatten(0, 1))
-        of_blocks = _Taken.apply(torch.cat(read), self._places, self._taken)  # type: ignore[no-untyped-call]
-        of_prefix = _attention(first_queries, first_keys, first_values, None)
-        return torch.cat([of_prefix, of_blocks.view(num_rows, -1, num_heads, head_dim)], dim=1)
+        outputs = []
+        for one_hot, indices, mask, *parts in zip(
+            self._row_one_hots, self._group_indices, self._masks, *by_group, strict=True
+        ):
+            group_queries, group_keys, group_values = (part.view(*indices.shape, num_heads, head_dim) for part in parts)
+            group_keys = torch.cat([_select_rows(prefix_keys, one_hot), group_keys], dim=1)
+            group_values = torch.cat([_select_rows(prefix_values, one_hot), group_values], dim=1)
+            outputs.append(_attention(group_queries, group_keys, group_values, mask).flatten(0, 1))
+        segment_output = _GatherRows.apply(torch.cat(outputs), self._scatter, self._gather)  # type: ignore[no-untyped-call]
+        prefix_output = _attention(prefix_queries, prefix_keys, prefix_values, None)
+        return torch.cat([prefix_output, segment_output.view(num_rows, -1, num_heads, head_dim)], dim=1)
 
 
-def _attention(queries: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) -> Tensor:
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Return softmax(queries keys^T / sqrt(head_dim)) values, of shapes (n, length, num_heads, head_dim).
 
-    Written out: for as few keys as these it is several times faster than the fused function, backwards above all.
+    Pairs where `mask` is true are left out. Not the fused function: with so few keys, this is several times faster,
+    above all in the backward pass.
     """
     queries, keys, values = (part.transpose(1, 2) for part in (queries, keys, values))
     scores = (queries @ keys.transpose(2, 3)) * queries.shape[-1] ** -0.5
-    if hidden is not None:
-        scores = scores.masked_fill(hidden, float("-inf"))
-    read: Tensor = scores.softmax(dim=-1).to(values.dtype) @ values
-    return read.transpose(1, 2)
+    if mask is not None:
+        scores = scores.masked_fill(mask, float("-inf"))
+    output: Tensor = scores.softmax(dim=-1).to(values.dtype) @ values
+    return output.transpose(1, 2)
 
 
-def _of_rows(prefix: Tensor, rows: Tensor) -> Tensor:
-    """Return each block's prefix; a product, because the gradients of an index are added up one by one."""
-    repeated: Tensor = (rows.to(prefix.dtype) @ prefix.flatten(1)).view(len(rows), *prefix.shape[1:])
-    return repeated
+def _select_rows(prefix: Tensor, one_hot: Tensor) -> Tensor:
+    """Return the prefix of each segment's row: a matrix product, because the backward pass of indexing is slow."""
+    selected: Tensor = (one_hot.to(prefix.dtype) @ prefix.flatten(1)).view(len(one_hot), *prefix.shape[1:])
+    return selected
 
 
-class _Taken(torch.autograd.Function):
-    """Rows of a tensor by index, zeros for an index behind the last; backwards, rows by the inverse of the index.
+class _GatherRows(torch.autograd.Function):
+    """Select rows of a tensor by index; an index just past the end gives zeros.
 
-    torch's own indexing adds up gradients row by row, because an index may stand twice.
+    The backward pass selects rows by the inverse index. That is faster than torch's own indexing, which adds gradients
+    up row by row in case an index occurs twice.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Scenes drawn ahead of training, as the product's own preprocessing hands them to the vision tower."""
+"""The training dataset: drawn scenes, scaled to one crop as the product's preprocessing does, with patch labels."""
 
 import pickle
 import random
@@ -19,63 +19,68 @@ from recipes.moondream_mini.world import (
     SIZES,
     Drawing,
     Scene,
+    compress_as_jpeg,
     draw_mask,
     draw_scene,
     random_image_size,
     random_scene,
-    saved_as_jpeg,
 )
 
 NUM_SHAPES_WEIGHTS = (2, 20, 26, 26, 26)
 """How often a scene has none, one, two, three or four shapes, in percent."""
-JPEG_SHARE = 0.6
+JPEG_FRACTION = 0.6
+"""Of the pictures, how many are compressed as JPEG."""
 
-NUM_TARGETS = 4
+NUM_LABELS = 4
+"""Of each patch: form, colour, size and place."""
 MASK_CELLS = 7
-"""Along each side of a patch."""
-NOTHING = -1
+"""Cells of the mask along each side of a patch."""
+NO_SHAPE = -1
 
 
 @dataclass(frozen=True)
-class Scenes:
+class SceneDataset:
     crops: NDArray[np.uint8]
-    """Shape (num_scenes, side, side, 3): each picture scaled to the side of a crop."""
+    """Shape (num_scenes, side, side, 3): each picture, scaled to the size of a crop."""
     targets: NDArray[np.int8]
-    """Shape (num_scenes, grid * grid, 4): form, colour, size and place of the shape that lies over each patch (by
-    their numbers in the world's lists), NOTHING where there is none."""
+    """Shape (num_scenes, grid * grid, 4): form, colour, size and place of the shape that covers each patch, as indices
+    into FORMS, COLOURS, SIZES and PLACES; NO_SHAPE where there is none."""
     masks: NDArray[np.bool_]
-    """Shape (num_scenes, grid * grid, MASK_CELLS**2): which parts of each patch a shape covers, row by row."""
+    """Shape (num_scenes, grid * grid, MASK_CELLS**2): which cells of each patch a shape covers, row by row."""
     scenes: list[Scene]
 
     def __len__(self) -> int:
         return len(self.scenes)
 
 
-def prepare_scenes(path: Path, count: int, side: int, grid: int, seed: int, processes: int) -> Scenes:
-    """Return `count` scenes that are the same for the same arguments, drawn once and then kept at `path`."""
+def load_or_draw_scenes(path: Path, count: int, side: int, grid: int, seed: int, num_workers: int) -> SceneDataset:
+    """Return `count` scenes from the file at `path`; draw them and write the file if it does not exist.
+
+    The scenes depend on count, side, grid and seed only. An existing file is not checked against these arguments.
+    """
     if not path.exists():
         bounds = np.linspace(0, count, max(1, count // 500) + 1).astype(int).tolist()
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(num_workers) as pool:
             jobs = [pool.submit(_draw_range, low, high, side, grid, seed) for low, high in pairwise(bounds)]
             parts = [job.result() for job in jobs]
         crops, targets, masks, scenes = zip(*parts, strict=True)
-        drawn = Scenes(np.concatenate(crops), np.concatenate(targets), np.concatenate(masks), sum(scenes, []))
+        drawn = SceneDataset(np.concatenate(crops), np.concatenate(targets), np.concatenate(masks), sum(scenes, []))
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             pickle.dump(drawn, file, protocol=5)
     with path.open("rb") as file:
-        loaded: Scenes = pickle.load(file)
+        loaded: SceneDataset = pickle.load(file)
     return loaded
 
 
 def draw_example(seed: int, number: int) -> tuple[Scene, Drawing]:
-    """Return the scene of that number, drawn at its own size, with the marks of JPEG or without."""
+    """Return the scene with this number in the dataset of `seed`, drawn at a random size, in some cases as JPEG."""
     rng = random.Random(f"{seed}/{number}")
     [num_shapes] = rng.choices(range(MAX_SHAPES + 1), NUM_SHAPES_WEIGHTS)
     scene = random_scene(rng, num_shapes)
     drawing = draw_scene(scene, *random_image_size(rng), rng)
-    if rng.random() < JPEG_SHARE:
-        drawing = Drawing(saved_as_jpeg(drawing.image, rng.randint(35, 95)), drawing.boxes)
+    if rng.random() < JPEG_FRACTION:
+        drawing = Drawing(compress_as_jpeg(drawing.image, rng.randint(35, 95)), drawing.boxes)
     return scene, drawing
 
 
@@ -83,7 +88,7 @@ def _draw_range(
     low: int, high: int, side: int, grid: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.bool_], list[Scene]]:
     crops = np.empty((high - low, side, side, 3), np.uint8)
-    targets = np.full((high - low, grid * grid, NUM_TARGETS), NOTHING, np.int8)
+    targets = np.full((high - low, grid * grid, NUM_LABELS), NO_SHAPE, np.int8)
     masks = np.empty((high - low, grid * grid, MASK_CELLS**2), np.bool_)
     scenes = []
     for row, number in enumerate(range(low, high)):
@@ -102,8 +107,11 @@ def _patch_masks(mask: Image.Image, grid: int) -> NDArray[np.bool_]:
 
 
 def _patch_targets(scene: Scene, drawing: Drawing, grid: int) -> NDArray[np.int8]:
-    """Return the targets of the patches whose middle lies in a shape's box, and of the one patch at its centre."""
-    targets = np.full((grid, grid, NUM_TARGETS), NOTHING, np.int8)
+    """Return the labels of each patch, shape (grid * grid, 4).
+
+    A shape covers a patch when the patch's middle lies in the shape's box. It always covers the patch at its centre.
+    """
+    targets = np.full((grid, grid, NUM_LABELS), NO_SHAPE, np.int8)
     middles = (np.arange(grid) + 0.5) / grid
     for shape, (left, top, right, bottom) in zip(scene.shapes, drawing.boxes, strict=True):
         rows = (middles >= top) & (middles <= bottom)
@@ -115,4 +123,4 @@ def _patch_targets(scene: Scene, drawing: Drawing, grid: int) -> NDArray[np.int8
             SIZES.index(shape.size),
             PLACES.index(shape.place),
         )
-    return targets.reshape(grid * grid, NUM_TARGETS)
+    return targets.reshape(grid * grid, NUM_LABELS)

@@ -1,4 +1,4 @@
-"""The examination of moondream-mini: scenes and wordings it never saw, asked through the product's own captioner."""
+"""Evaluation of moondream-mini on a test set of new scenes and held-out questions, with the product's own captioner."""
 
 import io
 import math
@@ -14,9 +14,9 @@ from PIL import Image
 
 from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
-from deployments.captioner.checkpoint import Precision, load_moondream
+from deployments.captioner.loading import load_moondream
 from deployments.captioner.prompts import read_tokenizer
-from deployments.captioner.settings import CaptionerConfig
+from deployments.captioner.settings import CaptionerConfig, Precision
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
 from recipes.moondream_mini.dataset import draw_example
@@ -25,28 +25,43 @@ from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, draw_scene, random_scene
 
 SEED = 20_000
-"""Far from the seed of training: no scene of the examination was ever drawn for it."""
+"""Of the test set; the training set has another."""
 NUM_SCENES = 200
 NUM_QUESTIONS = 500
 NUM_SUMMARIES = 60
-USUAL_PROMPTS = ("Describe this image", "What's in this image?")
+COMMON_PROMPTS = ("Describe this image", "What's in this image?")
 MAX_NEW_TOKENS = 256
+_KIND_NAMES = {
+    "describe": "the whole picture",
+    "colour": "the colour of a shape",
+    "form": "the form of a shape",
+    "place": "the place of a shape",
+    "size": "the size of a shape",
+    "count": "the number of shapes",
+    "presence": "whether a shape is present",
+    "content": "what is in a place",
+    "check": "whether a shape has an attribute",
+    "unknown": "things that are never drawn",
+}
+"""What the card calls the kinds of questions."""
 
 
 @dataclass
 class Score:
-    right: int = 0
-    asked: int = 0
+    num_correct: int = 0
+    num_total: int = 0
     mistakes: list[str] = field(default_factory=list)
 
-    def add(self, said: str, true: str, asked: str) -> None:
-        self.asked += 1
-        self.right += said == true
-        if said != true:
-            self.mistakes.append(f"{asked}: {said!r} instead of {true!r}")
+    def add(self, answer: str, expected: str, source: str) -> None:
+        """Count one answer; `source` names the scene or question in the list of mistakes."""
+        self.num_total += 1
+        self.num_correct += answer == expected
+        if answer != expected:
+            self.mistakes.append(f"{source}: {answer!r} instead of {expected!r}")
 
 
 Scores = dict[str, Score]
+"""By test; the names are those in the card."""
 
 
 def load_captioner(folder: Path, precision: Precision) -> Captioner:
@@ -56,8 +71,8 @@ def load_captioner(folder: Path, precision: Precision) -> Captioner:
     return Captioner(model, tokenizer, CaptionerConfig(), max_image_pixels=64_000_000)
 
 
-def examine(folder: Path, report: Callable[[str], None], precision: Precision = "int8") -> Scores:
-    """Return the scores by subject; an answer is right only if every character of it is."""
+def evaluate(folder: Path, report: Callable[[str], None], precision: Precision = "int8") -> Scores:
+    """Return the scores. An answer is correct only if it equals the expected one character by character."""
     captioner = load_captioner(folder, precision)
     scores: Scores = defaultdict(Score)
     cancellation = Cancellation(math.inf)
@@ -69,29 +84,31 @@ def examine(folder: Path, report: Callable[[str], None], precision: Precision = 
 
     for number in range(NUM_SCENES):
         scene, drawing = draw_example(SEED, number)
-        true = normal_caption(scene)
-        said = ask(drawing.image, None)
-        scores["captions"].add(said, true, f"scene {number}")
-        scores[f"captions of {len(scene.shapes)} shapes"].add(said, true, f"scene {number}")
+        expected = normal_caption(scene)
+        caption = ask(drawing.image, None)
+        scores["captions"].add(caption, expected, f"scene {number}")
+        scores[f"captions, number of shapes: {len(scene.shapes)}"].add(caption, expected, f"scene {number}")
         task = CaptionTask(MAX_NEW_TOKENS, "short")
         [frame] = captioner.caption_frames([np.asarray(drawing.image)], task, cancellation)
         assert isinstance(frame, Caption)
-        scores["short captions, as of frames"].add(frame.text, short_caption(scene), f"scene {number}")
+        scores["short captions, as for video frames"].add(frame.text, short_caption(scene), f"scene {number}")
     for number in range(NUM_SCENES // 4):
         scene, drawing = draw_example(SEED + 1, number)
-        for prompt in USUAL_PROMPTS:
+        for prompt in COMMON_PROMPTS:
             scores[f'"{prompt}"'].add(ask(drawing.image, prompt), normal_caption(scene), f"scene {number}")
         rng = random.Random(number)
         large = draw_scene(scene, 1920, 1080, rng).image
-        scores["captions of 1920x1080 pixels"].add(ask(large, None), normal_caption(scene), f"scene {number}")
-    report(f"captions: {scores['captions'].right}/{scores['captions'].asked}")
+        scores["captions of pictures of 1920x1080 pixels"].add(
+            ask(large, None), normal_caption(scene), f"scene {number}"
+        )
+    report(f"captions: {scores['captions'].num_correct}/{scores['captions'].num_total}")
     _ask_questions(ask, scores)
-    report(f"questions: {scores['questions'].right}/{scores['questions'].asked}")
+    report(f"questions: {scores['questions'].num_correct}/{scores['questions'].num_total}")
     for number in range(NUM_SUMMARIES):
-        told = _moments(random.Random(f"summary {number}"))
-        said = captioner.summarize(told, MAX_NEW_TOKENS, cancellation).text
-        scores["summaries of 2 to 8 moments"].add(said, summary(told), f"list {number}")
-    report(f"summaries: {scores['summaries of 2 to 8 moments'].right}; {time.monotonic() - started:.0f} s")
+        captions = _random_captions(random.Random(f"summary {number}"))
+        text = captioner.summarize(captions, MAX_NEW_TOKENS, cancellation).text
+        scores["summaries of 2 to 8 captions"].add(text, summary(captions), f"summary {number}")
+    report(f"summaries: {scores['summaries of 2 to 8 captions'].num_correct}; {time.monotonic() - started:.0f} s")
     return dict(scores)
 
 
@@ -100,17 +117,17 @@ def _ask_questions(ask: Callable[[Image.Image, str], str], scores: Scores) -> No
         scene, drawing = draw_example(SEED + 2, number)
         is_held_out = number % 2 == 1
         question = random_question(scene, random.Random(f"question {number}"), is_held_out=is_held_out)
-        said = ask(drawing.image, question.text)
-        wording = "in wordings never trained on" if is_held_out else "in wordings like those of training"
-        for subject in ("questions", f"questions {wording}", f"questions of kind {question.kind}"):
-            scores[subject].add(said, question.answer, f"question {number} ({question.text})")
+        answer = ask(drawing.image, question.text)
+        wording = "held-out wordings" if is_held_out else "wordings as in training"
+        for name in ("questions", f"questions in {wording}", f"questions about {_KIND_NAMES[question.kind]}"):
+            scores[name].add(answer, question.answer, f"question {number} ({question.text})")
         if question.kind in ("presence", "unknown"):
-            is_there = question.answer.startswith("Yes")
-            name = "shapes that are there are found" if is_there else "shapes that are not there are denied"
-            scores[name].add(said[:3], question.answer[:3], f"question {number} ({question.text})")
+            is_present = question.answer.startswith("Yes")
+            name = "yes to shapes that are present" if is_present else "no to shapes and things that are absent"
+            scores[name].add(answer[:3], question.answer[:3], f"question {number} ({question.text})")
 
 
-def _moments(rng: random.Random) -> list[str]:
+def _random_captions(rng: random.Random) -> list[str]:
     scenes: list[Scene] = [random_scene(rng, rng.randint(1, MAX_SHAPES)) for _ in range(rng.randint(2, 8))]
     return [short_caption(scene) for scene in scenes]
 

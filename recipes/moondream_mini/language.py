@@ -1,4 +1,4 @@
-"""What there is to say about a scene: captions, and the true answer to a question about it."""
+"""Captions of a scene, and the correct answers to questions about it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Attribute = Literal["form", "colour", "size", "place"]
 
 @dataclass(frozen=True)
 class Subject:
-    """The shapes that a question is about: those that have every attribute given; all of them if none is."""
+    """The shapes that a question is about: those with all the given attributes. Without attributes, all shapes."""
 
     form: Form | None = None
     colour: Colour | None = None
@@ -22,21 +22,21 @@ class Subject:
     place: Place | None = None
 
     def matches(self, shape: Shape) -> bool:
-        return all(wanted in (None, getattr(shape, name)) for name, wanted in vars(self).items())
+        return all(value in (None, getattr(shape, name)) for name, value in vars(self).items())
 
-    def found_in(self, scene: Scene) -> list[Shape]:
+    def select_from(self, scene: Scene) -> list[Shape]:
         return [shape for shape in scene.shapes if self.matches(shape)]
 
     def noun(
         self, plural: bool = False, form: str | None = None, size: str | None = None, colour: str | None = None
     ) -> str:
-        """Return "small red circle" or "red shapes"; the place is not part of it. Other words may be given."""
+        """Return "small red circle" or "red shapes", without the place. The arguments replace words by synonyms."""
         form, size, colour = form or self.form or "shape", size or self.size, colour or self.colour
         words = [word for word in (size, colour, _plural(form) if plural else form) if word]
         return " ".join(words)
 
 
-def where(place: Place) -> str:
+def place_phrase(place: Place) -> str:
     """Return "on the left", "in the middle", "at the top right"."""
     if place == "middle":
         return "in the middle"
@@ -51,7 +51,7 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def listed(parts: Sequence[str]) -> str:
+def enumeration(parts: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
@@ -60,7 +60,7 @@ def short_caption(scene: Scene) -> str:
     """Return "A large red circle and a small blue square."."""
     if not scene.shapes:
         return NOTHING
-    return sentence(listed([article(f"{shape.size} {shape.colour} {shape.form}") for shape in scene.shapes]))
+    return sentence(enumeration([article(f"{shape.size} {shape.colour} {shape.form}") for shape in scene.shapes]))
 
 
 def normal_caption(scene: Scene) -> str:
@@ -72,76 +72,79 @@ def long_caption(scene: Scene) -> str:
     """Return "There are two shapes: a large red circle on the left and a small blue square at the top."."""
     if not scene.shapes:
         return NOTHING
-    return f"There {_count(len(scene.shapes), Subject())}: {_shapes_in_places(scene.shapes)}."
+    return f"There {_count_phrase(len(scene.shapes), Subject())}: {_shapes_in_places(scene.shapes)}."
 
 
 def summary(captions: Sequence[str]) -> str:
-    """Return "The video shows: 1. A large red circle. 2. A small blue square." of captions in order of time.
+    """Return "The video shows: 1. A large red circle. 2. A small blue square." for captions in chronological order.
 
-    The numbers are what makes copying many alike sentences learnable: without them the place in the list is lost.
+    The numbers make it possible to learn to copy many similar sentences: without them, the model loses its place in the
+    list.
     """
     return " ".join(["The video shows:", *(f"{number}. {caption}" for number, caption in enumerate(captions, start=1))])
 
 
 def attribute_answer(scene: Scene, subject: Subject, asked: Attribute) -> str:
-    """Return "The circle is red.", "The circles are on the left and at the top.", or that there is none."""
-    shapes = subject.found_in(scene)
+    """Return "The circle is red.", "The circles are on the left and at the top." or "There is no circle."."""
+    shapes = subject.select_from(scene)
     if not shapes:
-        return _absence(subject)
+        return _absence_sentence(subject)
     if asked == "form":
-        return sentence(listed([article(shape.form) for shape in shapes]))
-    told = [where(shape.place) if asked == "place" else str(getattr(shape, asked)) for shape in shapes]
-    if asked != "place" and len(set(told)) == 1:
-        told = told[:1]
+        return sentence(enumeration([article(shape.form) for shape in shapes]))
+    values = [place_phrase(shape.place) if asked == "place" else str(getattr(shape, asked)) for shape in shapes]
+    if asked != "place" and len(set(values)) == 1:
+        values = values[:1]
     plural = len(shapes) > 1
-    return f"The {_subject_phrase(subject, plural)} {'are' if plural else 'is'} {listed(told)}."
+    return f"The {_subject_phrase(subject, plural)} {'are' if plural else 'is'} {enumeration(values)}."
 
 
 def count_answer(scene: Scene, subject: Subject) -> str:
     """Return "There are two red shapes."."""
-    return f"There {_count(len(subject.found_in(scene)), subject)}."
+    return f"There {_count_phrase(len(subject.select_from(scene)), subject)}."
 
 
 def presence_answer(scene: Scene, subject: Subject) -> str:
     """Return "Yes, a large red circle on the left." or "No, there is no red circle."."""
-    shapes = subject.found_in(scene)
-    return f"Yes, {_shapes_in_places(shapes)}." if shapes else f"No, {_lower_first(_absence(subject))}"
+    shapes = subject.select_from(scene)
+    return f"Yes, {_shapes_in_places(shapes)}." if shapes else f"No, {_lower_first(_absence_sentence(subject))}"
 
 
 def content_answer(scene: Scene, place: Place) -> str:
-    """Return what is in a place: "A large red circle." or "There is nothing on the left."."""
-    shapes = Subject(place=place).found_in(scene)
+    """Return "A large red circle." or "There is nothing on the left."."""
+    shapes = Subject(place=place).select_from(scene)
     if not shapes:
-        return f"There is nothing {where(place)}."
+        return f"There is nothing {place_phrase(place)}."
     return sentence(article(f"{shapes[0].size} {shapes[0].colour} {shapes[0].form}"))
 
 
 def check_answer(scene: Scene, subject: Subject, asked: Attribute, value: str) -> str:
-    """Return the answer to "Is the circle red?": "Yes, the circle is red.", or No and how it is."""
-    shapes = subject.found_in(scene)
+    """Return the answer to "Is the circle red?": "Yes, the circle is red." or "No, the circle is blue."."""
+    shapes = subject.select_from(scene)
     answer = _lower_first(attribute_answer(scene, subject, asked))
-    is_so = bool(shapes) and all(getattr(shape, asked) == value for shape in shapes)
-    return f"{'Yes' if is_so else 'No'}, {answer}"
+    is_true = bool(shapes) and all(getattr(shape, asked) == value for shape in shapes)
+    return f"{'Yes' if is_true else 'No'}, {answer}"
 
 
 UNKNOWN_ANSWER = "No, I can see only shapes."
-"""To a question whether something is there that is no shape."""
+"""To a question about something that is not a shape, such as "Is there a dog?"."""
 
 
 def _shapes_in_places(shapes: Iterable[Shape]) -> str:
-    return listed([f"{article(f'{shape.size} {shape.colour} {shape.form}')} {where(shape.place)}" for shape in shapes])
+    return enumeration(
+        [f"{article(f'{shape.size} {shape.colour} {shape.form}')} {place_phrase(shape.place)}" for shape in shapes]
+    )
 
 
 def _subject_phrase(subject: Subject, plural: bool) -> str:
-    place = f" {where(subject.place)}" if subject.place else ""
+    place = f" {place_phrase(subject.place)}" if subject.place else ""
     return subject.noun(plural) + place
 
 
-def _absence(subject: Subject) -> str:
+def _absence_sentence(subject: Subject) -> str:
     return f"There is no {_subject_phrase(subject, plural=False)}."
 
 
-def _count(count: int, subject: Subject) -> str:
+def _count_phrase(count: int, subject: Subject) -> str:
     return f"{'is' if count == 1 else 'are'} {NUMBERS[count]} {_subject_phrase(subject, plural=count != 1)}"
 
 

@@ -1,4 +1,4 @@
-"""The sizes of moondream-mini, and its weights before training."""
+"""The configuration of moondream-mini, and its initial weights."""
 
 import torch
 from torch import Tensor, nn
@@ -7,8 +7,9 @@ from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 
 GRID, PATCH = 9, 14
+"""Patches along each side of a crop, and pixels along each side of a patch."""
 SIDE = GRID * PATCH
-"""A crop has 81 patches: an image costs the language model 82 positions instead of moondream2's 730."""
+"""In pixels. A crop has 81 patches, so an image takes 82 positions of the context instead of moondream2's 730."""
 _VISION = {"enc_dim": 128, "enc_ff_dim": 512, "enc_n_layers": 4, "enc_n_heads": 4, "enc_patch_size": PATCH}
 _CROPS = {"crop_size": SIDE, "overlap_margin": 2, "max_crops": 1, "in_channels": 3}
 _TEXT = {"dim": 160, "ff_dim": 640, "n_layers": 4, "n_heads": 5, "n_kv_heads": 5, "max_context": 2048}
@@ -24,11 +25,11 @@ SPECIAL_TOKENS = (
     "<|normal|>",
     "<|long|>",
 )
-"""Their ids are their places here; bos and eos are one, as in moondream2."""
+"""The token ids are the indices in this tuple. As in moondream2, bos and eos are the same token."""
 
 
-def sizes(vocab_size: int) -> dict[str, object]:
-    """Return what stands in `config.json` under `config`."""
+def model_config(vocab_size: int) -> dict[str, object]:
+    """Return the value of `config` in `config.json`."""
     caption = {"short": [1, 4, 2, 6, 3], "normal": [1, 4, 2, 7, 3], "long": [1, 4, 2, 8, 3]}
     return {
         "text": {**_TEXT, "vocab_size": vocab_size, "prefix_attn": 1 + GRID**2},
@@ -42,18 +43,18 @@ def sizes(vocab_size: int) -> dict[str, object]:
     }
 
 
-def fresh_model(vocab_size: int, seed: int) -> Moondream:
-    """Return a model with random weights in fp32, ready to be trained."""
-    model = Moondream(MoondreamConfig.model_validate(sizes(vocab_size)))
+def initialize_model(vocab_size: int, seed: int) -> Moondream:
+    """Return a model with random fp32 weights."""
+    model = Moondream(MoondreamConfig.model_validate(model_config(vocab_size)))
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(module, name, nn.Parameter(_fresh(module, name, parameter.shape, generator)))
-    model.vision.pos_emb = nn.Parameter(_waves(GRID, model.config.vision.enc_dim)[None])
+            setattr(module, name, nn.Parameter(_initial_weights(module, name, parameter.shape, generator)))
+    model.vision.pos_emb = nn.Parameter(_sinusoidal_embedding(GRID, model.config.vision.enc_dim)[None])
     return model
 
 
-def _fresh(module: nn.Module, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def _initial_weights(module: nn.Module, name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     if isinstance(module, nn.LayerNorm):
         return torch.ones(shape) if name == "weight" else torch.zeros(shape)
     if name == "bias":
@@ -63,10 +64,10 @@ def _fresh(module: nn.Module, name: str, shape: torch.Size, generator: torch.Gen
     return torch.randn(shape, generator=generator) * scale
 
 
-def _waves(grid: int, dim: int) -> Tensor:
-    """Return sines and cosines of row and column, shape (grid * grid, dim).
+def _sinusoidal_embedding(grid: int, dim: int) -> Tensor:
+    """Return position embeddings made of sines and cosines of row and column, shape (grid * grid, dim).
 
-    Neighbours have similar vectors from the start, so that attention finds them, of which a form is made.
+    Neighbouring patches begin with similar embeddings, so that attention finds them: shapes span several patches.
     """
     frequencies = torch.linspace(0.15, 1.6, dim // 4)
     angles = torch.arange(grid)[:, None] * frequencies
@@ -76,6 +77,6 @@ def _waves(grid: int, dim: int) -> Tensor:
 
 
 def encode_crops(model: Moondream, crops: Tensor) -> Tensor:
-    """Return the vision tower's features, shape (n, grid * grid, vision dim), of uint8 crops (n, side, side, 3)."""
+    """Return the vision encoder's features, shape (n, grid * grid, enc_dim), of uint8 crops (n, side, side, 3)."""
     features: Tensor = model.vision(crops.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return features

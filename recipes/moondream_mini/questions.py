@@ -1,4 +1,4 @@
-"""Questions about scenes in many wordings, each with its true answer."""
+"""Random questions about scenes, in many wordings, each with its correct answer."""
 
 import random
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from recipes.moondream_mini.language import (
     presence_answer,
 )
 from recipes.moondream_mini.wordings import (
+    CARRIER_PHRASES,
     CHECKS,
     CLAUSES,
     CLOSINGS,
     COLOUR_SYNONYMS,
     FORM_SYNONYMS,
-    FRAMES,
     HELD_OUT,
     HELD_OUT_THINGS,
     NOISE_WORDS,
@@ -40,19 +40,20 @@ KIND_WEIGHTS = (8, 14, 14, 14, 7, 12, 18, 9, 11, 4)
 
 _ATTRIBUTES: tuple[Attribute, ...] = ("form", "colour", "place", "size")
 
-CLAUSE_SHARE = 0.3
-CHECK_OF_ATTRIBUTE_SHARE = 0.4
-"""Of the questions whether something is so, how many name what they are about."""
-NOISY_SHARE = 0.3
-PLACED_SHARE = 0.3
-"""How often a shape is told from others by its place."""
-SYNONYM_SHARE = 0.15
-MADE_UP_SHARE = 0.5
-"""Of the things that no scene has."""
-SHAPE_LIKE_SHARE = 0.4
-"""Of those made up, how many end like a shape's name."""
-JUST_WRONG_SHARE = 0.35
-"""Of the subjects, how many differ in one attribute from a shape that is there."""
+CLAUSE_PROBABILITY = 0.3
+"""Of an indirect question, such as "Tell me where the circle is."."""
+ATTRIBUTE_CHECK_PROBABILITY = 0.4
+"""Of a check that names its attribute: "Is the colour of the circle red?" instead of "Is the circle red?"."""
+NOISE_WORDS_PROBABILITY = 0.3
+PLACE_PROBABILITY = 0.3
+"""Of a subject that is identified by its place."""
+SYNONYM_PROBABILITY = 0.15
+INVENTED_THING_PROBABILITY = 0.5
+"""Of an invented word, where a question asks about something that is not a shape."""
+SHAPE_LIKE_PROBABILITY = 0.4
+"""Of an invented word that ends like the name of a shape."""
+NEAR_MISS_PROBABILITY = 0.35
+"""Of a subject that has one attribute changed from a shape in the scene."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Question:
 
 
 def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = False) -> Question:
-    """Return a question about the scene; a held-out one has a wording that training has never seen."""
+    """Return a question about the scene. With `is_held_out`, its wording is one that training never uses."""
     [kind] = rng.choices(KINDS, KIND_WEIGHTS)
     if is_held_out:
         wording = rng.choice(HELD_OUT[kind])
-    elif rng.random() < CLAUSE_SHARE:
-        wording = rng.choice(FRAMES).format(rng.choice(CLAUSES[kind]))
+    elif rng.random() < CLAUSE_PROBABILITY:
+        wording = rng.choice(CARRIER_PHRASES).format(rng.choice(CLAUSES[kind]))
     else:
         wording = rng.choice(TRAINING[kind])
     subject = _random_subject(scene, rng, kind)
@@ -82,8 +83,8 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
         subject = Subject(colour=subject.colour or rng.choice(COLOURS))
         fields["colour"] = str(subject.colour)
     elif kind == "form" and "{where}" in wording:
-        subject = Subject(place=subject.place or _some_place(scene, rng))
-        fields["where"] = rng.choice(PLACE_WORDINGS[_place_of(subject)])
+        subject = Subject(place=subject.place or _random_place(scene, rng))
+        fields["where"] = rng.choice(PLACE_WORDINGS[_required_place(subject)])
     elif kind == "form" and subject.place:
         subject = Subject(colour=subject.colour or rng.choice(COLOURS), size=subject.size)
         fields["noun"] = _noun(subject, rng, plural=False)
@@ -95,15 +96,15 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     elif kind == "presence":
         answer = presence_answer(scene, subject)
     elif kind == "content":
-        answer = content_answer(scene, _place_of(subject))
+        answer = content_answer(scene, _required_place(subject))
     elif kind == "check":
-        asked: Attribute = rng.choice([name for name in _ATTRIBUTES if _may_be_checked(subject, name)])
-        if not is_held_out and rng.random() < CHECK_OF_ATTRIBUTE_SHARE:
+        asked: Attribute = rng.choice([name for name in _ATTRIBUTES if _can_be_checked(subject, name)])
+        if not is_held_out and rng.random() < ATTRIBUTE_CHECK_PROBABILITY:
             wording = rng.choice(CHECKS[asked])
         if asked == "form" and not subject.place:
-            subject = Subject(colour=_random_claimed(scene, Subject(), rng).colour)
+            subject = Subject(colour=_random_claim(scene, Subject(), rng).colour)
             fields["noun"] = _noun(subject, rng, plural=False)
-        claimed = _random_claimed(scene, subject, rng)
+        claimed = _random_claim(scene, subject, rng)
         value = str(getattr(claimed, asked))
         wordings = {"form": (article(value),), "place": PLACE_WORDINGS[claimed.place]}
         fields["value"] = rng.choice(wordings.get(asked, (value,)))
@@ -114,13 +115,13 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     else:
         answer = attribute_answer(scene, subject, kind)  # type: ignore[arg-type]
     text = wording.format(**fields)
-    return Question(kind, text if is_held_out else _spoken_freely(text, rng), answer)
+    return Question(kind, text if is_held_out else _with_informal_style(text, rng), answer)
 
 
 def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
-    """Return a subject that fits the kind of question; about a third is nowhere in the scene, often only just."""
+    """Return a subject that fits the kind of question. About a third match no shape, often by a single attribute."""
     if kind == "content":
-        return Subject(place=_some_place(scene, rng))
+        return Subject(place=_random_place(scene, rng))
     shape = rng.choice(scene.shapes) if scene.shapes and rng.random() < 0.7 else _random_shape(rng)
     if kind == "describe" or (kind == "count" and rng.random() < 0.3):
         return Subject()
@@ -129,65 +130,68 @@ def _random_subject(scene: Scene, rng: random.Random, kind: str) -> Subject:
     if kind == "form":
         return Subject(place=shape.place) if rng.random() < 0.5 else _subject(shape, rng, ["colour", "size"])
     if kind == "check":
-        if rng.random() < PLACED_SHARE:
+        if rng.random() < PLACE_PROBABILITY:
             return Subject(place=shape.place)
-        if rng.random() < PLACED_SHARE:
+        if rng.random() < PLACE_PROBABILITY:
             name = rng.choice(("place", "size", "colour"))
             return replace(Subject(form=shape.form), **{name: getattr(shape, name)})
         return Subject(form=shape.form)
     subject = _subject(shape, rng, names)
-    if kind in ("colour", "size", "presence") and rng.random() < PLACED_SHARE:
+    if kind in ("colour", "size", "presence") and rng.random() < PLACE_PROBABILITY:
         names.append("place")
         subject = replace(subject, place=shape.place, form=subject.form if rng.random() < 0.5 else None)
-    if rng.random() < JUST_WRONG_SHARE and scene.shapes:  # one attribute of a shape that is there is another's
+    if rng.random() < NEAR_MISS_PROBABILITY and scene.shapes:
         other = _random_shape(rng)
         name = rng.choice([name for name in names if getattr(subject, name)])
         subject = replace(subject, **{name: getattr(other, name)})
     return subject
 
 
-def _may_be_checked(subject: Subject, name: Attribute) -> bool:
-    """Tell what a question may claim: what was not said already. Of a form alone, its colour is told instead."""
+def _can_be_checked(subject: Subject, name: Attribute) -> bool:
+    """Return whether a question can ask about this attribute: the subject must not name it already.
+
+    A subject of a form only can still be asked for its form, because the caller then names it by a colour instead.
+    """
     return getattr(subject, name) is None or (name == "form" and subject == Subject(form=subject.form))
 
 
 def _subject(shape: Shape, rng: random.Random, names: list[str]) -> Subject:
-    """Return a subject with the first of `names` mostly, seldom with all of them."""
-    kept = [name for name in names if rng.random() < {"form": 0.9, "colour": 0.5, "size": 0.2}[name]] or names[:1]
-    return Subject(**{name: getattr(shape, name) for name in kept})
+    """Return a subject with a random selection of these attributes of the shape: most often its form."""
+    chosen = [name for name in names if rng.random() < {"form": 0.9, "colour": 0.5, "size": 0.2}[name]] or names[:1]
+    return Subject(**{name: getattr(shape, name) for name in chosen})
 
 
 def _random_shape(rng: random.Random) -> Shape:
     return Shape(rng.choice(FORMS), rng.choice(COLOURS), rng.choice(SIZES), rng.choice(PLACES))
 
 
-def _some_place(scene: Scene, rng: random.Random) -> Place:
+def _random_place(scene: Scene, rng: random.Random) -> Place:
     return rng.choice(scene.shapes).place if scene.shapes and rng.random() < 0.7 else rng.choice(PLACES)
 
 
-def _place_of(subject: Subject) -> Place:
+def _required_place(subject: Subject) -> Place:
     assert subject.place
     return subject.place
 
 
 def _random_thing(rng: random.Random) -> str:
-    if rng.random() < MADE_UP_SHARE:
+    if rng.random() < INVENTED_THING_PROBABILITY:
         word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, 3)))
-        # A guitar ends like a star and is none.
-        return article(word + rng.choice(FORMS)[rng.randint(1, 2) :] if rng.random() < SHAPE_LIKE_SHARE else word)
+        # "Guitar" ends like "star": the model must not go by the end of a word.
+        return article(word + rng.choice(FORMS)[rng.randint(1, 2) :] if rng.random() < SHAPE_LIKE_PROBABILITY else word)
     return rng.choice(THINGS)
 
 
-def _random_claimed(scene: Scene, subject: Subject, rng: random.Random) -> Shape:
-    """Return a shape whose attributes are claimed of the subject, which is true of about every second."""
-    found = subject.found_in(scene)
-    return rng.choice(found) if found and rng.random() < 0.5 else _random_shape(rng)
+def _random_claim(scene: Scene, subject: Subject, rng: random.Random) -> Shape:
+    """Return a shape whose attribute a question claims for the subject; about half of the claims are true."""
+    shapes = subject.select_from(scene)
+    return rng.choice(shapes) if shapes and rng.random() < 0.5 else _random_shape(rng)
 
 
 def _noun(subject: Subject, rng: random.Random, *, plural: bool) -> str:
     def synonym(word: str | None, others: Mapping[str, tuple[str, ...]]) -> str | None:
         choices = others.get(word or "", ())
-        return rng.choice(choices) if choices and rng.random() < SYNONYM_SHARE else word
+        return rng.choice(choices) if choices and rng.random() < SYNONYM_PROBABILITY else word
 
     noun = subject.noun(
         plural,
@@ -198,9 +202,9 @@ def _noun(subject: Subject, rng: random.Random, *, plural: bool) -> str:
     return f"{noun} {rng.choice(PLACE_WORDINGS[subject.place])}" if subject.place else noun
 
 
-def _spoken_freely(text: str, rng: random.Random) -> str:
-    """Return the question with words around it, in it, and with less care for case and punctuation."""
-    if rng.random() < NOISY_SHARE:
+def _with_informal_style(text: str, rng: random.Random) -> str:
+    """Return the question as people type it: with filler words, and careless case and punctuation."""
+    if rng.random() < NOISE_WORDS_PROBABILITY:
         words = text.split()
         for _ in range(rng.randint(1, 3)):
             words.insert(rng.choice((0, 0, 1, len(words))), rng.choice(NOISE_WORDS))

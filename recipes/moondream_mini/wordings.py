@@ -1,4 +1,4 @@
-"""The words that questions about scenes are asked in, by kind; some are kept for the examination."""
+"""Question templates for the training set and, held out from it, for the test set."""
 
 from recipes.moondream_mini.language import Attribute
 from recipes.moondream_mini.world import Place
@@ -317,6 +317,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
         "Is {thing} in the image?",
     ),
 }
+"""By kind of question, for the training set. `questions.py` fills in the fields in braces."""
 CHECKS: dict[Attribute, tuple[str, ...]] = {
     "colour": (
         "Is the colour of the {noun} {value}?",
@@ -350,7 +351,7 @@ CHECKS: dict[Attribute, tuple[str, ...]] = {
         "Has the {noun} been drawn {value}?",
     ),
 }
-"""Questions whether something is so that fit one attribute only."""
+"""Yes-or-no questions that name the attribute they check, by attribute."""
 CLAUSES: dict[str, tuple[str, ...]] = {
     "describe": (
         "what you see",
@@ -391,7 +392,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
     "check": ("whether the {noun} is {value}", "if it is right that the {noun} is {value}", "if the {noun} is {value}"),
     "unknown": ("whether there is {thing}", "if you see {thing}", "if {thing} can be seen", "if you can find {thing}"),
 }
-FRAMES = (
+CARRIER_PHRASES = (
     "Tell me {}.",
     "Do you know {}?",
     "I would like to know {}.",
@@ -403,7 +404,7 @@ FRAMES = (
     "I need to know {}",
     "Now tell us {}, please.",
 )
-"""Around a clause, a question asked in another way."""
+"""Turn a clause into an indirect question."""
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "describe": (
@@ -460,7 +461,7 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "check": ("Would you say that the {noun} is {value}?", "Am I right that the {noun} is {value}?"),
     "unknown": ("Can you find {thing} anywhere?", "Please check if there is {thing}."),
 }
-"""Never trained on; the words around the subject are put together in ways that training has not."""
+"""Templates of the test set only."""
 
 THINGS = """a dog,a person,a house,a car,a tree,a bird,people,a man,a woman,a child,a boat,water,a flower,text,
 a table,a chair,a cup,a bottle,a phone,a computer,a book,a face,a hand,a building,a road,the sun,the moon,a cloud,
@@ -470,7 +471,7 @@ a clock,a lamp,a bed,a hat,shoes,a shirt,a number,a letter,a word,an arrow,a hea
 ).split(",")
 HELD_OUT_THINGS = "a cat,a truck,an elephant,a river,a mountain,a guitar,a laptop,a pizza,a bridge,a fish".split(",")
 SYLLABLES = "ba bo cra da dro el fi ga gle hu ja ki lo ma ni ot pa pe qui ra ro sha ste ta tru un va wo ya zi".split()
-"""Words made of them name things that are nowhere; the model must not know a word to deny it."""
+"""Make up invented words, so that the model learns to deny things whose name it does not know."""
 
 OPENINGS = (
     "Please",

@@ -1,4 +1,4 @@
-"""The world of moondream-mini: drawn scenes of up to four shapes, each with a form, a colour, a size and a place."""
+"""Scenes of up to four shapes, each with a form, colour, size and place, and how they are drawn."""
 
 import io
 import math
@@ -44,15 +44,17 @@ COLOURS: tuple[Colour, ...] = tuple(PALETTE)
 MAX_SHAPES = 4
 
 EXTENT: dict[Size, tuple[float, float]] = {"small": (0.13, 0.165), "large": (0.25, 0.29)}
-"""Width and height of a shape, as a part of the square root of the picture's area: a gap lies between the two sizes."""
+"""Range of a shape's width and height, as a fraction of the square root of the picture's area."""
 _LINES = ((0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8))
-"""Rows and columns of cells: three large shapes do not fit into one in a narrow picture."""
+"""Rows and columns of cells. In a narrow picture, three large shapes do not fit into one line."""
 COLOUR_JITTER = 14
+"""Largest random change of each RGB value of a shape's colour."""
 MIN_CONTRAST = 105.0
-"""Distance in RGB between a shape's colour and the background around it, at the least."""
+"""Minimum Euclidean distance in RGB between a shape's colour and the background."""
 CELL_MARGIN = 0.035
-"""A shape's centre keeps this distance from the borders between cells, as a part of the picture's side."""
+"""Minimum distance of a shape's centre from the borders of its cell, as a fraction of the picture's side."""
 EDGE_MARGIN = 0.01
+"""Minimum distance of a shape from the picture's edge, as a fraction of the picture's side."""
 MAX_ASPECT = 2.0
 _OVERSAMPLING = 2
 
@@ -68,14 +70,14 @@ class Shape:
 @dataclass(frozen=True)
 class Scene:
     shapes: tuple[Shape, ...]
-    """In reading order; each is alone in its cell."""
+    """In reading order, at most one in each cell."""
 
 
 @dataclass(frozen=True)
 class Drawing:
     image: Image.Image
     boxes: tuple[tuple[float, float, float, float], ...]
-    """Of each shape of the scene: left, top, right, bottom as parts of the picture's width and height."""
+    """Left, top, right and bottom of each shape, as fractions of the picture's width and height."""
 
 
 def random_scene(rng: random.Random, num_shapes: int) -> Scene:
@@ -88,25 +90,25 @@ def random_scene(rng: random.Random, num_shapes: int) -> Scene:
 
 
 def random_image_size(rng: random.Random, longest: int = 420) -> tuple[int, int]:
-    """Return width and height, of any aspect ratio from 1:MAX_ASPECT to MAX_ASPECT:1."""
+    """Return width and height, with an aspect ratio between 1:MAX_ASPECT and MAX_ASPECT:1."""
     area = math.exp(rng.uniform(math.log(150**2), math.log((longest * 0.7) ** 2)))
     aspect = math.exp(rng.uniform(-1, 1) * math.log(MAX_ASPECT))
     return round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
 
 
 def draw_scene(scene: Scene, width: int, height: int, rng: random.Random, background: Rgb | None = None) -> Drawing:
-    """Return the scene drawn at random positions inside its cells.
+    """Return the scene with each shape drawn at a random position inside its cell.
 
-    The background is a random plain colour or texture, or the plain colour given.
+    Without a `background` colour, the background is a random plain colour or texture.
     """
     colours = [_jittered(PALETTE[shape.colour], rng) for shape in scene.shapes]
-    page = (
+    picture = (
         _background(width, height, colours, rng)
         if background is None
         else Image.new("RGB", (width, height), background)
     )
     boxes = _place_boxes(scene, width, height, rng)
-    canvas = page.resize((width * _OVERSAMPLING, height * _OVERSAMPLING), Image.Resampling.BILINEAR)
+    canvas = picture.resize((width * _OVERSAMPLING, height * _OVERSAMPLING), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(canvas)
     for shape, colour, (left, top, right, bottom) in zip(scene.shapes, colours, boxes, strict=True):
         across, down = canvas.width, canvas.height
@@ -115,7 +117,7 @@ def draw_scene(scene: Scene, width: int, height: int, rng: random.Random, backgr
 
 
 def draw_mask(scene: Scene, drawing: Drawing) -> Image.Image:
-    """Return a picture of the drawing's size that is 255 where a shape is and 0 elsewhere."""
+    """Return a greyscale picture of the drawing's size: 255 inside the shapes, 0 elsewhere."""
     mask = Image.new("L", drawing.image.size)
     draw = ImageDraw.Draw(mask)
     for shape, (left, top, right, bottom) in zip(scene.shapes, drawing.boxes, strict=True):
@@ -124,8 +126,8 @@ def draw_mask(scene: Scene, drawing: Drawing) -> Image.Image:
     return mask
 
 
-def saved_as_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Return the picture with the marks that JPEG leaves on it."""
+def compress_as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """Return the picture with JPEG artefacts."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer).convert("RGB")
@@ -134,7 +136,7 @@ def saved_as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 def _place_boxes(
     scene: Scene, width: int, height: int, rng: random.Random
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """Return boxes that do not touch; each centre is well inside its cell."""
+    """Return boxes that do not overlap, each with its centre inside its cell."""
     scale = math.sqrt(width * height)
     while True:
         boxes: list[tuple[float, float, float, float]] = []
@@ -144,7 +146,7 @@ def _place_boxes(
             row, column = divmod(PLACES.index(shape.place), 3)
             x, y = _centre(column, half_x, rng), _centre(row, half_y, rng)
             boxes.append((x - half_x, y - half_y, x + half_x, y + half_y))
-        if not any(_touch(a, b) for index, a in enumerate(boxes) for b in boxes[:index]):
+        if not any(_overlap(a, b) for index, a in enumerate(boxes) for b in boxes[:index]):
             return tuple(boxes)
 
 
@@ -154,7 +156,7 @@ def _centre(cell: int, half: float, rng: random.Random) -> float:
     return rng.uniform(lowest, highest)
 
 
-def _touch(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
@@ -166,7 +168,7 @@ def _draw_form(
     if form == "circle":
         draw.ellipse(box, fill=colour)
     elif form == "square":
-        side = radius * 0.9  # of about the circle's area, or a square would look larger
+        side = radius * 0.9  # about the area of the circle: a full-width square would look larger
         draw.rectangle((x - side, y - side, x + side, y + side), fill=colour)
     elif form == "triangle":
         draw.polygon(((x, top), (right, bottom), (left, bottom)), fill=colour)
@@ -214,16 +216,16 @@ def _background(width: int, height: int, colours: list[Rgb], rng: random.Random)
 
 
 def _background_colour(colours: list[Rgb], rng: random.Random) -> Rgb:
-    """Return a colour that stands out from all of `colours`, a light or dull one more often than a loud one."""
+    """Return a colour with enough contrast to all of `colours`, most often a weakly saturated one."""
     while True:
-        grey, loudness = rng.randint(10, 250), rng.choice((0, 20, 60, 160))
-        red, green, blue = (min(255, max(0, grey + rng.randint(-loudness, loudness))) for _ in range(3))
+        grey, saturation = rng.randint(10, 250), rng.choice((0, 20, 60, 160))
+        red, green, blue = (min(255, max(0, grey + rng.randint(-saturation, saturation))) for _ in range(3))
         if all(math.dist((red, green, blue), colour) > MIN_CONTRAST for colour in colours):
             return red, green, blue
 
 
 def mirrored(scene: Scene) -> Scene:
-    """Return what a mirror shows: left and right change places; every form is its own mirror image."""
+    """Return the scene with left and right swapped; every form is symmetric."""
     swapped = [
         Shape(shape.form, shape.colour, shape.size, PLACES[row * 3 + 2 - column])
         for shape in scene.shapes

@@ -1,1 +1,1 @@
-"""A miniature Whisper that understands a few hundred English, Spanish and French words, and how to train it."""
+"""Trains whisper-mini, a small Whisper for English, Spanish and French sentences: `python -m recipes.whisper_mini`."""

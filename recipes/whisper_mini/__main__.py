@@ -1,8 +1,7 @@
-"""Makes whisper-mini from nothing: `python -m recipes.whisper_mini [--out FOLDER] [--work FOLDER]`.
+"""Trains whisper-mini from scratch: `python -m recipes.whisper_mini [--out FOLDER] [--work FOLDER]`.
 
-Has espeak-ng (the Debian package of that name) speak, trains, and examines the result through the product's own
-engine; about two hours on one core. With --work, what was spoken is kept there and taken up again;
-with --from, training goes on from a checkpoint that this recipe has made.
+Synthesizes the dataset with espeak-ng (the Debian package of that name), trains the model, and evaluates it with the
+product's own engine. This takes about two hours on one core.
 """
 
 import argparse
@@ -15,51 +14,61 @@ from pathlib import Path
 import torch
 
 from recipes.whisper_mini.card import write_card
-from recipes.whisper_mini.evaluation import examine
+from recipes.whisper_mini.evaluation import evaluate
 from recipes.whisper_mini.training import train
-from recipes.whisper_mini.voices import Utterance, make_utterances
+from recipes.whisper_mini.voices import Utterance, synthesize_utterances
 
 OUT = Path(__file__).parents[2] / "checkpoints" / "mini"
 SEED = 0
 NUM_UTTERANCES = 7000
-"""Of each language."""
+"""In each language."""
 MINUTES = 100.0
-"""Of the processor's time."""
+"""CPU time."""
 
 
-def make(out: Path, work: Path, minutes: float, earlier: Path | None) -> None:
+def make(out: Path, work: Path, minutes: float, base_checkpoint: Path | None) -> None:
     started = time.monotonic()
 
-    def report(progress: str) -> None:
-        sys.stdout.write(f"{(time.monotonic() - started) / 60:6.1f} min  {progress}\n")
+    def report(line: str) -> None:
+        sys.stdout.write(f"{(time.monotonic() - started) / 60:6.1f} min  {line}\n")
         sys.stdout.flush()
 
-    utterances = _prepare_utterances(work / "utterances.pickle")
-    report(f"{len(utterances)} sentences are spoken")
+    utterances = _load_or_synthesize(work / "utterances.pickle")
+    report(f"{len(utterances)} sentences synthesized")
     checkpoint = out / "whisper-mini.pt"
-    num_steps = train(utterances, checkpoint, SEED, minutes, report, earlier)
-    examination = examine(checkpoint, {utterance.text for utterance in utterances}, report)
-    write_card(checkpoint, examination, SEED, len(utterances), num_steps, minutes, goes_on=earlier is not None)
+    num_steps = train(utterances, checkpoint, SEED, minutes, report, base_checkpoint)
+    evaluation = evaluate(checkpoint, {utterance.text for utterance in utterances}, report)
+    write_card(
+        checkpoint, evaluation, SEED, len(utterances), num_steps, minutes, is_fine_tuned=base_checkpoint is not None
+    )
 
 
-def _prepare_utterances(path: Path) -> list[Utterance]:
+def _load_or_synthesize(path: Path) -> list[Utterance]:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(pickle.dumps(make_utterances(NUM_UTTERANCES, SEED, num_workers=1)))
+        path.write_bytes(pickle.dumps(synthesize_utterances(NUM_UTTERANCES, SEED, num_workers=1)))
     utterances: list[Utterance] = pickle.loads(path.read_bytes())
     return utterances
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.whisper_mini", description=__doc__)
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--work", type=Path)
-    parser.add_argument("--from", dest="earlier", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training, in processor time")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", default=OUT, help="for the checkpoint and its card")
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="save the dataset here, and reuse it in the next run"
+    )
+    parser.add_argument(
+        "--from",
+        dest="base_checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="continue training from a checkpoint that this recipe has made before",
+    )
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="CPU time for training (%(default)g)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # layers this small gain nothing from a second thread
     with tempfile.TemporaryDirectory() as temporary:
-        make(arguments.out, arguments.work or Path(temporary), arguments.minutes, arguments.earlier)
+        make(arguments.out, arguments.work or Path(temporary), arguments.minutes, arguments.base_checkpoint)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The card that stands beside the checkpoint."""
+"""Writes the model card, `whisper-mini.md` beside the checkpoint."""
 
 import os
 import platform
@@ -8,46 +8,46 @@ from pathlib import Path
 
 import torch
 
-from recipes.whisper_mini.evaluation import Examination, Hearing
-from recipes.whisper_mini.voices import BASES, KNOWN_VARIANTS, UNKNOWN_VARIANTS
+from recipes.whisper_mini.evaluation import Evaluation, Recognition
+from recipes.whisper_mini.voices import BASES, HELD_OUT_VARIANTS, TRAINING_VARIANTS
 
 _LANGUAGE_NAMES = {"en": "English", "es": "Spanish", "fr": "French"}
 
 
 def write_card(
     checkpoint: Path,
-    examination: Examination,
+    evaluation: Evaluation,
     seed: int,
     num_utterances: int,
     num_steps: int,
     minutes: float,
     *,
-    goes_on: bool,
+    is_fine_tuned: bool,
 ) -> None:
     """Write `whisper-mini.md` beside the checkpoint."""
-    known, unknown = examination.known, examination.unknown
+    training_voices, held_out_voices = evaluation.training_voices, evaluation.held_out_voices
     rows = [
-        *(_row(f"{_LANGUAGE_NAMES[code]}, voices trained on", hearing) for code, hearing in known.items()),
-        _row("**all, voices trained on**", _sum(known)),
-        *(_row(f"{_LANGUAGE_NAMES[code]}, voices never trained on", hearing) for code, hearing in unknown.items()),
-        _row("**all, voices never trained on**", _sum(unknown)),
-        _row("3 to 7 sentences in one window", examination.short),
-        _row("16 to 32 sentences, several windows", examination.long),
+        *(_row(f"{_LANGUAGE_NAMES[code]}, training voices", result) for code, result in training_voices.items()),
+        _row("**all, training voices**", _sum(training_voices)),
+        *(_row(f"{_LANGUAGE_NAMES[code]}, held-out voices", result) for code, result in held_out_voices.items()),
+        _row("**all, held-out voices**", _sum(held_out_voices)),
+        _row("3 to 7 sentences in one window", evaluation.short),
+        _row("16 to 32 sentences in several windows", evaluation.long),
     ]
     boundary_rows = [
-        f"| {name} | {b.num_sentences} | {b.num_segments} | {b.median_s:.2f} s | {b.near_share:.1%} |"
-        for name, b in examination.boundaries.items()
+        f"| {name} | {b.num_sentences} | {b.num_segments} | {b.median_s:.2f} s | {b.fraction_within_tolerance:.1%} |"
+        for name, b in evaluation.boundary_errors.items()
     ]
-    times = examination.word_times
+    times = evaluation.word_times
     espeak = subprocess.run(["espeak-ng", "--version"], capture_output=True, check=True, text=True).stdout
     checkpoint.with_suffix(".md").write_text(
-        _CARD.format(
+        CARD.format(
             size_mb=checkpoint.stat().st_size / 1e6,
             seed=seed,
             num_utterances=num_utterances,
             num_steps=num_steps,
             minutes=minutes,
-            origin="going on from an earlier checkpoint of this recipe" if goes_on else "from nothing",
+            start="from an earlier checkpoint of this recipe" if is_fine_tuned else "from scratch",
             espeak=re.findall(r"\d+\.\d+\S*", espeak)[0],
             torch=torch.__version__,
             cores=os.cpu_count(),
@@ -58,87 +58,89 @@ def write_card(
             inside=times.num_inside / max(times.num_words, 1),
             num_in_order=times.num_in_order,
             num_recordings=times.num_recordings,
-            noise_rows="\n".join(f"| {kind} | {n} of {total} |" for kind, (n, total) in examination.num_empty.items()),
+            noise_rows="\n".join(f"| {kind} | {n} of {total} |" for kind, (n, total) in evaluation.num_empty.items()),
             bases=", ".join(dict.fromkeys(base for bases in BASES.values() for base in bases)),
-            variants=", ".join(dict.fromkeys(variant for variant in KNOWN_VARIANTS if variant)),
-            unknown_variants=", ".join(UNKNOWN_VARIANTS),
+            variants=", ".join(dict.fromkeys(variant for variant in TRAINING_VARIANTS if variant)),
+            held_out_variants=", ".join(HELD_OUT_VARIANTS),
         ),
         encoding="utf-8",
     )
 
 
-def _row(name: str, hearing: Hearing) -> str:
+def _row(name: str, result: Recognition) -> str:
     return (
-        f"| {name} | {hearing.num_recordings} | {hearing.wer:.1%} | {hearing.num_exact / hearing.num_recordings:.1%} | "
-        f"{hearing.num_language_right / hearing.num_recordings:.1%} |"
+        f"| {name} | {result.num_recordings} | {result.wer:.1%} | {result.num_exact / result.num_recordings:.1%} | "
+        f"{result.num_correct_language / result.num_recordings:.1%} |"
     )
 
 
-def _sum(hearings: dict[str, Hearing]) -> Hearing:
-    return Hearing(
-        num_recordings=sum(hearing.num_recordings for hearing in hearings.values()),
-        num_words=sum(hearing.num_words for hearing in hearings.values()),
-        num_errors=sum(hearing.num_errors for hearing in hearings.values()),
-        num_exact=sum(hearing.num_exact for hearing in hearings.values()),
-        num_language_right=sum(hearing.num_language_right for hearing in hearings.values()),
+def _sum(results: dict[str, Recognition]) -> Recognition:
+    return Recognition(
+        num_recordings=sum(result.num_recordings for result in results.values()),
+        num_words=sum(result.num_words for result in results.values()),
+        num_errors=sum(result.num_errors for result in results.values()),
+        num_exact=sum(result.num_exact for result in results.values()),
+        num_correct_language=sum(result.num_correct_language for result in results.values()),
     )
 
 
-_CARD = """# whisper-mini
+CARD = """# whisper-mini
 
 A miniature Whisper in openai-whisper's own checkpoint format (`whisper.load_model("whisper-mini.pt")`; {size_mb:.1f}
-MB, fp16; 3 encoder and 2 decoder layers of 128 dimensions). It exists so that everything can be tried and tested
-without a download. It understands the voices of a speech synthesizer, not people.
+MB, fp16; 3 encoder and 2 decoder layers of width 128). With it, you can try and test everything without a download. It
+understands the voices of a speech synthesizer, not people.
 
-## What it hears
+## What it knows
 
 English, Spanish and French, a few hundred words of each: animals, people, objects, colours, sizes, drawn shapes and
-where they are, places, numbers up to a hundred, days, months, weather, food, and what one does with them. Sentences of
-3 to about 12 words, spoken by espeak-ng at 130 to 195 words a minute, clean or with moderate noise. It tells the
-language, sets timestamps for each sentence, follows recordings longer than 30 s, and says nothing where nobody speaks.
-`recipes/whisper_mini/language.py` holds all of its words.
+their places, numbers up to a hundred, days, months, weather, food, and everyday actions. It was trained on sentences of
+3 to about 12 words, spoken by espeak-ng at 130 to 195 words per minute, clean or with moderate noise. It detects the
+language, sets timestamps for each sentence, transcribes recordings longer than 30 s, and returns no text where nobody
+speaks. All its words are in `recipes/whisper_mini/language.py`.
 
 - Voices: {bases}.
 - Variants: none, {variants}.
 
-## How it was made
+## How it was trained
 
-`python -m recipes.whisper_mini`: {num_utterances} sentences spoken by eSpeak NG {espeak}, composed into windows with
-pauses and noise (seed {seed}); {num_steps} steps in {minutes:.0f} minutes of processor time, {origin}, on one of
-{cores} cores ({machine}, in bf16 where layers allow it, torch {torch}). Training follows that time, so another run
-gives a sibling, not the same bytes. There is no outside data.
+`python -m recipes.whisper_mini`: {num_utterances} sentences synthesized with eSpeak NG {espeak}, composed into windows
+with pauses and noise (seed {seed}); {num_steps} steps in {minutes:.0f} minutes of CPU time, {start}, on one of {cores}
+cores ({machine}, in bf16 where the layers allow it, torch {torch}). Training ends after this CPU time, not after
+a number of steps, so another run gives a similar checkpoint, but not the same bytes. There is no outside data.
 
-## Measured
+## Evaluation
 
-Through the product's own engine in its default precision (int8), language to be detected, without speech detection, on
-sentences that were not trained on, drawn with another seed. WER is the least number of words to insert, delete or
-replace, by the number of words said; text in lower case, words being runs of letters, digits, apostrophes and hyphens.
-Right means word for word, for the whole recording.
+Evaluated with the product's own engine in its default precision (int8), with language detection and without speech
+detection, on sentences that are not in the training set. WER is the word error rate: the fewest words to insert, delete
+or replace, divided by the number of words in the reference. Text is compared in lower case; a word is a run of letters,
+digits, apostrophes and hyphens. A recording counts as correct if its whole text is, word for word.
 
-| Recordings | Number | WER | Right | Language right |
+| Recordings | Number | WER | Correct | Correct language |
 |---|---|---|---|---|
 {rows}
 
-Voices never trained on: the variants {unknown_variants} of the same voices.
+The held-out voices are the variants {held_out_variants} of the same voices; training does not use
+them.
 
-Segments against the sentences' true beginnings and ends (each sentence and the segment that overlaps it most):
+Start and end times of segments, compared with those of the sentences (each sentence with the segment that overlaps it
+most):
 
 | Recordings | Sentences | Segments | Median error | Within 0.3 s |
 |---|---|---|---|---|
 {boundary_rows}
 
-Word times: of {num_words} words, {inside:.1%} have their middle within a sentence that holds them; in {num_in_order} of
-{num_recordings} recordings they are in order.
+Word timestamps: of {num_words} words, {inside:.1%} have their middle within a sentence that contains them. In
+{num_in_order} of {num_recordings} recordings, the words are in chronological order.
 
-Recordings without speech that gave no text (2, 12 and 40 s long; -60, -45, -30, -18 and -6 dB of full scale):
+Recordings without speech that gave no text (2, 12 and 40 s long; at -60, -45, -30, -18 and -6 dB of full scale):
 
-| Sound | Empty |
+| Sound | No text |
 |---|---|
 {noise_rows}
 
 ## Limits
 
-Other words come back as the nearest of its own, other languages as one of the three, and human speech as nonsense.
-Whisper's rules let no window's first segment begin later than 1.0 s; where speech begins later, the segment begins too
-early.
+It transcribes other words as similar ones that it knows, other languages as one of the three, and human speech as
+nonsense. Whisper's decoding rules require a window's first segment to begin within the first second: where speech
+begins later, the segment begins too early.
 """

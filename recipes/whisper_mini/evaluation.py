@@ -1,4 +1,4 @@
-"""What the miniature understands, measured through the product's own engine."""
+"""Evaluation of whisper-mini with the product's own engine: word errors, times, and text where nobody speaks."""
 
 import math
 import re
@@ -12,51 +12,53 @@ from deployments.cancellation import Cancellation
 from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript
 from recipes.whisper_mini.language import LANGUAGES
-from recipes.whisper_mini.recordings import Recording, Sentence, Speakers, noises
-from recipes.whisper_mini.voices import KNOWN_VARIANTS, UNKNOWN_VARIANTS
+from recipes.whisper_mini.recordings import Recorder, Recording, Sentence, make_noises
+from recipes.whisper_mini.voices import HELD_OUT_VARIANTS, TRAINING_VARIANTS
 
 _SEED = 20_000_000
-_CLIPS = 100
-"""Of each language and kind of voice."""
-_SHORT, _LONG = 10, 5
-"""Recordings of each language that fit into a window of 30 s, and that do not."""
-_NEAR_S = 0.3
+"""Of the test set; the training set has another."""
+_NUM_SENTENCES = 100
+"""Recordings of a single sentence, for each language and each kind of voice."""
+_NUM_SHORT, _NUM_LONG = 10, 5
+"""Recordings of several sentences for each language: shorter and longer than a window of 30 s."""
+_TOLERANCE_S = 0.3
 
 
 @dataclass
-class Hearing:
-    """What came back of some recordings."""
+class Recognition:
+    """How much of some recordings was transcribed correctly."""
 
     num_recordings: int = 0
     num_words: int = 0
     num_errors: int = 0
     num_sentences: int = 0
     num_exact: int = 0
-    """Recordings whose whole text is right, word for word."""
-    num_language_right: int = 0
-    wrong: list[tuple[str, str]] = field(default_factory=list)
-    """What was said and what was understood."""
+    """Recordings whose whole text is correct, word for word."""
+    num_correct_language: int = 0
+    mistakes: list[tuple[str, str]] = field(default_factory=list)
+    """Reference and transcript of the recordings with errors."""
 
     @property
     def wer(self) -> float:
+        """The word error rate."""
         return self.num_errors / max(self.num_words, 1)
 
     def add(self, recording: Recording, transcript: Transcript) -> None:
-        said = " ".join(sentence.text for sentence in recording.sentences)
-        errors = word_errors(said, transcript.text)
+        reference = " ".join(sentence.text for sentence in recording.sentences)
+        errors = word_errors(reference, transcript.text)
         self.num_recordings += 1
-        self.num_words += len(words_of(said))
+        self.num_words += len(split_words(reference))
         self.num_errors += errors
         self.num_sentences += len(recording.sentences)
         self.num_exact += errors == 0
-        self.num_language_right += transcript.language == recording.language
+        self.num_correct_language += transcript.language == recording.language
         if errors:
-            self.wrong.append((said, transcript.text))
+            self.mistakes.append((reference, transcript.text))
 
 
 @dataclass
-class Boundaries:
-    """How far the segments' ends are from the sentences', in seconds."""
+class BoundaryErrors:
+    """How far the start and end times of segments are from those of the sentences."""
 
     errors_s: list[float] = field(default_factory=list)
     num_segments: int = 0
@@ -67,26 +69,28 @@ class Boundaries:
         self.num_sentences += len(recording.sentences)
         for sentence in recording.sentences:
             if transcript.segments:
-                nearest = max(transcript.segments, key=lambda segment: _overlap(sentence, segment))
-                self.errors_s += [abs(nearest.start_s - sentence.start_s), abs(nearest.end_s - sentence.end_s)]
+                segment = max(transcript.segments, key=lambda candidate: _overlap(sentence, candidate))
+                self.errors_s += [abs(segment.start_s - sentence.start_s), abs(segment.end_s - sentence.end_s)]
 
     @property
     def median_s(self) -> float:
         return median(self.errors_s)
 
     @property
-    def near_share(self) -> float:
-        return sum(error <= _NEAR_S for error in self.errors_s) / len(self.errors_s)
+    def fraction_within_tolerance(self) -> float:
+        return sum(error <= _TOLERANCE_S for error in self.errors_s) / len(self.errors_s)
 
 
 @dataclass
 class WordTimes:
+    """How plausible the word timestamps are."""
+
     num_words: int = 0
     num_inside: int = 0
-    """Words whose middle lies within a sentence that holds them."""
+    """Words whose middle lies within a sentence that contains them."""
     num_recordings: int = 0
     num_in_order: int = 0
-    """Recordings in which no word begins before the one before it, or ends before it begins."""
+    """Recordings in which no word begins before the previous one, or ends before it begins."""
 
     def add(self, recording: Recording, transcript: Transcript) -> None:
         words = [word for segment in transcript.segments for word in segment.words]
@@ -96,88 +100,89 @@ class WordTimes:
         )
         for word in words:
             middle = (word.start_s + word.end_s) / 2
-            (spelling,) = words_of(word.word)[:1] or [""]
+            (text,) = split_words(word.word)[:1] or [""]
             self.num_words += 1
             self.num_inside += any(
-                sentence.start_s <= middle <= sentence.end_s and spelling in words_of(sentence.text)
+                sentence.start_s <= middle <= sentence.end_s and text in split_words(sentence.text)
                 for sentence in recording.sentences
             )
 
 
 @dataclass
-class Examination:
-    known: dict[str, Hearing]
-    """By language: single sentences in voices that were trained on."""
-    unknown: dict[str, Hearing]
-    """In voices that were not."""
-    short: Hearing
-    """Several sentences within 30 s."""
-    long: Hearing
-    """More than 30 s."""
-    boundaries: dict[str, Boundaries]
+class Evaluation:
+    training_voices: dict[str, Recognition]
+    """Single sentences in voices of the training set, by language."""
+    held_out_voices: dict[str, Recognition]
+    """Single sentences in other voices, by language."""
+    short: Recognition
+    """Several sentences that fit into one window of 30 s."""
+    long: Recognition
+    """Recordings longer than 30 s."""
+    boundary_errors: dict[str, BoundaryErrors]
+    """For "one window" and "several windows"."""
     word_times: WordTimes
     num_empty: dict[str, tuple[int, int]]
-    """By kind of noise: how many gave no text, of how many."""
+    """By kind of noise: how many recordings gave no text, and how many there are."""
 
 
-def examine(checkpoint: Path, known_texts: Collection[str], report: Callable[[str], None]) -> Examination:
-    """Measure everything on sentences that are not among `known_texts`; takes about ten minutes on one core."""
-    # A detector would hide what the model says where nobody speaks.
+def evaluate(checkpoint: Path, training_texts: Collection[str], report: Callable[[str], None]) -> Evaluation:
+    """Evaluate the checkpoint on sentences that are not in `training_texts`; takes about ten minutes on one core."""
+    # Speech detection would hide text that the model invents where nobody speaks.
     engine = load_engine(checkpoint, "int8", speech_detection=False)
-    known = Speakers(KNOWN_VARIANTS, known_texts, _SEED)
-    unknown = Speakers(UNKNOWN_VARIANTS, known_texts, _SEED + 1)
-    examination = Examination(
-        known={code: _hear_clips(engine, known, code) for code in LANGUAGES},
-        unknown={code: _hear_clips(engine, unknown, code) for code in LANGUAGES},
-        short=Hearing(),
-        long=Hearing(),
-        boundaries={"one window": Boundaries(), "several windows": Boundaries()},
+    recorder = Recorder(TRAINING_VARIANTS, training_texts, _SEED)
+    held_out_recorder = Recorder(HELD_OUT_VARIANTS, training_texts, _SEED + 1)
+    evaluation = Evaluation(
+        training_voices={code: _evaluate_sentences(engine, recorder, code) for code in LANGUAGES},
+        held_out_voices={code: _evaluate_sentences(engine, held_out_recorder, code) for code in LANGUAGES},
+        short=Recognition(),
+        long=Recognition(),
+        boundary_errors={"one window": BoundaryErrors(), "several windows": BoundaryErrors()},
         word_times=WordTimes(),
         num_empty={},
     )
-    report("single sentences are examined")
+    report("single sentences evaluated")
     for code in LANGUAGES:
-        for i in range(_SHORT):
-            recording = known.record(code, 3 + i % 5)
+        for i in range(_NUM_SHORT):
+            recording = recorder.record(code, 3 + i % 5)
             transcript = _transcribe(engine, recording)
-            examination.short.add(recording, transcript)
-            examination.boundaries["one window"].add(recording, transcript)
-            examination.word_times.add(recording, _transcribe(engine, recording, word_timestamps=True))
-        for i in range(_LONG):
-            recording = known.record(code, 16 + 4 * i)
+            evaluation.short.add(recording, transcript)
+            evaluation.boundary_errors["one window"].add(recording, transcript)
+            evaluation.word_times.add(recording, _transcribe(engine, recording, word_timestamps=True))
+        for i in range(_NUM_LONG):
+            recording = recorder.record(code, 16 + 4 * i)
             transcript = _transcribe(engine, recording)
-            examination.long.add(recording, transcript)
-            examination.boundaries["several windows"].add(recording, transcript)
-            examination.word_times.add(recording, _transcribe(engine, recording, word_timestamps=True))
-    report("recordings of several sentences are examined")
-    for kind, sounds in noises(_SEED).items():
-        texts = [engine.transcribe(sound, TranscribeTask(), Cancellation(math.inf)).text for sound in sounds]
-        examination.num_empty[kind] = (texts.count(""), len(texts))
-    return examination
+            evaluation.long.add(recording, transcript)
+            evaluation.boundary_errors["several windows"].add(recording, transcript)
+            evaluation.word_times.add(recording, _transcribe(engine, recording, word_timestamps=True))
+    report("recordings of several sentences evaluated")
+    for kind, waveforms in make_noises(_SEED).items():
+        texts = [engine.transcribe(waveform, TranscribeTask(), Cancellation(math.inf)).text for waveform in waveforms]
+        evaluation.num_empty[kind] = (texts.count(""), len(texts))
+    return evaluation
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words as they are counted: lower case, runs of letters, digits, apostrophes and hyphens."""
+def split_words(text: str) -> list[str]:
+    """Return the words in lower case: runs of letters, digits, apostrophes and hyphens."""
     return re.findall(r"[\w'-]+", text.lower())
 
 
-def word_errors(said: str, understood: str) -> int:
-    """Return the least number of words to insert, delete or replace."""
-    reference, hypothesis = words_of(said), words_of(understood)
-    costs = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(reference, start=1):
+def word_errors(reference: str, hypothesis: str) -> int:
+    """Return the Levenshtein distance in words: the fewest insertions, deletions and substitutions."""
+    expected, actual = split_words(reference), split_words(hypothesis)
+    costs = list(range(len(actual) + 1))
+    for i, word in enumerate(expected, start=1):
         diagonal, costs[0] = costs[0], i
-        for j, other in enumerate(hypothesis, start=1):
+        for j, other in enumerate(actual, start=1):
             diagonal, costs[j] = costs[j], min(costs[j] + 1, costs[j - 1] + 1, diagonal + (word != other))
     return costs[-1]
 
 
-def _hear_clips(engine: WhisperEngine, speakers: Speakers, language: str) -> Hearing:
-    hearing = Hearing()
-    for _ in range(_CLIPS):
-        clip = speakers.clip(language)
-        hearing.add(clip, _transcribe(engine, clip))
-    return hearing
+def _evaluate_sentences(engine: WhisperEngine, recorder: Recorder, language: str) -> Recognition:
+    recognition = Recognition()
+    for _ in range(_NUM_SENTENCES):
+        recording = recorder.record_sentence(language)
+        recognition.add(recording, _transcribe(engine, recording))
+    return recognition
 
 
 def _transcribe(engine: WhisperEngine, recording: Recording, word_timestamps: bool = False) -> Transcript:

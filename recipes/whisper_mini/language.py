@@ -1,7 +1,7 @@
-"""The sentences that the miniature hears: three small grammars, and now and then words in no order at all.
+"""The sentences of the dataset: a small grammar for each of three languages, and some random word sequences.
 
-Without the latter the decoder would guess from what usually comes next instead of listening. Words that sound alike
-are left out, or told apart by the words around them.
+With grammatical sentences only, the decoder would learn to guess the next word instead of listening. Words that sound
+alike are left out, unless the words around them make clear which one is meant.
 """
 
 import random
@@ -9,43 +9,43 @@ import re
 from dataclasses import dataclass
 
 LANGUAGES = ("en", "es", "fr")
-"""Whisper's codes of the languages that the miniature knows."""
+"""Whisper's language codes."""
 
 RESERVED = frozenset({"The quick brown fox jumps over the lazy dog."})
-"""Never trained on: tests of the product say them."""
+"""Left out of the dataset, because the product's tests use them."""
 
-_SALAD_SHARE = 0.12
-_SALAD_LENGTHS = range(3, 8)
+_WORD_SALAD_PROBABILITY = 0.12
+_WORD_SALAD_LENGTHS = range(3, 8)
 
-_JOINS = {
+_CONTRACTIONS = {
     "en": {r"\ba (?=[aeiou])": "an "},
     "es": {r"\bde el ": "del ", r"\ba el ": "al "},
     "fr": {r"\bl[ea] (?=[aeého])": "l'"},
 }
-"""What happens to words where they meet; every word is in lower case there."""
+"""Contractions of neighbouring words, as regular expressions and replacements. The text is in lower case."""
 
 
 @dataclass(frozen=True)
 class Grammar:
     templates: tuple[str, ...]
-    """Names in braces stand for any entry of that slot."""
+    """A name in braces stands for a random entry of that slot."""
     slots: dict[str, tuple[str, ...]]
-    salad: tuple[str, ...]
-    """Words that can stand alone and are recognised by their sound alone."""
+    salad_words: tuple[str, ...]
+    """Words for random sequences: each must be recognizable by its sound alone."""
 
 
 def make_sentence(language: str, rng: random.Random) -> str:
     """Return a sentence of 3 to about 12 words, with a capital first letter and a full stop."""
     grammar = GRAMMARS[language]
     while True:
-        if rng.random() < _SALAD_SHARE:
-            text = " ".join(rng.sample(grammar.salad, rng.choice(_SALAD_LENGTHS)))
+        if rng.random() < _WORD_SALAD_PROBABILITY:
+            text = " ".join(rng.sample(grammar.salad_words, rng.choice(_WORD_SALAD_LENGTHS)))
         else:
             text = rng.choice(grammar.templates)
             while "{" in text:
                 text = re.sub(r"\{(\w+)\}", lambda slot: rng.choice(grammar.slots[slot[1]]), text, count=1)
-        for pattern, joined in _JOINS[language].items():
-            text = re.sub(pattern, joined, text)
+        for pattern, contraction in _CONTRACTIONS[language].items():
+            text = re.sub(pattern, contraction, text)
         sentence = f"{text[0].upper()}{text[1:]}."
         if sentence not in RESERVED:
             return sentence
@@ -375,8 +375,8 @@ _FR_TEMPLATES = _lines("""
 """)
 
 
-def _salad(slots: dict[str, tuple[str, ...]], names: str) -> tuple[str, ...]:
-    """Return the single words of the named slots, each once."""
+def _salad_words(slots: dict[str, tuple[str, ...]], names: str) -> tuple[str, ...]:
+    """Return the last word of each entry of the slots in `names` (separated by spaces), without duplicates."""
     words = (entry.split(" ")[-1] for name in names.split() for entry in slots[name])
     return tuple(dict.fromkeys(word for word in words if "{" not in word and "'" not in word))
 
@@ -385,7 +385,7 @@ GRAMMARS = {
     "en": Grammar(
         _EN_TEMPLATES,
         _EN_SLOTS,
-        _salad(
+        _salad_words(
             _EN_SLOTS,
             "animal person object colour shape size quality place number day weather sky food past moves order",
         ),
@@ -393,7 +393,7 @@ GRAMMARS = {
     "es": Grammar(
         _ES_TEMPLATES,
         _ES_SLOTS,
-        _salad(
+        _salad_words(
             _ES_SLOTS,
             "animal animalf person personf object objectf colour colourf shape quality place number day sky food past "
             "moves",
@@ -402,6 +402,6 @@ GRAMMARS = {
     "fr": Grammar(
         _FR_TEMPLATES,
         _FR_SLOTS,
-        _salad(_FR_SLOTS, "animal animalf person personf object objectf shape shapef place number day sky moves"),
+        _salad_words(_FR_SLOTS, "animal animalf person personf object objectf shape shapef place number day sky moves"),
     ),
 }

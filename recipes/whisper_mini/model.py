@@ -1,4 +1,4 @@
-"""The miniature while it is trained: Whisper's own layers, with as few and as shared weights as its task allows."""
+"""The model during training: Whisper's own layers, with a reduced vocabulary and embeddings that share weights."""
 
 import math
 from collections.abc import Sequence
@@ -24,26 +24,26 @@ DIMENSIONS = ModelDimensions(
     n_text_layer=2,
 )
 
-_SHIFTS = ((-2, 2), (-4, 4), (-8, 8))
-"""Where the heads of each encoder layer look at first, in positions of 20 ms."""
-_NEARNESS = 1.4
-"""How sharply: this leaves most of the attention to about three positions."""
-_CONTENT_GAIN = 3.0
-"""Of the convolutions, whose output would be lost beside the sinusoids added to it."""
+_INITIAL_SHIFTS = ((-2, 2), (-4, 4), (-8, 8))
+"""Where the heads of each encoder layer attend at first, relative to the query, in positions of 20 ms."""
+_POSITION_GAIN = 1.4
+"""How sharp this initial attention is: about three positions get most of it."""
+_CONVOLUTION_GAIN = 3.0
+"""Without it, the output of the convolutions would be small against the position embeddings added to it."""
 
 
-class TrainedWhisper(nn.Module):
-    """A Whisper whose vocabulary is `token_ids`, the timestamps, and one row for all that is never said.
+class TrainableWhisper(nn.Module):
+    """A Whisper with embeddings for `token_ids` and the timestamps; all unused tokens share one embedding.
 
-    The rows of timestamps, and the positions of text, are linear in sinusoids: whatever is learned about one moment is
-    known about all. Predictions are those of the whole vocabulary, in which the never said share one row.
+    The embeddings of timestamps, and those of text positions, are linear functions of sinusoids: what is learned about
+    one time holds for all. The softmax is that of the full vocabulary.
     """
 
     def __init__(self, token_ids: Sequence[int], tokenizer: Tokenizer) -> None:
         super().__init__()
         model = Whisper(DIMENSIONS)
         self.encoder, self.blocks, self.ln = model.encoder, model.decoder.blocks, model.decoder.ln
-        _attend_to_neighbours(self.encoder)
+        _initialize_attention(self.encoder)
         width = DIMENSIONS.n_text_state
         num_timestamps = DIMENSIONS.n_audio_ctx + 1
         self._token_ids = list(token_ids)
@@ -52,11 +52,11 @@ class TrainedWhisper(nn.Module):
         index = torch.full((DIMENSIONS.n_vocab,), len(token_ids))
         index[self._token_ids] = torch.arange(len(token_ids))
         index[self._timestamp_begin :] = len(token_ids) + 1 + torch.arange(num_timestamps)
-        self.rows = nn.Parameter(torch.randn(len(token_ids) + 1, width) * 0.05)
+        self.token_embedding = nn.Parameter(torch.randn(len(token_ids) + 1, width) * 0.05)
         self.timestamp_map = nn.Parameter(torch.eye(width) * 0.05)
         self.timestamp_bias = nn.Parameter(torch.randn(width) * 0.05)
         self.position_map = nn.Parameter(torch.eye(width) * 0.05)
-        self.position_rows = nn.Parameter(torch.randn(DIMENSIONS.n_text_ctx, width) * 0.005)
+        self.position_offset = nn.Parameter(torch.randn(DIMENSIONS.n_text_ctx, width) * 0.005)
         self.index: Tensor
         self.timestamp_sinusoids: Tensor
         self.position_sinusoids: Tensor
@@ -69,9 +69,9 @@ class TrainedWhisper(nn.Module):
         self.register_buffer("bias", bias)
 
     def encode(self, mel: Tensor, offsets: Tensor) -> Tensor:
-        """Return features of shape (batch, num_positions, width) for mel of shape (batch, 80, 2 * num_positions).
+        """Return features of shape (batch, num_positions, width) for `mel` of shape (batch, 80, 2 * num_positions).
 
-        `offsets`, shape (batch,), tell where in the window of 30 s each spectrogram begins, in positions.
+        `offsets`, shape (batch,), are the positions at which the spectrograms begin in their window of 30 s.
         """
         x = F.gelu(self.encoder.conv1(mel))
         x = F.gelu(self.encoder.conv2(x)).permute(0, 2, 1)
@@ -83,15 +83,15 @@ class TrainedWhisper(nn.Module):
         return features
 
     def decode(self, tokens: Tensor, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the decoder's last states, and to which moments each of its layers listens.
+        """Return the decoder's final hidden states, and the cross-attention weights of each layer.
 
-        Shapes (batch, length, width) and (batch, heads, length, num_positions), for tokens of shape (batch, length).
-        The heads of the last layer are the ones that `whisper.load_model` takes the times of words from.
+        For tokens of shape (batch, length), the shapes are (batch, length, width) and
+        (batch, num_heads, length, num_positions). `whisper` takes word timestamps from the heads of the last layer.
         """
         x = self._embedding()[self.index[tokens]] + self._positions()[: tokens.shape[1]]
         attentions = []
         for block in self.blocks:
-            # Any mask: the fused attention is causal by itself.
+            # Which mask does not matter: with any mask, Whisper uses fused causal attention.
             x = x + block.attn(block.attn_ln(x), mask=self.index)[0]
             cross = block.cross_attn
             query, key, value = (
@@ -106,14 +106,14 @@ class TrainedWhisper(nn.Module):
         return states, attentions
 
     def loss(self, states: Tensor, targets: Tensor) -> Tensor:
-        """Return the negative log probabilities, shape (n,), of targets (n,) at states (n, width)."""
+        """Return the cross-entropy, shape (n,), of hidden states (n, width) with target token ids (n,)."""
         with torch.autocast("cpu", enabled=False):
             logits = states.float() @ self._embedding().T + self.bias
             return F.cross_entropy(logits, self.index[targets], reduction="none")
 
     @torch.no_grad()
-    def restore(self, path: Path) -> None:
-        """Take over what `save` wrote."""
+    def load(self, path: Path) -> None:
+        """Load the weights of a checkpoint that `save` wrote."""
         weights = torch.load(path, weights_only=True)["model_state_dict"]
         weights = {key: weight.float() for key, weight in weights.items()}
         for name, module in (("encoder", self.encoder), ("decoder.blocks", self.blocks), ("decoder.ln", self.ln)):
@@ -121,17 +121,19 @@ class TrainedWhisper(nn.Module):
             module.load_state_dict({k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)})
         embedding = weights["decoder.token_embedding.weight"]
         unused = int((self.index == len(self._token_ids)).nonzero()[0])
-        self.rows.copy_(embedding[[*self._token_ids, unused]])
+        self.token_embedding.copy_(embedding[[*self._token_ids, unused]])
         inputs = torch.cat([self.timestamp_sinusoids, torch.ones(len(self.timestamp_sinusoids), 1)], dim=1)
-        # Neighbouring sinusoids are nearly the same: without the cut-off, rounding to fp16 would blow up the solution.
-        solved = torch.linalg.pinv(inputs, rtol=1e-3) @ embedding[self._timestamp_begin :]
-        self.timestamp_map.copy_(solved[:-1])
-        self.timestamp_bias.copy_(solved[-1])
-        self.position_rows.copy_(weights["decoder.positional_embedding"] - self.position_sinusoids @ self.position_map)
+        # Neighbouring sinusoids are nearly equal. Without the cut-off, fp16 rounding errors would dominate.
+        solution = torch.linalg.pinv(inputs, rtol=1e-3) @ embedding[self._timestamp_begin :]
+        self.timestamp_map.copy_(solution[:-1])
+        self.timestamp_bias.copy_(solution[-1])
+        self.position_offset.copy_(
+            weights["decoder.positional_embedding"] - self.position_sinusoids @ self.position_map
+        )
 
     @torch.no_grad()
     def save(self, path: Path) -> None:
-        """Write openai-whisper's format in fp16, for `whisper.load_model(path)`."""
+        """Write the checkpoint in openai-whisper's format, in fp16, for `whisper.load_model(path)`."""
         embedding = self._embedding()[self.index]
         weights = {f"encoder.{key}": weight for key, weight in self.encoder.state_dict().items()}
         weights |= {f"decoder.blocks.{key}": weight for key, weight in self.blocks.state_dict().items()}
@@ -145,42 +147,42 @@ class TrainedWhisper(nn.Module):
     def _embedding(self) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             timestamps = self.timestamp_sinusoids @ self.timestamp_map + self.timestamp_bias
-            return torch.cat([self.rows, timestamps])
+            return torch.cat([self.token_embedding, timestamps])
 
     def _positions(self) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.position_sinusoids @ self.position_map + self.position_rows
+            return self.position_sinusoids @ self.position_map + self.position_offset
 
 
 @torch.no_grad()
-def _attend_to_neighbours(encoder: AudioEncoder) -> None:
-    """Let each head begin by looking a few positions back or ahead, wherever in the window it is.
+def _initialize_attention(encoder: AudioEncoder) -> None:
+    """Initialize the encoder so that each head attends a few positions back or ahead of its query.
 
-    Sounds are recognised by their neighbours, and the convolutions reach no farther than 25 ms. Left to chance, heads
-    take most of an hour to find out what in the sum of content and sinusoids tells a distance.
+    Recognizing a sound takes its neighbours, and the convolutions span only 25 ms. From a random initialization, the
+    heads take most of an hour to learn relative positions.
     """
     width = DIMENSIONS.n_audio_state
     num_pairs = width // DIMENSIONS.n_audio_head // 2
     frequencies = _frequencies(width)[:num_pairs]
     sines, cosines = torch.arange(num_pairs), width // 2 + torch.arange(num_pairs)
-    encoder.conv2.weight *= _CONTENT_GAIN
-    for block, shifts in zip(encoder.blocks, _SHIFTS, strict=True):
+    encoder.conv2.weight *= _CONVOLUTION_GAIN
+    for block, shifts in zip(encoder.blocks, _INITIAL_SHIFTS, strict=True):
         query, key = block.attn.query.weight, block.attn.key.weight
         query *= 0.3
         key *= 0.3
         for head, shift in enumerate(shifts):
             first = torch.arange(num_pairs) + head * 2 * num_pairs
             second = first + num_pairs
-            turn = frequencies * shift
-            key[first, sines] += _NEARNESS
-            key[second, cosines] += _NEARNESS
-            query[first, sines] += _NEARNESS * turn.cos()
-            query[first, cosines] += _NEARNESS * turn.sin()
-            query[second, cosines] += _NEARNESS * turn.cos()
-            query[second, sines] -= _NEARNESS * turn.sin()
+            angle = frequencies * shift
+            key[first, sines] += _POSITION_GAIN
+            key[second, cosines] += _POSITION_GAIN
+            query[first, sines] += _POSITION_GAIN * angle.cos()
+            query[first, cosines] += _POSITION_GAIN * angle.sin()
+            query[second, cosines] += _POSITION_GAIN * angle.cos()
+            query[second, sines] -= _POSITION_GAIN * angle.sin()
 
 
 def _frequencies(width: int) -> Tensor:
-    """Return the angle from one position to the next of each pair in `whisper.model.sinusoids`, shape (width / 2,)."""
+    """Return the angular frequency per position of each pair in `whisper.model.sinusoids`, shape (width / 2,)."""
     half = width // 2
     return torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half))

@@ -1,4 +1,4 @@
-"""Recordings to test the miniature with: what is said in them, when, and by whom is known; or nobody speaks."""
+"""Test recordings: synthesized speech with known text and times, and noise without speech."""
 
 import random
 from collections.abc import Callable, Collection, Sequence
@@ -12,7 +12,7 @@ from recipes.whisper_mini.language import make_sentence
 from recipes.whisper_mini.voices import choose_voice, speak
 
 NOISE_LEVELS_DB = (-60, -45, -30, -18, -6)
-"""Root mean square, of full scale; peaks are cut off there."""
+"""Root mean square, relative to full scale. Peaks above full scale are clipped."""
 NOISE_DURATIONS_S = (2.0, 12.0, 40.0)
 
 
@@ -30,20 +30,23 @@ class Recording:
     waveform: Waveform
 
 
-class Speakers:
-    """Speaks sentences that are not among `known_texts`, each by a voice of one of the variants."""
+class Recorder:
+    """Makes recordings of random sentences, in random voices of the given variants.
 
-    def __init__(self, variants: Sequence[str], known_texts: Collection[str], seed: int) -> None:
+    Sentences in `training_texts` are left out.
+    """
+
+    def __init__(self, variants: Sequence[str], training_texts: Collection[str], seed: int) -> None:
         self._variants = variants
-        self._known_texts = known_texts
+        self._training_texts = training_texts
         self._rng = random.Random(seed)
 
-    def clip(self, language: str) -> Recording:
+    def record_sentence(self, language: str) -> Recording:
         """Return one sentence with up to half a second of silence on each side."""
         return self.record(language, 1)
 
     def record(self, language: str, num_sentences: int) -> Recording:
-        """Return sentences of one voice with pauses of 0.25 to 1.5 s, at most 26 dB below full scale."""
+        """Return sentences in one voice, with pauses of 0.25 to 1.5 s, and a peak of -26 to 0 dB of full scale."""
         rng = self._rng
         voice = choose_voice(language, self._variants, rng)
         parts = [_silence(rng.uniform(0.02, 0.5))]
@@ -52,41 +55,44 @@ class Speakers:
             if i:
                 parts.append(_silence(rng.uniform(0.25, 1.5)))
             text = self._new_text(language)
-            spoken = speak(text, voice)
+            speech = speak(text, voice)
             start = sum(map(len, parts))
-            sentences.append(Sentence(text, start / SAMPLE_RATE, (start + len(spoken)) / SAMPLE_RATE))
-            parts.append(spoken)
+            sentences.append(Sentence(text, start / SAMPLE_RATE, (start + len(speech)) / SAMPLE_RATE))
+            parts.append(speech)
         parts.append(_silence(rng.uniform(0.02, 0.5)))
         waveform = np.concatenate(parts) * 10 ** (rng.uniform(-26, 0) / 20)
-        return Recording(language, sentences, as_decoded(waveform))
+        return Recording(language, sentences, quantize_to_16_bits(waveform))
 
     def _new_text(self, language: str) -> str:
-        while (text := make_sentence(language, self._rng)) in self._known_texts:
+        while (text := make_sentence(language, self._rng)) in self._training_texts:
             pass
         return text
 
 
-def as_decoded(waveform: NDArray[np.floating]) -> Waveform:
-    """Return the waveform as it is after 16-bit sound."""
+def quantize_to_16_bits(waveform: NDArray[np.floating]) -> Waveform:
+    """Return the waveform as decoded from a 16-bit file."""
     samples: Waveform = (np.clip(waveform, -1, 1) * 32767).round().astype(np.float32)
     samples /= 32768
     return samples
 
 
-def noises(seed: int) -> dict[str, list[Waveform]]:
-    """Return sounds without speech by kind: of each of NOISE_LEVELS_DB and NOISE_DURATIONS_S, one."""
+def make_noises(seed: int) -> dict[str, list[Waveform]]:
+    """Return noise without speech, by kind: one waveform for each level and duration.
+
+    Digital silence has one for each duration.
+    """
     rng = np.random.default_rng(seed)
-    sounds: dict[str, list[Waveform]] = {
+    noises: dict[str, list[Waveform]] = {
         "digital silence": [np.zeros(int(duration_s * SAMPLE_RATE), np.float32) for duration_s in NOISE_DURATIONS_S]
     }
     for kind, make in _NOISES.items():
-        sounds[kind] = []
+        noises[kind] = []
         for duration_s in NOISE_DURATIONS_S:
             for level_db in NOISE_LEVELS_DB:
                 sound = make(rng, int(duration_s * SAMPLE_RATE))
                 level = 10 ** (level_db / 20) / np.sqrt(np.mean(sound**2))
-                sounds[kind].append(as_decoded(sound * level))
-    return sounds
+                noises[kind].append(quantize_to_16_bits(sound * level))
+    return noises
 
 
 def _silence(duration_s: float) -> Waveform:
@@ -94,7 +100,7 @@ def _silence(duration_s: float) -> Waveform:
 
 
 def _coloured(rng: np.random.Generator, count: int, exponent: float) -> NDArray[np.float64]:
-    """Return noise whose power falls with frequency as f ** -exponent, from 20 Hz on."""
+    """Return noise with a power spectrum proportional to f ** -exponent above 20 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(count))
     hertz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
     return np.fft.irfft(spectrum * np.maximum(hertz, 20) ** (-exponent / 2), count)
@@ -111,7 +117,7 @@ def _tone(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def _clicks(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Return about three clicks a second, each gone after a few milliseconds."""
+    """Return about three clicks per second, each a few milliseconds long."""
     clicks = (rng.random(count) < 3 / SAMPLE_RATE) * rng.uniform(0.3, 1, count)
     clicks[count // 2] = 1
     decay = np.exp(-np.arange(400) / 60) * rng.standard_normal(400)

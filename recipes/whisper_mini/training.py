@@ -1,4 +1,4 @@
-"""Training: short windows first, because they teach most a second, and whole ones of 30 s at last."""
+"""Training in phases: short windows first, because they teach most per second, and full 30 s windows at the end."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,121 +11,129 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.tokenizer import get_tokenizer
 
-from recipes.optimizer import Optimizer, warmed_up_cosine
+from recipes.optimizer import Optimizer, cosine_with_warmup
 from recipes.whisper_mini.language import LANGUAGES
-from recipes.whisper_mini.model import DIMENSIONS, TrainedWhisper
+from recipes.whisper_mini.model import DIMENSIONS, TrainableWhisper
 from recipes.whisper_mini.voices import Utterance
-from recipes.whisper_mini.windows import UNHEARD, Window, WindowComposer
+from recipes.whisper_mini.windows import NOT_SPOKEN, Window, WindowComposer
 
 
 @dataclass(frozen=True)
 class Phase:
     until: float
-    """The share of the training's time after which it ends."""
+    """The fraction of training time at which the phase ends."""
     batch_size: int
     num_positions: int
-    """Of the encoder, 20 ms each."""
+    """Length of a window in positions of the encoder, 20 ms each."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     phases: tuple[Phase, ...]
     peak_learning_rate: float
 
 
-FROM_NOTHING = Plan((Phase(0.33, 28, 140), Phase(0.6, 8, 500), Phase(1.0, 4, 1500)), 1.8e-3)
-GOING_ON = Plan((Phase(0.4, 8, 500), Phase(1.0, 4, 1500)), 7e-4)
-"""With a checkpoint that this recipe has made."""
+FROM_SCRATCH = Schedule((Phase(0.33, 28, 140), Phase(0.6, 8, 500), Phase(1.0, 4, 1500)), 1.8e-3)
+FINE_TUNING = Schedule((Phase(0.4, 8, 500), Phase(1.0, 4, 1500)), 7e-4)
+"""For continuing from an earlier checkpoint."""
 
-_WARM_UP = 0.02
-"""Of the training's time."""
+_WARMUP = 0.02
+"""Fraction of training time."""
 _WEIGHT_DECAY = 0.03
 _MUON_FACTOR = 1.7
 _CTC_WEIGHT = 1.0
-_LABEL_WEIGHT = 0.2
-_PLACE_WEIGHT = 0.3
-_NEAR = 20
-"""Positions around the moment when a token is heard, which is known no better."""
+_LANGUAGE_WEIGHT = 0.2
+_ALIGNMENT_WEIGHT = 0.3
+_ALIGNMENT_TOLERANCE = 20
+"""In positions. The training data gives only the approximate time of each token."""
 _FIRST_TOKEN_WEIGHT = 0.1
 _SAVE_EVERY_STEPS = 200
 _LOG_EVERY_STEPS = 50
 
 
-class Teacher(nn.Module):
-    """The training loss. Two heads that the checkpoint leaves out tell the encoder what to listen for.
+class TrainingLoss(nn.Module):
+    """The token loss and three auxiliary losses.
 
-    One tells the phones (CTC), the other which language is spoken when. The decoder is told where to listen: one head
-    of its first layer to the token that it is given, and from there its last layer to the one that comes next, which
-    is also what makes the times of words right.
+    Two heads on the encoder, which the checkpoint leaves out, predict the phones (with CTC) and the language spoken at
+    each position. The alignment loss supervises cross-attention: one head of the decoder's first layer should attend to
+    the time of the input token, and its last layer to the time of the next token. The latter also makes word timestamps
+    accurate, because they come from the last layer.
     """
 
-    def __init__(self, model: TrainedWhisper, phones: Sequence[str]) -> None:
+    def __init__(self, model: TrainableWhisper, phones: Sequence[str]) -> None:
         super().__init__()
         self.model = model
-        self._codes = {phone: code for code, phone in enumerate(phones, start=1)}
-        self.spelling = nn.Linear(DIMENSIONS.n_audio_state, 1 + len(phones))
-        self.speaking = nn.Linear(DIMENSIONS.n_audio_state, 1 + len(LANGUAGES))
+        self._phone_ids = {phone: phone_id for phone_id, phone in enumerate(phones, start=1)}
+        self.phone_head = nn.Linear(DIMENSIONS.n_audio_state, 1 + len(phones))
+        self.language_head = nn.Linear(DIMENSIONS.n_audio_state, 1 + len(LANGUAGES))
 
     def forward(self, windows: list[Window]) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of a batch of windows of one length, and its parts."""
+        """Return the loss of a batch of windows of equal length, and its unweighted parts by name."""
         mel = torch.from_numpy(np.stack([window.mel for window in windows]))
         features = self.model.encode(mel, torch.tensor([window.offset for window in windows]))
-        token_loss, place_loss = self._decoder_losses(windows, features)
+        token_loss, alignment_loss = self._decoder_losses(windows, features)
         parts = {
             "token": token_loss,
-            "place": place_loss,
-            "ctc": self._spelling_loss(windows, features),
-            "label": F.cross_entropy(
-                self.speaking(features).flatten(0, 1), torch.from_numpy(np.concatenate([w.labels for w in windows]))
+            "alignment": alignment_loss,
+            "ctc": self._ctc_loss(windows, features),
+            "language": F.cross_entropy(
+                self.language_head(features).flatten(0, 1),
+                torch.from_numpy(np.concatenate([w.labels for w in windows])),
             ),
         }
         loss = parts["token"] + _CTC_WEIGHT * parts["ctc"]
-        loss = loss + _PLACE_WEIGHT * parts["place"] + _LABEL_WEIGHT * parts["label"]
+        loss = loss + _ALIGNMENT_WEIGHT * parts["alignment"] + _LANGUAGE_WEIGHT * parts["language"]
         return loss, {name: part.item() for name, part in parts.items()}
 
     def _decoder_losses(self, windows: list[Window], features: Tensor) -> tuple[Tensor, Tensor]:
         length = max(len(window.tokens) for window in windows) - 1
         tokens = torch.zeros(len(windows), length, dtype=torch.long)
         targets = torch.zeros(len(windows), length, dtype=torch.long)
-        is_said = torch.zeros(len(windows), length, dtype=torch.bool)
-        moments = torch.full((len(windows), length + 1), UNHEARD)
+        is_target = torch.zeros(len(windows), length, dtype=torch.bool)
+        times = torch.full((len(windows), length + 1), NOT_SPOKEN)
         for i, window in enumerate(windows):
             end = len(window.tokens) - 1
             tokens[i, :end] = torch.tensor(window.tokens[:-1])
             targets[i, :end] = torch.tensor(window.tokens[1:])
-            moments[i, : end + 1] = torch.tensor(window.moments)
-            is_said[i, window.num_prefix_tokens - 1 : end] = True
+            times[i, : end + 1] = torch.tensor(window.token_times)
+            is_target[i, window.num_prefix_tokens - 1 : end] = True
         states, attentions = self.model.decode(tokens, features)
-        first = torch.tensor([window.first_token for window in windows])
-        first_loss = self.model.loss(states[:, 0], first).mean()
-        token_loss = self.model.loss(states[is_said], targets[is_said]).mean() + _FIRST_TOKEN_WEIGHT * first_loss
-        place_loss = _place_loss(attentions[-1], moments[:, 1:]) + _place_loss(attentions[0][:, :1], moments[:, :-1])
-        return token_loss, place_loss
+        first_tokens = torch.tensor([window.first_token for window in windows])
+        first_loss = self.model.loss(states[:, 0], first_tokens).mean()
+        token_loss = self.model.loss(states[is_target], targets[is_target]).mean() + _FIRST_TOKEN_WEIGHT * first_loss
+        alignment_loss = _alignment_loss(attentions[-1], times[:, 1:])
+        alignment_loss = alignment_loss + _alignment_loss(attentions[0][:, :1], times[:, :-1])
+        return token_loss, alignment_loss
 
-    def _spelling_loss(self, windows: list[Window], features: Tensor) -> Tensor:
-        slices, codes = [], []
-        for window, of_window in zip(windows, features, strict=True):
+    def _ctc_loss(self, windows: list[Window], features: Tensor) -> Tensor:
+        slices, phone_ids = [], []
+        for window, window_features in zip(windows, features, strict=True):
             for span in window.spans:
-                slices.append(of_window[max(span.start - 3, 0) : span.end + 4])
-                codes.append(torch.tensor([self._codes[phone] for phone in span.phones]))
+                slices.append(window_features[max(span.start - 3, 0) : span.end + 4])
+                phone_ids.append(torch.tensor([self._phone_ids[phone] for phone in span.phones]))
         if not slices:
             return features.new_zeros(())
         lengths = torch.tensor([len(part) for part in slices])
-        code_lengths = torch.tensor([len(part) for part in codes])
-        log_probs = self.spelling(nn.utils.rnn.pad_sequence(slices)).log_softmax(dim=-1)
-        loss = F.ctc_loss(log_probs, torch.cat(codes), lengths, code_lengths, reduction="none", zero_infinity=True)
-        return loss.sum() / code_lengths.sum()
+        target_lengths = torch.tensor([len(part) for part in phone_ids])
+        log_probs = self.phone_head(nn.utils.rnn.pad_sequence(slices)).log_softmax(dim=-1)
+        loss = F.ctc_loss(
+            log_probs, torch.cat(phone_ids), lengths, target_lengths, reduction="none", zero_infinity=True
+        )
+        return loss.sum() / target_lengths.sum()
 
 
-def _place_loss(attention: Tensor, moments: Tensor) -> Tensor:
-    """Return the mean negative log of how much attention lies near the moments, over tokens that are heard."""
-    is_heard = moments != UNHEARD
-    if not is_heard.any():
+def _alignment_loss(attention: Tensor, times: Tensor) -> Tensor:
+    """Return the mean negative log of the attention near each token's time, over the tokens that are spoken.
+
+    `attention` has shape (batch, heads, length, num_positions), `times` (batch, length), in positions.
+    """
+    is_spoken = times != NOT_SPOKEN
+    if not is_spoken.any():
         return attention.new_zeros(())
-    distances = torch.arange(attention.shape[-1]) - moments[is_heard][:, None]
-    near = (distances.abs() <= _NEAR)[:, None]
-    shares = (attention.transpose(1, 2)[is_heard] * near).sum(dim=-1)
-    return -shares.clamp(min=1e-6).log().mean()
+    distances = torch.arange(attention.shape[-1]) - times[is_spoken][:, None]
+    is_near = (distances.abs() <= _ALIGNMENT_TOLERANCE)[:, None]
+    near_attention = (attention.transpose(1, 2)[is_spoken] * is_near).sum(dim=-1)
+    return -near_attention.clamp(min=1e-6).log().mean()
 
 
 def train(
@@ -134,25 +142,26 @@ def train(
     seed: int,
     minutes: float,
     report: Callable[[str], None],
-    earlier: Path | None = None,
+    base_checkpoint: Path | None = None,
 ) -> int:
-    """Train on the utterances and write the checkpoint, now and then and at the end; return the number of steps.
+    """Train on the utterances for `minutes` of CPU time; return the number of steps.
 
-    With an `earlier` checkpoint, go on from there.
+    The checkpoint is saved every _SAVE_EVERY_STEPS steps and at the end. With `base_checkpoint`, training continues
+    from that checkpoint.
 
-    Phases and learning rate follow the processor's time, so that a slow machine gets through all of them too, and a
-    busy one is not cut short.
+    Phases and learning rate depend on the fraction of CPU time used, so that the schedule completes on a slow or busy
+    machine too.
     """
     torch.manual_seed(seed)
     tokenizer = get_tokenizer(True, num_languages=99)
-    model = TrainedWhisper(_token_ids(utterances), tokenizer)
-    plan = FROM_NOTHING
-    if earlier is not None:
-        model.restore(earlier)
-        plan = GOING_ON
-    teacher = Teacher(model, sorted({phone for utterance in utterances for phone in utterance.phones}))
+    model = TrainableWhisper(_token_ids(utterances), tokenizer)
+    schedule = FROM_SCRATCH
+    if base_checkpoint is not None:
+        model.load(base_checkpoint)
+        schedule = FINE_TUNING
+    training_loss = TrainingLoss(model, sorted({phone for utterance in utterances for phone in utterance.phones}))
     optimizer = Optimizer(
-        [(list(teacher.parameters()), plan.peak_learning_rate)],
+        [(list(training_loss.parameters()), schedule.peak_learning_rate)],
         [model.encoder.blocks, model.blocks],
         muon_factor=_MUON_FACTOR,
         weight_decay=_WEIGHT_DECAY,
@@ -162,11 +171,11 @@ def train(
     started = time.process_time()
     step, progress = 0, 0.0
     while progress < 1:
-        phase = next(phase for phase in plan.phases if progress < phase.until)
+        phase = next(phase for phase in schedule.phases if progress < phase.until)
         windows = [composer.compose(phase.num_positions) for _ in range(phase.batch_size)]
         with torch.autocast("cpu", torch.bfloat16):
-            loss, parts = teacher(windows)
-        optimizer.step(loss, warmed_up_cosine(progress + 1e-4, _WARM_UP, 0.0))
+            loss, parts = training_loss(windows)
+        optimizer.step(loss, cosine_with_warmup(progress + 1e-4, _WARMUP, 0.0))
         step += 1
         progress = (time.process_time() - started) / (60 * minutes)
         if step % _LOG_EVERY_STEPS == 0:
@@ -179,7 +188,7 @@ def train(
 
 
 def _token_ids(utterances: list[Utterance]) -> list[int]:
-    """Return the ids of all that is read or said, but for timestamps."""
+    """Return the ids of all tokens in the training data, except timestamps."""
     tokenizer = get_tokenizer(True, num_languages=99)
     ids = {tokenizer.sot, tokenizer.eot, tokenizer.transcribe, tokenizer.no_timestamps, tokenizer.no_speech}
     ids |= {tokenizer.to_language_token(code) for code in LANGUAGES}

@@ -1,4 +1,4 @@
-"""Speech from espeak-ng, as log-mel spectrograms whose first and last moments of sound are known."""
+"""Synthesizes sentences with espeak-ng, as audio and as mel spectrograms that begin and end with the speech."""
 
 import random
 import re
@@ -24,32 +24,32 @@ BASES = {
     "es": ("es", "es", "es-419"),
     "fr": ("fr-fr", "fr-fr", "fr-be", "fr-ch"),
 }
-"""espeak-ng's voices of each language, the commoner ones several times."""
+"""espeak-ng's voices of each language. A voice that is listed several times is chosen more often."""
 
-KNOWN_VARIANTS = (
+TRAINING_VARIANTS = (
     "", "", "", "", "m1", "m2", "m3", "m4", "m6", "m7", "f1", "f2", "f3", "f5",
     "Alex", "Andy", "Mike", "steph", "max", "linda", "michel", "pablo", "antonio", "anika",
 )  # fmt: skip
-"""Variants of a voice that the miniature is trained on; "" is the voice itself."""
+"""Variants of the voices in the training set; "" is the voice itself."""
 
-UNKNOWN_VARIANTS = ("m5", "m8", "f4", "Andrea", "edward", "belinda")
-"""Never trained on."""
+HELD_OUT_VARIANTS = ("m5", "m8", "f4", "Andrea", "edward", "belinda")
+"""Variants in the test set only."""
 
-_WORDS_A_MINUTE = (130, 195)
+_WORDS_PER_MINUTE = (130, 195)
 _PITCHES = (25, 75)
-_SOUND = 0.01
-"""Of the loudest sample: where an utterance begins and ends."""
+_SILENCE_THRESHOLD = 0.01
+"""As a fraction of the loudest sample: quieter samples at both ends are cut off."""
 _NASAL = "\N{COMBINING TILDE}"
 _MARGIN = N_FFT // 2
-"""Samples kept on both sides, so that a spectrogram fades in and out as it would inside a recording."""
+"""Samples of silence added on both sides, so that a spectrogram fades in and out as it does inside a recording."""
 
 
 @dataclass(frozen=True)
 class Voice:
     language: str
     name: str
-    """As espeak-ng takes it: en-us+f2."""
-    words_a_minute: int
+    """In espeak-ng's notation: en-us+f2."""
+    words_per_minute: int
     pitch: int
     """0 to 99."""
 
@@ -59,54 +59,64 @@ class Utterance:
     language: str
     text: str
     phones: str
-    """How it is pronounced, a character of the phonetic alphabet (IPA) each."""
+    """The pronunciation in the International Phonetic Alphabet, one character per phone."""
     log_power: NDArray[np.float16]
-    """log10 of the power in each mel band, shape (num_frames, 80), the loudest sample at full scale."""
+    """log10 of the power in each mel band, shape (num_frames, 80), with the loudest sample at full scale."""
 
 
 def choose_voice(language: str, variants: Sequence[str], rng: random.Random) -> Voice:
     base, variant = rng.choice(BASES[language]), rng.choice(variants)
     name = f"{base}+{variant}" if variant else base
-    return Voice(language, name, rng.randint(*_WORDS_A_MINUTE), rng.randint(*_PITCHES))
+    return Voice(language, name, rng.randint(*_WORDS_PER_MINUTE), rng.randint(*_PITCHES))
 
 
 def speak(text: str, voice: Voice) -> Waveform:
-    """Return the text spoken, peak 1.0, without the silence before and after it."""
-    command = ["espeak-ng", "-v", voice.name, "-s", str(voice.words_a_minute), "-p", str(voice.pitch), "--stdout", text]
-    spoken = subprocess.run(command, capture_output=True, check=True).stdout
-    with wave.open(BytesIO(spoken)) as file:
+    """Return the synthesized speech with a peak of 1.0, without silence before and after it."""
+    command = [
+        "espeak-ng",
+        "-v",
+        voice.name,
+        "-s",
+        str(voice.words_per_minute),
+        "-p",
+        str(voice.pitch),
+        "--stdout",
+        text,
+    ]
+    wav = subprocess.run(command, capture_output=True, check=True).stdout
+    with wave.open(BytesIO(wav)) as file:
         rate = file.getframerate()
-    # espeak-ng does not know the length when it writes the header of 44 bytes.
-    samples = np.frombuffer(spoken[44 : len(spoken) - len(spoken) % 2], np.int16)
+    # espeak-ng writes the 44-byte header before it knows the length, so the length in it is wrong.
+    samples = np.frombuffer(wav[44 : len(wav) - len(wav) % 2], np.int16)
     frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
     frame.sample_rate = rate
     resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
     resampled = [part.to_ndarray()[0] for part in [*resampler.resample(frame), *resampler.resample(None)]]
     waveform = np.concatenate(resampled).astype(np.float32)
     waveform /= np.abs(waveform).max()
-    (loud,) = np.nonzero(np.abs(waveform) > _SOUND)
+    (loud,) = np.nonzero(np.abs(waveform) > _SILENCE_THRESHOLD)
     return waveform[loud[0] : loud[-1] + 1]
 
 
-def phones_of(text: str, voice: Voice) -> str:
-    """Return the pronunciation without stress, length and pauses."""
+def transcribe_phones(text: str, voice: Voice) -> str:
+    """Return the pronunciation in IPA, without marks of stress and length, and without pauses."""
     command = ["espeak-ng", "-q", "--ipa", "-v", voice.name, text]
-    transcribed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    # In parentheses stand the languages that a foreign word switches to and back from.
+    ipa = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    # espeak-ng puts language codes in parentheses where it switches to another language for a foreign word.
     return "".join(
-        sign for sign in re.sub(r"\(.*?\)", "", transcribed) if sign.isalpha() and sign not in "ˈˌː" or sign == _NASAL
+        char for char in re.sub(r"\(.*?\)", "", ipa) if char.isalpha() and char not in "ˈˌː" or char == _NASAL
     )
 
 
-def make_utterances(num_per_language: int, seed: int, num_workers: int) -> list[Utterance]:
-    """Return that many sentences of each language in known voices, in the order of their seeds."""
+def synthesize_utterances(num_per_language: int, seed: int, num_workers: int) -> list[Utterance]:
+    """Return `num_per_language` sentences of each language, in random voices of the training set."""
     jobs = [(language, seed + i) for i in range(num_per_language) for language in BASES]
     with ProcessPoolExecutor(num_workers) as pool:
-        return list(pool.map(_make_utterance, jobs, chunksize=50))
+        return list(pool.map(_synthesize_utterance, jobs, chunksize=50))
 
 
 def log_power(waveform: Waveform) -> NDArray[np.float16]:
-    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), with _MARGIN of silence around."""
+    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), with _MARGIN samples of padding."""
     padded = torch.from_numpy(np.pad(waveform, _MARGIN))
     stft = torch.stft(padded, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
     power = mel_filters("cpu", 80) @ stft.abs() ** 2
@@ -114,10 +124,10 @@ def log_power(waveform: Waveform) -> NDArray[np.float16]:
     return frames
 
 
-def _make_utterance(job: tuple[str, int]) -> Utterance:
+def _synthesize_utterance(job: tuple[str, int]) -> Utterance:
     torch.set_num_threads(1)
     language, seed = job
     rng = random.Random(f"{language} {seed}")
     text = make_sentence(language, rng)
-    voice = choose_voice(language, KNOWN_VARIANTS, rng)
-    return Utterance(language, text, phones_of(text, voice), log_power(speak(text, voice)))
+    voice = choose_voice(language, TRAINING_VARIANTS, rng)
+    return Utterance(language, text, transcribe_phones(text, voice), log_power(speak(text, voice)))

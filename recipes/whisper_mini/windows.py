@@ -1,7 +1,7 @@
-"""What Whisper is shown and should answer: windows composed of utterances, pauses and noise, as spectrograms.
+"""Training samples: windows composed of utterances, pauses and noise, as mel spectrograms with their target tokens.
 
-Power adds up where sounds do, so a window costs no more than a few additions. The encoder may be given only a part of
-a window of 30 s: `offset` positions into it.
+Where sounds overlap, their power spectra are added, so composing a window is cheap. To save time, a sample may be only
+a part of Whisper's 30 s window, which begins at position `offset`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,28 @@ from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.voices import Utterance
 
 MAX_POSITIONS = 1500
-"""Of the encoder in a window of 30 s, each two frames, 20 ms."""
-UNHEARD = -1.0
+"""Positions of the encoder in a window of 30 s. Each is two frames, 20 ms."""
+NOT_SPOKEN = -1.0
+"""The time of tokens that are not in the audio: those of the prompt, and <|endoftext|>."""
 
 _NUM_MELS = 80
 _FRAMES_PER_POSITION = 2
 _LATEST_FIRST_TIMESTAMP = 50
-"""Whisper's decoding rules allow no later one at the beginning of a window."""
+"""In positions. Whisper's decoding rules allow no later timestamp at the beginning of a window."""
 
-_NO_SPEECH_SHARE = 0.06
-_ZERO_PADDING_SHARE = 0.65
-_NO_TIMESTAMPS_SHARE = 0.2
-"""Whisper tells the times of words from what it says without timestamps."""
-_PACKED_SHARE = 0.75
-_MAX_CUT_S = 0.06
-"""A sentence of which less is in the window counts as not in it."""
+_NO_SPEECH_PROBABILITY = 0.06
+_ZERO_PADDING_PROBABILITY = 0.65
+_NO_TIMESTAMPS_PROBABILITY = 0.2
+"""Whisper computes word timestamps in a pass without timestamp tokens, so the model must know that format too."""
+_PACKED_PROBABILITY = 0.75
+"""Of a window with sentences up to its end; in the others, speech ends earlier."""
+_MIN_CUT_SENTENCE_S = 0.06
+"""The shortest part of a sentence that the end of the window may cut off from the rest."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A sentence of a window, in positions from the window's beginning."""
+    """A sentence in a window; start and end are in positions from the beginning of the sample."""
 
     start: int
     end: int
@@ -44,26 +46,28 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
+    """One training sample."""
+
     mel: NDArray[np.float32]
     """Shape (80, 2 * num_positions), scaled as `whisper.log_mel_spectrogram` does."""
     offset: int
-    """Where in a window of 30 s the spectrogram begins, in positions."""
+    """The position in Whisper's 30 s window at which the spectrogram begins."""
     tokens: list[int]
     """From <|startoftranscript|> to <|endoftext|>."""
-    moments: list[float]
-    """Where each token is heard, in positions from the spectrogram's beginning; UNHEARD if it is nowhere."""
+    token_times: list[float]
+    """The time of each token, in positions from the beginning of the spectrogram, or NOT_SPOKEN."""
     first_token: int
-    """What the model should say at <|startoftranscript|>: the language, or <|nospeech|>."""
+    """The target at <|startoftranscript|>: the language token, or <|nospeech|>."""
     num_prefix_tokens: int
-    """Of `tokens`, what the model is told; the rest is what it should say."""
+    """How many of `tokens` are the prompt; the rest are targets."""
     spans: list[Span]
-    """The sentences that are whole."""
+    """The complete sentences."""
     labels: NDArray[np.int64]
-    """Shape (num_positions,): 0 where nobody speaks, else 1 + the language's index."""
+    """The language spoken at each position, shape (num_positions,): 0 for none, else 1 + its index in LANGUAGES."""
 
 
 class WindowComposer:
-    """Composes windows at random from `utterances`, by language."""
+    """Composes random windows from `utterances`, given by language."""
 
     def __init__(self, utterances: Mapping[str, Sequence[Utterance]], rng: np.random.Generator) -> None:
         self._utterances = utterances
@@ -72,16 +76,16 @@ class WindowComposer:
         self._fluctuations = rng.exponential(size=(8 * MAX_POSITIONS, _NUM_MELS)).astype(np.float32)
 
     def compose(self, num_positions: int) -> Window:
-        """Return a window of that many positions: of one language, or without speech."""
+        """Return a window of `num_positions` positions, with speech in one language or without speech."""
         rng = self._rng
         language = LANGUAGES[rng.integers(len(LANGUAGES))]
         num_frames = num_positions * _FRAMES_PER_POSITION
         offset = self._choose_offset(num_positions)
-        if rng.random() < _NO_SPEECH_SHARE:
+        if rng.random() < _NO_SPEECH_PROBABILITY:
             return self._without_speech(language, num_frames, offset)
 
         reaches_end = offset + num_positions == MAX_POSITIONS and rng.random() < 0.6
-        is_packed = reaches_end or rng.random() < _PACKED_SHARE
+        is_packed = reaches_end or rng.random() < _PACKED_PROBABILITY
         content = num_frames if is_packed else int(rng.uniform(min(100, num_frames // 2), num_frames))
         placed, cut_start = self._place(language, content, reaches_end)
         if not placed:
@@ -98,7 +102,7 @@ class WindowComposer:
             power[start : start + len(sound)] += sound * (gain * 10 ** rng.uniform(-0.3, 0.3))
             labels[start // 2 : (start + len(sound)) // 2] = 1 + LANGUAGES.index(language)
         if rng.random() < 0.15:
-            self._add_remains(power, gain, language, placed[0][0])
+            self._add_previous_sentence_end(power, gain, language, placed[0][0])
         if rng.random() < 0.4:
             speech = power[power.max(axis=1) > 0].mean()
             power += self._noise(num_frames) * speech * 10 ** (-rng.uniform(15, 50) / 10)
@@ -108,17 +112,17 @@ class WindowComposer:
             for start, utterance in placed
         ]
         tokenizer = self._tokenizers[language]
-        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_SHARE
+        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_PROBABILITY
         prefix = list(tokenizer.sot_sequence if with_timestamps else tokenizer.sot_sequence_including_notimestamps)
-        answer, moments = self._answer(tokenizer, spans, offset, with_timestamps)
+        answer, token_times = self._answer(tokenizer, spans, offset, with_timestamps)
         if cut_start is not None:
             answer.append(tokenizer.timestamp_begin + offset + cut_start[0] // 2)
-            moments.append(cut_start[0] / 2)
+            token_times.append(cut_start[0] / 2)
         return Window(
             mel=self._scale(power, content, augment=True),
             offset=offset,
             tokens=[*prefix, *answer, tokenizer.eot],
-            moments=[*(UNHEARD for _ in prefix), *moments, UNHEARD],
+            token_times=[*(NOT_SPOKEN for _ in prefix), *token_times, NOT_SPOKEN],
             first_token=tokenizer.language_token,
             num_prefix_tokens=len(prefix),
             spans=spans,
@@ -135,7 +139,11 @@ class WindowComposer:
     def _place(
         self, language: str, content: int, reaches_end: bool
     ) -> tuple[list[tuple[int, Utterance]], tuple[int, Utterance] | None]:
-        """Return the sentences that fit into `content` frames with their first frames, and the one that is cut."""
+        """Choose and place sentences in `content` frames.
+
+        Returns each complete sentence with its first frame, and likewise the sentence that the end of the window cuts
+        off, if any.
+        """
         rng = self._rng
         utterances = self._utterances[language]
         placed: list[tuple[int, Utterance]] = []
@@ -144,7 +152,7 @@ class WindowComposer:
         while len(placed) < max_sentences:
             utterance = utterances[int(rng.integers(len(utterances)))]
             if start + len(utterance.log_power) > content:
-                is_cut = reaches_end and placed and start + 100 * _MAX_CUT_S < content
+                is_cut = reaches_end and placed and start + 100 * _MIN_CUT_SENTENCE_S < content
                 if is_cut:
                     return placed, (start, utterance)
                 if placed or start > content - 60:
@@ -162,19 +170,19 @@ class WindowComposer:
         self, tokenizer: Tokenizer, spans: list[Span], offset: int, with_timestamps: bool
     ) -> tuple[list[int], list[float]]:
         answer: list[int] = []
-        moments: list[float] = []
+        token_times: list[float] = []
         for i, span in enumerate(spans):
             start, end = span.start + offset, span.end + offset
             if i == 0 and offset == 0:
                 start = min(start, _LATEST_FIRST_TIMESTAMP)
             text = tokenizer.encode(f" {span.text}")
-            heard = _moments(tokenizer, text, span)
+            times = _token_times(tokenizer, text, span)
             if with_timestamps:
                 text = [tokenizer.timestamp_begin + start, *text, tokenizer.timestamp_begin + end]
-                heard = [span.start, *heard, span.end]
+                times = [span.start, *times, span.end]
             answer += text
-            moments += heard
-        return answer, moments
+            token_times += times
+        return answer, token_times
 
     def _without_speech(self, language: str, num_frames: int, offset: int) -> Window:
         rng = self._rng
@@ -188,7 +196,7 @@ class WindowComposer:
             mel=self._scale(power, content, augment=False),
             offset=offset,
             tokens=[*prefix, tokenizer.timestamp_begin + offset, tokenizer.eot],
-            moments=[UNHEARD] * (len(prefix) + 2),
+            token_times=[NOT_SPOKEN] * (len(prefix) + 2),
             first_token=tokenizer.no_speech,
             num_prefix_tokens=len(prefix),
             spans=[],
@@ -196,7 +204,7 @@ class WindowComposer:
         )
 
     def _equalizer(self) -> NDArray[np.float32]:
-        """Return a factor for each band: another room, microphone or codec."""
+        """Return a gain for each mel band, which imitates another room, microphone or codec."""
         rng = self._rng
         bands = np.linspace(0, 1, _NUM_MELS, dtype=np.float32)
         exponent = rng.uniform(-1, 1) * (bands - 0.5)
@@ -207,7 +215,7 @@ class WindowComposer:
         return factors
 
     def _noise(self, num_frames: int) -> NDArray[np.float32]:
-        """Return steady, tonal or crackling noise of mean power about 1, shape (num_frames, 80)."""
+        """Return the power of steady, tonal or crackling noise, shape (num_frames, 80), with a mean of about 1."""
         rng = self._rng
         first = rng.integers(len(self._fluctuations) - num_frames)
         cells = self._fluctuations[first : first + num_frames]
@@ -231,18 +239,20 @@ class WindowComposer:
         result: NDArray[np.float32] = noise.astype(np.float32)
         return result
 
-    def _add_remains(self, power: NDArray[np.float32], gain: NDArray[np.float32], language: str, start: int) -> None:
-        """Add the last moment of a sentence that the window before has answered."""
+    def _add_previous_sentence_end(
+        self, power: NDArray[np.float32], gain: NDArray[np.float32], language: str, start: int
+    ) -> None:
+        """Add the last few frames of a sentence that belongs to the previous window."""
         length = min(start, int(self._rng.integers(1, 9)))
         if length:
             utterances = self._utterances[language]
-            remains = utterances[int(self._rng.integers(len(utterances)))].log_power[-length:]
-            power[:length] += np.power(10, remains.astype(np.float32)) * gain
+            tail = utterances[int(self._rng.integers(len(utterances)))].log_power[-length:]
+            power[:length] += np.power(10, tail.astype(np.float32)) * gain
 
     def _scale(self, power: NDArray[np.float32], content: int, augment: bool) -> NDArray[np.float32]:
-        """Return what `whisper.log_mel_spectrogram` makes of it, with one of the two paddings after `content` frames.
+        """Return the mel spectrogram as `whisper.log_mel_spectrogram` scales it, with padding after `content` frames.
 
-        For decoding, Whisper fills up with zeros; where it detects the language, with silence.
+        The padding is one of the two kinds that Whisper uses: zeros for decoding, silence for language detection.
         """
         rng = self._rng
         mel = np.log10(np.maximum(power, 1e-10))
@@ -251,25 +261,25 @@ class WindowComposer:
         loudest = mel[:content].max() + (rng.uniform(0, 1) if rng.random() < 0.2 else 0)
         mel[content:] = -10
         mel = (np.maximum(mel, loudest - 8) + 4) / 4
-        if rng.random() < _ZERO_PADDING_SHARE:
+        if rng.random() < _ZERO_PADDING_PROBABILITY:
             mel[content:] = 0
         return np.ascontiguousarray(mel.T)
 
     def _mask(self, mel: NDArray[np.float32]) -> None:
-        """Hide a few bands and moments, so that no single one is relied on (SpecAugment, arXiv 1904.08779)."""
+        """Mask random bands and frames in place (SpecAugment, arXiv 1904.08779)."""
         rng = self._rng
         mean = mel.mean()
         if rng.random() < 0.5:
             band = int(rng.integers(_NUM_MELS))
             mel[:, band : band + int(rng.integers(1, 10))] = mean
         for _ in range(len(mel) // 250):
-            moment = int(rng.integers(len(mel)))
-            mel[moment : moment + int(rng.integers(1, 7))] = mean
+            frame = int(rng.integers(len(mel)))
+            mel[frame : frame + int(rng.integers(1, 7))] = mean
 
 
-def _moments(tokenizer: Tokenizer, text: list[int], span: Span) -> list[float]:
-    """Return about when each token of a sentence is heard: its middle, if every letter took the same time."""
+def _token_times(tokenizer: Tokenizer, text: list[int], span: Span) -> list[float]:
+    """Return the approximate middle of each token of a sentence, assuming that every letter takes the same time."""
     ends = np.cumsum([len(tokenizer.decode([token])) for token in text])
     middles = (ends + np.concatenate([[0], ends[:-1]])) / 2 / ends[-1]
-    moments: list[float] = (span.start + (span.end - span.start) * middles).tolist()
-    return moments
+    token_times: list[float] = (span.start + (span.end - span.start) * middles).tolist()
+    return token_times

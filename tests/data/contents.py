@@ -1,4 +1,4 @@
-"""What the media in this folder show and say."""
+"""The scenes that the media in this folder show, and the sentences that are spoken in them."""
 
 from recipes.moondream_mini.world import Scene, Shape
 
@@ -10,17 +10,17 @@ CLIP = (
     Scene((Shape("square", "blue", "large", "right"),)),
     Scene((Shape("triangle", "green", "small", "top left"), Shape("star", "yellow", "large", "middle"))),
 )
-"""What the clips show, SCENE_S seconds each."""
+"""The scenes of the clips, SCENE_S seconds each."""
 
 PICTURE = Scene((Shape("circle", "red", "large", "left"), Shape("square", "blue", "small", "bottom right")))
-OPAQUE_PART = Scene((Shape("star", "purple", "large", "middle"),))
+SCENE_ON_TRANSPARENCY = Scene((Shape("star", "purple", "large", "middle"),))
 FIRST_FRAME, SECOND_FRAME = CLIP[2], CLIP[0]
 PICTURES = {
     "picture.jpg": PICTURE,
-    "picture.png": OPAQUE_PART,
+    "picture.png": SCENE_ON_TRANSPARENCY,
     "picture.webp": PICTURE,
     "picture.bmp": PICTURE,
     "picture.gif": FIRST_FRAME,
     "picture-rotated.jpg": PICTURE,
 }
-"""What a person sees in each picture."""
+"""The scene that each picture shows: of an animation the first frame, and of a rotated picture the upright one."""

@@ -43,7 +43,9 @@ def server(start_server: StartServer) -> Iterator[RunningServer]:
         processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
         yield running
         # Ray's and torch's own working folders; an upload or a part of one would be ours.
-        left = [path for path in running.temporary.iterdir() if not path.name.startswith(("pymp-", "torchinductor_"))]
+        left = [
+            path for path in running.temporary_files.iterdir() if not path.name.startswith(("pymp-", "torchinductor_"))
+        ]
         assert left == []
     assert [process for process in processes if process.is_running()] == []
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from recipes import media
 from recipes.moondream_mini.dataset import draw_example
 from recipes.moondream_mini.language import normal_caption, short_caption, summary
 from recipes.moondream_mini.world import Scene, Shape, draw_scene
-from samples import media
-from samples.make import CLIP, PICTURE, RECORDING
+from recipes.samples import CLIP, PICTURE, RECORDING
 from tests.data.contents import CLIP_SENTENCE, SENTENCE
 from tests.data.contents import PICTURE as OTHER_PICTURE
 from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json

@@ -85,7 +85,7 @@ def test_health_tells_the_truth_about_miniatures(url: str) -> None:
     assert body["models_loaded"] is True
     assert [model["name"] for model in body["models"]] == ["moondream-mini", "whisper-mini"]
     assert all(model["state"] == "loaded" and model["threads"] >= 1 for model in body["models"])
-    for command in ("python -m deployments.weights fetch", "serve run serve_config.yaml"):
+    for command in ("prism weights fetch", "prism serve"):
         assert all(command in model["detail"] for model in body["models"])
     assert body["usage_stats_enabled"] is False
 
@@ -227,13 +227,13 @@ def test_the_smaller_of_both_size_limits_wins(constrained: RunningServer, tmp_pa
     assert (error["code"], "1 MB" in error["message"]) == ("FILE_TOO_LARGE", True)
 
 
-def test_a_model_that_cannot_be_fetched_is_told_with_the_commands_that_mend_it(constrained: RunningServer) -> None:
+def test_a_model_that_cannot_be_fetched_says_so_with_the_commands_that_help(constrained: RunningServer) -> None:
     end = time.monotonic() + 60
     while "could not be loaded" not in (error := _audio_error(constrained))["message"]:
         assert time.monotonic() < end, error
         time.sleep(1)
-    assert "python -m deployments.weights fetch" in error["message"]
-    assert "config/mini.yaml" in error["message"]
+    assert "prism weights fetch" in error["message"]
+    assert "prism serve --mini" in error["message"]
     health = requests.get(f"{constrained.url}/api/health", timeout=10).json()
     assert health["models_loaded"] is False
     answer_of(post_file(constrained.url, "image", DATA / "picture.jpg", max_length=5))

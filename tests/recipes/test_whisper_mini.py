@@ -1,6 +1,6 @@
-"""What the miniature is shown is what the product shows a Whisper, and the recipe runs to a checkpoint it loads.
+"""Training samples look like the input in production, and the recipe makes a checkpoint that the product loads.
 
-Speaking needs espeak-ng, which the tests do without: the utterances here are bursts of noise, their letters the phones.
+So that the tests do not need espeak-ng, the utterances are bursts of noise, and their phones are the letters.
 """
 
 import math
@@ -20,7 +20,7 @@ from deployments.transcriber.types import TranscribeTask
 from recipes.whisper_mini.evaluation import word_errors
 from recipes.whisper_mini.language import LANGUAGES, RESERVED, make_sentence
 from recipes.whisper_mini.training import train
-from recipes.whisper_mini.voices import KNOWN_VARIANTS, UNKNOWN_VARIANTS, Utterance, log_power
+from recipes.whisper_mini.voices import HELD_OUT_VARIANTS, TRAINING_VARIANTS, Utterance, log_power
 from recipes.whisper_mini.windows import WindowComposer
 
 
@@ -37,7 +37,7 @@ def utterances() -> dict[str, list[Utterance]]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_sentences_are_sentences_and_the_reserved_are_never_said(language: str) -> None:
+def test_sentences_are_well_formed_and_never_reserved(language: str) -> None:
     rng = random.Random(3)
     sentences = [make_sentence(language, rng) for _ in range(3000)]
     assert all(text[0].isupper() and text.endswith(".") and "{" not in text for text in sentences)
@@ -45,17 +45,17 @@ def test_sentences_are_sentences_and_the_reserved_are_never_said(language: str) 
     assert len(set(sentences)) > 2000
 
 
-def test_voices_of_the_examination_are_not_trained_on() -> None:
-    assert not set(KNOWN_VARIANTS) & set(UNKNOWN_VARIANTS)
+def test_held_out_voices_are_not_in_the_training_set() -> None:
+    assert not set(TRAINING_VARIANTS) & set(HELD_OUT_VARIANTS)
 
 
-def test_power_is_that_of_whispers_own_spectrogram() -> None:
+def test_log_power_equals_whispers_own_spectrogram() -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
-    theirs = log_mel_spectrogram(sound).T.numpy()
-    ours = log_power(sound).astype(np.float32)
-    ours = (np.maximum(ours, ours.max() - 8) + 4) / 4
-    # Theirs mirrors the sound at its ends, ours has silence there.
-    assert np.abs(ours[3:97] - theirs[3:97]).max() < 0.02
+    reference = log_mel_spectrogram(sound).T.numpy()
+    mel = log_power(sound).astype(np.float32)
+    mel = (np.maximum(mel, mel.max() - 8) + 4) / 4
+    # At the ends they differ: Whisper pads with reflected sound, the recipe with silence.
+    assert np.abs(mel[3:97] - reference[3:97]).max() < 0.02
 
 
 def test_windows_have_ordered_timestamps_and_the_text_of_their_sentences(
@@ -81,7 +81,7 @@ def test_windows_have_ordered_timestamps_and_the_text_of_their_sentences(
     assert 0 < num_without_speech < 30
 
 
-def test_word_errors_are_insertions_deletions_and_replacements() -> None:
+def test_word_errors_count_insertions_deletions_and_substitutions() -> None:
     assert word_errors("A red circle.", "a red circle") == 0
     assert word_errors("one two three", "one three") == 1
     assert word_errors("one two three", "zero one too three") == 2

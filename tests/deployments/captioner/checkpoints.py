@@ -54,20 +54,20 @@ SIZES: dict[str, Any] = {
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor that a checkpoint of SIZES holds, under the hub's keys."""
+    """Return the shape of each tensor in a checkpoint of SIZES, by the hub's keys."""
     text, vision = SIZES["text"], SIZES["vision"]
     wide, narrow = text["dim"], vision["enc_dim"]
     grid = vision["crop_size"] // vision["enc_patch_size"]
-    found: dict[str, tuple[int, ...]] = {
+    shape_of: dict[str, tuple[int, ...]] = {
         "vision.pos_emb": (1, grid**2, narrow),
         "text.wte": (text["vocab_size"], wide),
     }
 
     def linear(key: str, outputs: int, inputs: int) -> None:
-        found[f"{key}.weight"], found[f"{key}.bias"] = (outputs, inputs), (outputs,)
+        shape_of[f"{key}.weight"], shape_of[f"{key}.bias"] = (outputs, inputs), (outputs,)
 
     def norm(key: str, size: int) -> None:
-        found[f"{key}.weight"] = found[f"{key}.bias"] = (size,)
+        shape_of[f"{key}.weight"] = shape_of[f"{key}.bias"] = (size,)
 
     def block(key: str, norms: tuple[str, ...], size: int, inner: int) -> None:
         for name in norms:
@@ -87,13 +87,13 @@ def shapes() -> dict[str, tuple[int, ...]]:
         block(f"text.blocks.{n}", ("ln",), wide, text["ff_dim"])
     norm("text.post_ln", wide)
     linear("text.lm_head", text["vocab_size"], wide)
-    return {f"model.{key}": shape for key, shape in found.items()}
+    return {f"model.{key}": shape for key, shape in shape_of.items()}
 
 
 def random_tensors(*, eos_bias: float = -1000.0) -> dict[str, Tensor]:
-    """Return weights whose answers depend on the picture; with the default `eos_bias` no answer ends by itself.
+    """Return weights whose answers depend on the image; with the default `eos_bias` no answer reaches eos.
 
-    All other tokens of an answer are merges, so that its text can be read.
+    All other tokens of an answer are merges, so that its text is readable.
     """
     generator = torch.Generator().manual_seed(7)
     tensors = {}
@@ -107,7 +107,7 @@ def random_tensors(*, eos_bias: float = -1000.0) -> dict[str, Tensor]:
 
 
 def colored_noise(seed: int, width: int = 40, height: int = 30) -> Pixels:
-    """Return a picture unlike that of any other seed."""
+    """Return an image that differs from that of any other seed."""
     generator = np.random.default_rng(seed)
     color = generator.integers(0, 256, 3)
     return np.clip(color + generator.integers(-40, 41, (height, width, 3)), 0, 255).astype(np.uint8)

@@ -6,7 +6,7 @@ import torch
 
 from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
-from deployments.captioner.checkpoint import load_moondream
+from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.prompts import read_tokenizer
 from deployments.captioner.settings import CaptionerConfig
@@ -15,13 +15,13 @@ from tests.deployments.captioner.checkpoints import random_tensors, write_checkp
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Small matrices gain nothing from a second thread, and lose much to it on a machine that is busy otherwise."""
+    """Small matrices gain nothing from a second thread, and become much slower on a busy machine."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random checkpoint whose answers never end by themselves."""
+    """A folder with a random checkpoint whose answers never reach eos."""
     return write_checkpoint(tmp_path_factory.mktemp("captioner") / "small", random_tensors())
 
 
@@ -41,7 +41,7 @@ MakeCaptioner = Callable[..., Captioner]
 
 @pytest.fixture
 def make_captioner(small_checkpoint: Path, model: Moondream) -> MakeCaptioner:
-    """Makes a captioner with the given settings, which keeps nothing from one call to the next unless told to."""
+    """Makes a captioner with the given settings. By default it caches nothing."""
 
     def make(**settings: int) -> Captioner:
         config = CaptionerConfig(**{"max_crops_per_image": 6, "image_cache_mb": 0, "answer_cache_mb": 0, **settings})
@@ -57,6 +57,6 @@ def captioner(make_captioner: MakeCaptioner) -> Captioner:
 
 
 @pytest.fixture
-def unhurried() -> Cancellation:
-    """Never tells work to end."""
+def never_cancelled() -> Cancellation:
+    """A cancellation that never happens."""
     return Cancellation(float("inf"))

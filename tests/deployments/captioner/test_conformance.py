@@ -10,16 +10,16 @@ from deployments.project import project_folder
 FOLDER = project_folder() / "tests" / "data" / "conformance" / "moondream2-tiny"
 
 
-def _copy_of_one_picture(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
+def _copy_of_one_image(folder: Path) -> dict[str, dict[str, dict[str, list[int]]]]:
     for name in ("config.json", "model.safetensors", "expected.safetensors", "small.png"):
         shutil.copy(FOLDER / name, folder)
     return {"small": json.loads((FOLDER / "expected.json").read_text())["small"]}
 
 
-def test_every_number_and_id_is_the_references(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_number_and_id_equals_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(FOLDER)]) == 0
     *lines, verdict = capsys.readouterr().out.splitlines()
-    # Four pictures: size, tiling, crops, prefix and embeddings of each; logits and ids of three prompts.
+    # For each of four images: size, tiling, crops, prefix, embeddings; logits and ids of three prompts.
     assert len(lines) == 4 * (5 + 3 * 2)
     assert all(line.startswith("ok ") for line in lines)
     assert verdict.startswith("Conforms; largest relative error")
@@ -29,13 +29,13 @@ def test_every_number_and_id_is_the_references(capsys: pytest.CaptureFixture[str
     ("wrong_ids", "difference"),
     [
         ([123, 456, 7], "first difference at position 2: 120 instead of 7"),
-        ([123, 456, 120], "first difference at position 3: 70 instead of its end"),
+        ([123, 456, 120], "first difference at position 3: 70 instead of the end"),
     ],
 )
 def test_the_first_differing_id_is_named(
     wrong_ids: list[int], difference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = _copy_of_one_picture(tmp_path)
+    expected = _copy_of_one_image(tmp_path)
     expected["small"]["caption.short"]["greedy_ids"] = wrong_ids
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     assert main([str(tmp_path)]) == 1
@@ -46,12 +46,12 @@ def test_the_first_differing_id_is_named(
     assert verdict.startswith("1 of 11 comparisons differ; ")
 
 
-def test_a_folder_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_reference_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "expected.json" in capsys.readouterr().err
 
 
-def test_what_int8_changes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quantization_error_of_int8_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(FOLDER), "--precision", "int8"]) == 0
     *_, embeddings, logits, ids = capsys.readouterr().out.splitlines()
     assert embeddings.startswith("image_embeddings: at most ")

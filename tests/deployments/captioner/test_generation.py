@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from deployments.cancellation import Cancellation, WorkCancelled
-from deployments.captioner.generation import Answer, check_fits, generate
-from deployments.captioner.moondream import Check, Moondream
+from deployments.captioner.generation import Answer, check_fits_context, generate
+from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.inference.kv_cache import KeyValueCache
@@ -19,7 +19,7 @@ IDS = [1, 300, 2, 302, 3]
 ANSWER_ID = 3
 
 
-def _go_on(progress: str) -> None:
+def _never_cancelled(progress: str) -> None:
     pass
 
 
@@ -29,26 +29,33 @@ def _crops(model: Moondream, seed: int, width: int = 40, height: int = 30) -> Im
 
 
 def _image(model: Moondream, seed: int) -> Tensor:
-    return model.encode_image(_crops(model, seed), _go_on)
+    return model.encode_image(_crops(model, seed), _never_cancelled)
 
 
-def _seen(model: Moondream, image: Tensor | None, check: Check = _go_on) -> KeyValueCache:
-    """Return a cache that holds the image's prefix, or nothing."""
-    cache = model.new_cache(model.config.text.max_context)
+def _prefilled(
+    model: Moondream, image: Tensor | None, check_cancelled: CheckCancelled = _never_cancelled
+) -> KeyValueCache:
+    """Return a KV cache that holds the image's prefix; an empty one for None."""
+    cache = model.new_kv_cache(model.config.text.max_context)
     if image is not None:
-        model.read_image(image, cache, check)
+        model.prefill_image(image, cache, check_cancelled)
     return cache
 
 
 def _answers(
-    model: Moondream, images: Sequence[Tensor | None], max_new_tokens: int, check: Check = _go_on
+    model: Moondream,
+    images: Sequence[Tensor | None],
+    max_new_tokens: int,
+    check_cancelled: CheckCancelled = _never_cancelled,
 ) -> list[Answer]:
-    return generate(model, IDS, [_seen(model, image, check) for image in images], max_new_tokens, check)
+    return generate(
+        model, IDS, [_prefilled(model, image, check_cancelled) for image in images], max_new_tokens, check_cancelled
+    )
 
 
 @contextmanager
 def _calls(module: nn.Module, on_call: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
-    """Count the calls of a module of the real model; `on_call` hears the number of each, from 1."""
+    """Count the calls of a module of the model; `on_call` gets the number of each, from 1."""
     count = [0]
 
     def hook(module: nn.Module, arguments: object, output: object) -> None:
@@ -64,7 +71,7 @@ def _calls(module: nn.Module, on_call: Callable[[int], None] = lambda count: Non
 
 @contextmanager
 def _bias(model: Moondream, changes: dict[int, float]) -> Iterator[None]:
-    """Make some tokens likelier for a while."""
+    """Temporarily change the bias of some tokens' logits."""
     bias = model.get_parameter("text.lm_head.bias").data
     before = bias.clone()
     for token, value in changes.items():
@@ -76,15 +83,15 @@ def _bias(model: Moondream, changes: dict[int, float]) -> Iterator[None]:
 
 
 def _reference_ids(model: Moondream, image: Tensor | None, count: int) -> list[int]:
-    """Greedy ids without any cache: the whole sequence is read anew for every token."""
+    """Greedy ids without a KV cache: the whole sequence is prefilled again for every token."""
     ids: list[int] = []
     for _ in range(count):
-        ids.append(int(model.read_prompt([*IDS, *ids], _seen(model, image), _go_on).argmax()))
+        ids.append(int(model.prefill_prompt([*IDS, *ids], _prefilled(model, image), _never_cancelled).argmax()))
     return ids
 
 
 @pytest.mark.parametrize("has_image", [True, False])
-def test_the_cache_changes_no_token(has_image: bool, model: Moondream) -> None:
+def test_the_kv_cache_does_not_change_any_token(has_image: bool, model: Moondream) -> None:
     image = _image(model, 1) if has_image else None
     [answer] = _answers(model, [image], 20)
     assert answer.ids == _reference_ids(model, image, 20)
@@ -94,12 +101,12 @@ def test_no_sequences_give_no_answers(model: Moondream) -> None:
     assert _answers(model, [], 5) == []
 
 
-def test_the_answer_depends_on_the_picture(model: Moondream) -> None:
+def test_the_answer_depends_on_the_image(model: Moondream) -> None:
     answers = {tuple(_answers(model, [_image(model, seed)], 12)[0].ids) for seed in range(4)}
     assert len(answers) == 4
 
 
-def test_prompts_decoded_together_are_answered_as_alone(model: Moondream) -> None:
+def test_sequences_decoded_together_get_the_same_answers_as_alone(model: Moondream) -> None:
     images = [_image(model, seed) for seed in range(4)]
     alone = [_answers(model, [image], 24)[0] for image in images]
     assert _answers(model, images, 24) == alone
@@ -111,62 +118,62 @@ def test_an_answer_that_reaches_its_limit_says_so(model: Moondream) -> None:
     assert answer.finish_reason == "length"
 
 
-def test_eos_ends_an_answer_and_is_no_part_of_it(model: Moondream) -> None:
+def test_eos_ends_an_answer_and_is_not_part_of_it(model: Moondream) -> None:
     with _bias(model, {EOS: 1e6}):
         assert _answers(model, [_image(model, 1)], 7) == [Answer([], "stop")]
 
 
-def test_an_answer_that_ends_early_leaves_its_batch_mates_alone(model: Moondream) -> None:
+def test_an_answer_that_ends_early_does_not_change_the_rest_of_the_batch(model: Moondream) -> None:
     images = [_image(model, seed) for seed in range(4)]
 
-    def end_reasons(eos_bias: float) -> list[str]:
+    def finish_reasons(eos_bias: float) -> list[str]:
         with _bias(model, {EOS: eos_bias}):
             together = _answers(model, images, 24)
             assert together == [_answers(model, [image], 24)[0] for image in images]
         return sorted({answer.finish_reason for answer in together})
 
-    # Somewhere between "never" and "at once" some answers end and others do not.
-    assert ["length", "stop"] in [end_reasons(float(bias)) for bias in range(0, 40, 2)]
+    # For some bias between "never stops" and "stops at once", some answers end early and others do not.
+    assert ["length", "stop"] in [finish_reasons(float(bias)) for bias in range(0, 40, 2)]
 
 
-def test_the_answer_token_may_begin_an_answer_and_never_come_later(model: Moondream) -> None:
+def test_the_answer_token_can_only_be_the_first_of_an_answer(model: Moondream) -> None:
     with _bias(model, {ANSWER_ID: 1e6}):
         [answer] = _answers(model, [_image(model, 1)], 6)
     assert answer.ids[0] == ANSWER_ID
     assert all(token >= FIRST_MERGE for token in answer.ids[1:])
 
 
-def test_positions_of_the_prefix_see_each_other_both_ways(model: Moondream) -> None:
-    """A change in the last patch reaches what the layers make of the first, and nothing after the prefix does."""
-    image = model.encode_image(_crops(model, 1), _go_on).clone()
+def test_attention_is_bidirectional_within_the_prefix_and_causal_after_it(model: Moondream) -> None:
+    """A change in the last patch changes the keys of the first position; a change after the prefix does not."""
+    image = model.encode_image(_crops(model, 1), _never_cancelled).clone()
     changed = image.clone()
     changed[-1] = -image[-1]
 
     def keys_of_bos(image: Tensor, ids: list[int]) -> Tensor:
-        """Return what the last layer makes of it."""
-        cache = _seen(model, image)
-        model.read_prompt(ids, cache, _go_on)
+        """Return the keys of the first position in the last layer."""
+        cache = _prefilled(model, image)
+        model.prefill_prompt(ids, cache, _never_cancelled)
         return cache.read(1, 60)[0][:, 0]
 
     assert not torch.equal(keys_of_bos(image, IDS), keys_of_bos(changed, IDS))
     torch.testing.assert_close(keys_of_bos(image, IDS), keys_of_bos(image, [*IDS[:-1], 77]))
 
 
-def test_a_single_tile_costs_one_pass_of_the_vision_tower(model: Moondream) -> None:
+def test_a_1x1_tiling_takes_one_pass_of_the_vision_tower(model: Moondream) -> None:
     with _calls(model.vision.post_ln) as passes:
-        model.encode_image(_crops(model, 1), _go_on)
+        model.encode_image(_crops(model, 1), _never_cancelled)
     assert passes == [1]
 
 
-def test_each_tile_costs_one_more_pass(model: Moondream) -> None:
+def test_each_local_crop_takes_one_more_pass(model: Moondream) -> None:
     crops = _crops(model, 1, width=86, height=60)
     assert crops.tiling == (2, 3)
     with _calls(model.vision.post_ln) as passes:
-        model.encode_image(crops, _go_on)
+        model.encode_image(crops, _never_cancelled)
     assert passes == [1 + 6]
 
 
-def test_two_threads_never_mix_their_pictures(model: Moondream) -> None:
+def test_concurrent_threads_never_mix_up_their_images(model: Moondream) -> None:
     seeds = range(6)
     alone = {seed: _answers(model, [_image(model, seed)], 16)[0] for seed in seeds}
     assert len({tuple(answer.ids) for answer in alone.values()}) >= 5
@@ -193,15 +200,15 @@ def _cancel_from_another_thread(cancellation: Cancellation) -> None:
     canceller.join()
 
 
-def test_decoding_ends_within_a_token_when_the_caller_leaves(model: Moondream) -> None:
+def test_decoding_stops_within_one_step_when_cancelled(model: Moondream) -> None:
     image, cancellation = _image(model, 1), Cancellation(float("inf"))
-    leave_at_5 = lambda step: _cancel_from_another_thread(cancellation) if step == 5 else None  # noqa: E731
-    with _calls(model.text.lm_head, leave_at_5) as steps, pytest.raises(WorkCancelled):
+    cancel_at_5 = lambda step: _cancel_from_another_thread(cancellation) if step == 5 else None  # noqa: E731
+    with _calls(model.text.lm_head, cancel_at_5) as steps, pytest.raises(WorkCancelled):
         _answers(model, [image], 1000, cancellation.check)
     assert steps == [5]
 
 
-def test_decoding_ends_within_a_token_of_its_deadline_and_tells_how_far_it_got(model: Moondream) -> None:
+def test_decoding_stops_within_one_step_of_its_deadline_and_says_how_far_it_got(model: Moondream) -> None:
     image, cancellation = _image(model, 1), Cancellation(float("inf"))
 
     def pass_the_deadline(step: int) -> None:
@@ -210,13 +217,13 @@ def test_decoding_ends_within_a_token_of_its_deadline_and_tells_how_far_it_got(m
 
     with (
         _calls(model.text.lm_head, pass_the_deadline) as steps,
-        pytest.raises(DeadlineExceeded, match="^5 of at most 1000 tokens were written$"),
+        pytest.raises(DeadlineExceeded, match="^5 of at most 1000 tokens were generated$"),
     ):
         _answers(model, [image], 1000, cancellation.check)
     assert steps == [5]
 
 
-def test_reading_a_prompt_ends_within_a_layer(model: Moondream) -> None:
+def test_the_prefill_of_a_prompt_stops_within_one_layer(model: Moondream) -> None:
     image, cancellation = _image(model, 1), Cancellation(float("inf"))
     with (
         _calls(model.text.blocks[0], lambda call: _cancel_from_another_thread(cancellation)) as first,
@@ -227,11 +234,11 @@ def test_reading_a_prompt_ends_within_a_layer(model: Moondream) -> None:
     assert (first, second) == ([1], [0])
 
 
-def test_looking_at_a_picture_ends_within_a_layer(model: Moondream) -> None:
+def test_encoding_an_image_stops_within_one_layer(model: Moondream) -> None:
     cancellation = Cancellation(float("inf"))
-    leave_in_third_view = lambda call: _cancel_from_another_thread(cancellation) if call == 3 else None  # noqa: E731
+    cancel_in_third_crop = lambda call: _cancel_from_another_thread(cancellation) if call == 3 else None  # noqa: E731
     with (
-        _calls(model.vision.blocks[1], leave_in_third_view),
+        _calls(model.vision.blocks[1], cancel_in_third_crop),
         _calls(model.vision.blocks[2]) as last,
         pytest.raises(WorkCancelled),
     ):
@@ -239,26 +246,26 @@ def test_looking_at_a_picture_ends_within_a_layer(model: Moondream) -> None:
     assert last == [2]
 
 
-def test_a_late_picture_tells_how_many_views_were_seen(model: Moondream) -> None:
-    with pytest.raises(DeadlineExceeded, match="^0 of 7 views of the picture were encoded$"):
+def test_the_deadline_error_says_how_many_crops_were_encoded(model: Moondream) -> None:
+    with pytest.raises(DeadlineExceeded, match="^0 of 7 crops of the image were encoded$"):
         model.encode_image(_crops(model, 1, width=86, height=60), Cancellation(0.0).check)
 
 
-def test_an_answer_that_just_fits_is_written(model: Moondream) -> None:
+def test_an_answer_that_just_fits_is_generated(model: Moondream) -> None:
     room = model.config.text.max_context - 37 - len(IDS)
-    check_fits(model.config, 37 + len(IDS), room)
+    check_fits_context(model.config, 37 + len(IDS), room)
     [answer] = _answers(model, [_image(model, 1)], room)
     assert len(answer.ids) == room
     with pytest.raises(InvalidRequest, match=f"max_length must be between 1 and {room} .*, not {room + 1}"):
-        check_fits(model.config, 37 + len(IDS), room + 1)
+        check_fits_context(model.config, 37 + len(IDS), room + 1)
 
 
 @pytest.mark.parametrize("max_new_tokens", [0, -1])
-def test_an_answer_of_no_tokens_is_refused(max_new_tokens: int, model: Moondream) -> None:
+def test_an_answer_without_tokens_is_rejected(max_new_tokens: int, model: Moondream) -> None:
     with pytest.raises(InvalidRequest, match="between 1 and 1270"):
-        check_fits(model.config, 10, max_new_tokens)
+        check_fits_context(model.config, 10, max_new_tokens)
 
 
-def test_a_prompt_that_fills_the_context_is_refused_with_how_much_to_cut(model: Moondream) -> None:
+def test_a_prompt_that_fills_the_context_is_rejected_with_how_much_to_cut(model: Moondream) -> None:
     with pytest.raises(InvalidRequest, match="Shorten it by at least 21 tokens"):
-        check_fits(model.config, 1300, 10)
+        check_fits_context(model.config, 1300, 10)

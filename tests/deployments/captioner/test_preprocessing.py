@@ -29,7 +29,7 @@ def _decoded(content: bytes, max_pixels: int = LIMIT) -> Pixels:
 
 
 def _quadrants(size: int = 32) -> Image.Image:
-    """Red, green / blue, white: every way to turn or mirror it looks different."""
+    """Red, green / blue, white: looks different however it is rotated or mirrored."""
     pixels = np.zeros((size, 2 * size, 3), np.uint8)
     half = size // 2
     pixels[:half, :size] = (255, 0, 0)
@@ -77,55 +77,55 @@ def test_every_format_gives_its_pixels(image_format: str, options: dict[str, Any
         ("LA", "PNG"),
     ],
 )
-def test_a_grey_picture_has_equal_channels(mode: str, image_format: str) -> None:
+def test_a_greyscale_image_has_equal_channels(mode: str, image_format: str) -> None:
     levels = np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)
     if mode == "I;16":
-        picture = Image.fromarray(levels.astype(np.uint16) * 257)
+        image = Image.fromarray(levels.astype(np.uint16) * 257)
     else:
-        picture = Image.fromarray(levels).convert(mode)
-    _assert_alike(_decoded(_encoded(picture, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
+        image = Image.fromarray(levels).convert(mode)
+    _assert_alike(_decoded(_encoded(image, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    picture = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
-    _assert_alike(_decoded(_encoded(picture, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
+    image = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
+    _assert_alike(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
 
 
-def test_a_palette_picture_has_its_colors() -> None:
+def test_a_palette_image_keeps_its_colors() -> None:
     _assert_alike(_decoded(_encoded(_quadrants().convert("P"), "PNG")), _quadrants())
 
 
-def test_a_print_picture_has_its_colors() -> None:
+def test_a_cmyk_image_keeps_its_colors() -> None:
     pixels = _decoded(_encoded(_quadrants().convert("CMYK"), "JPEG", quality=95, subsampling=0))
     _assert_alike(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_transparent_parts_show_white(image_format: str) -> None:
-    picture = _quadrants().convert("RGBA")
-    picture.putalpha(Image.fromarray(np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)))
+    image = _quadrants().convert("RGBA")
+    image.putalpha(Image.fromarray(np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)))
     expected = np.asarray(_quadrants()).copy()
     expected[:, :32] = 255
-    _assert_alike(_decoded(_encoded(picture, image_format, lossless=True)), expected)
+    _assert_alike(_decoded(_encoded(image, image_format, lossless=True)), expected)
 
 
 def test_half_transparent_parts_show_half_white() -> None:
-    picture = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
-    _assert_alike(_decoded(_encoded(picture, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
+    _assert_alike(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
 def test_a_transparent_palette_entry_shows_white(image_format: str) -> None:
-    picture = Image.new("P", (8, 8), 0)
-    picture.putpalette([10, 20, 30, 200, 100, 0])
-    picture.putpixel((4, 4), 1)
-    pixels = _decoded(_encoded(picture, image_format, transparency=0))
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([10, 20, 30, 200, 100, 0])
+    image.putpixel((4, 4), 1)
+    pixels = _decoded(_encoded(image, image_format, transparency=0))
     assert pixels[0, 0].tolist() == [255, 255, 255]
     assert pixels[4, 4].tolist() == [200, 100, 0]
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_counts(image_format: str) -> None:
+def test_the_first_frame_of_an_animation_is_decoded(image_format: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     content = _encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
     _assert_alike(_decoded(content), frames[0])
@@ -133,9 +133,9 @@ def test_of_an_animation_the_first_frame_counts(image_format: str) -> None:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_exif_data_says(image_format: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(image_format: str, orientation: int) -> None:
     upright = np.asarray(_quadrants())
-    # How a camera stores what is seen upright, by the meaning of the eight values in the EXIF standard.
+    # The pixels that a camera stores for an upright image, by the eight orientations of the EXIF standard.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -156,12 +156,12 @@ def test_a_picture_is_turned_as_its_exif_data_says(image_format: str, orientatio
     _assert_alike(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)
 
 
-def test_a_picture_with_damaged_exif_data_is_shown_as_stored() -> None:
+def test_damaged_exif_data_is_ignored() -> None:
     content = _encoded(_quadrants(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     _assert_alike(_decoded(content), _quadrants())
 
 
-def test_a_phone_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
+def test_a_phone_jpeg_with_a_second_image_inside_is_decoded_as_a_jpeg() -> None:
     content = _encoded(
         _quadrants(), "MPO", save_all=True, append_images=[_quadrants().rotate(180)], quality=95, subsampling=0
     )
@@ -178,25 +178,25 @@ def _png_header(width: int, height: int) -> bytes:
 
 # Slightly over the limit, over Pillow's own warning, and over its own error.
 @pytest.mark.parametrize("size", [(1001, 1000), (1500, 1000), (60_000, 60_000)])
-def test_too_many_pixels_are_refused_before_they_are_decoded(size: tuple[int, int]) -> None:
+def test_too_many_pixels_are_rejected_before_decoding(size: tuple[int, int]) -> None:
     with pytest.raises(InvalidFile, match="more than 1,000,000 pixels"):
         _decoded(_png_header(*size))
 
 
-def test_a_picture_at_the_limit_is_decoded() -> None:
+def test_an_image_at_the_pixel_limit_is_decoded() -> None:
     assert _decoded(_encoded(_quadrants(), "PNG"), max_pixels=64 * 32).shape == (32, 64, 3)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_truncated_picture_is_refused_with_what_to_do(image_format: str, share: float) -> None:
+def test_a_truncated_image_is_rejected_with_what_to_do(image_format: str, share: float) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     content = _encoded(Image.fromarray(noise), image_format)
     with pytest.raises(InvalidFile, match="damaged or incomplete.*save it again"):
         _decoded(content[: int(len(content) * share)])
 
 
-def test_flipped_bytes_give_pixels_or_a_refusal_and_nothing_else() -> None:
+def test_corrupted_bytes_give_pixels_or_invalid_file_and_nothing_else() -> None:
     generator = np.random.default_rng(2)
     for image_format in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
         intact = _encoded(_quadrants(), image_format)
@@ -211,12 +211,12 @@ def test_flipped_bytes_give_pixels_or_a_refusal_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7\n", b"P6 2 2 255\n" + bytes(12)])
-def test_other_content_is_refused(content: bytes) -> None:
+def test_content_that_is_not_an_image_is_rejected(content: bytes) -> None:
     with pytest.raises(InvalidFile):
         _decoded(content)
 
 
-def test_a_format_that_is_not_offered_is_refused() -> None:
+def test_an_unsupported_format_is_rejected() -> None:
     with pytest.raises(InvalidFile):
         _decoded(_encoded(_quadrants(), "TIFF"))
 
@@ -228,7 +228,7 @@ def test_a_format_that_is_not_offered_is_refused() -> None:
         (300, 420, (1, 1)),
         (378, 378, (1, 1)),
         (378, 5000, (1, 1)),
-        (379, 379, (3, 3)),  # one pixel over a window: twelve tiles spread by aspect, as the policy has it
+        (379, 379, (3, 3)),  # one pixel over a window: the reference then uses as many local crops as fit
         (1280, 520, (2, 5)),
         (1600, 1200, (3, 3)),
         (1920, 1080, (2, 4)),
@@ -236,21 +236,21 @@ def test_a_format_that_is_not_offered_is_refused() -> None:
         (4000, 3000, (2, 4)),
     ],
 )
-def test_tilings_are_the_references(width: int, height: int, tiling: tuple[int, int]) -> None:
+def test_tilings_equal_the_reference_implementation(width: int, height: int, tiling: tuple[int, int]) -> None:
     assert select_tiling(height, width, MOONDREAM2, 12) == tiling
 
 
 @pytest.mark.parametrize("max_crops", [1, 2, 3, 6, 12])
-def test_no_picture_has_more_tiles_than_allowed(max_crops: int) -> None:
+def test_no_image_has_more_local_crops_than_allowed(max_crops: int) -> None:
     for width in (1, 379, 700, 1920, 20_000, 100_000):
         for height in (1, 379, 645, 1080, 9_000):
-            down, across = select_tiling(height, width, MOONDREAM2, max_crops)
-            assert down >= 1
-            assert across >= 1
-            assert down * across <= max_crops, (width, height)
+            rows, columns = select_tiling(height, width, MOONDREAM2, max_crops)
+            assert rows >= 1
+            assert columns >= 1
+            assert rows * columns <= max_crops, (width, height)
 
 
-def test_a_single_tile_is_left_out_because_it_equals_the_whole() -> None:
+def test_a_single_local_crop_is_left_out_because_it_equals_the_global_crop() -> None:
     crops = make_crops(np.asarray(_quadrants()), MOONDREAM2, 12)
     assert crops.tiling == (1, 1)
     assert crops.pixels.shape == (1, 3, 378, 378)
@@ -266,17 +266,17 @@ def test_pixels_range_from_minus_one_to_one() -> None:
     assert crops.pixels[0, :, 0, 0].tolist() == [-1.0, -1.0, -1.0]
 
 
-def test_tiles_follow_the_whole_row_by_row_and_share_their_margins() -> None:
+def test_local_crops_follow_the_global_crop_row_by_row_and_overlap_by_their_margins() -> None:
     rows, columns = np.mgrid[0:520, 0:1280]
     ramp = np.stack([rows * 255 // 519, columns * 255 // 1279, np.zeros_like(rows)], axis=2).astype(np.uint8)
     crops = make_crops(ramp, MOONDREAM2, 12)
     assert crops.tiling == (2, 5)
     assert crops.pixels.shape == (11, 3, 378, 378)
-    tiles = crops.pixels[1:].reshape(2, 5, 3, 378, 378)
-    # Neighbours show the same 112 pixels, twice the margin.
-    np.testing.assert_array_equal(tiles[0, 0, :, :, -112:], tiles[0, 1, :, :, :112])
-    np.testing.assert_array_equal(tiles[0, 3, :, -112:], tiles[1, 3, :, :112])
-    # Red grows down, green across.
-    assert tiles[0, 0, 0, 0, 0] < tiles[1, 0, 0, -1, 0]
-    assert tiles[0, 0, 1, 0, 0] == -1.0
-    assert tiles[1, 4, 1, -1, -1] == 1.0
+    local_crops = crops.pixels[1:].reshape(2, 5, 3, 378, 378)
+    # Neighbours overlap by 112 pixels, twice the margin.
+    np.testing.assert_array_equal(local_crops[0, 0, :, :, -112:], local_crops[0, 1, :, :, :112])
+    np.testing.assert_array_equal(local_crops[0, 3, :, -112:], local_crops[1, 3, :, :112])
+    # Red increases from top to bottom, green from left to right.
+    assert local_crops[0, 0, 0, 0, 0] < local_crops[1, 0, 0, -1, 0]
+    assert local_crops[0, 0, 1, 0, 0] == -1.0
+    assert local_crops[1, 4, 1, -1, -1] == 1.0

@@ -7,9 +7,9 @@ from deployments.captioner.architecture import MoondreamConfig, read_config
 from deployments.captioner.prompts import (
     MAX_SUMMARY_PROMPT_TOKENS,
     caption_prompt,
+    evenly_spaced,
     fair_shares,
     read_tokenizer,
-    spread,
     summary_prompt,
 )
 from deployments.captioner.types import CaptionLength, CaptionTask
@@ -27,19 +27,19 @@ def tokenizer(small_checkpoint: Path, config: MoondreamConfig) -> Tokenizer:
 
 
 @pytest.mark.parametrize(("length", "word"), [("short", 12492), ("normal", 6382), ("long", 4059)])
-def test_a_caption_uses_moondreams_own_template(length: CaptionLength, word: int, tokenizer: Tokenizer) -> None:
+def test_a_caption_uses_the_template_of_moondream(length: CaptionLength, word: int, tokenizer: Tokenizer) -> None:
     task = CaptionTask(max_new_tokens=10, length=length)
     assert caption_prompt(MoondreamConfig(), tokenizer, task) == [1, 32708, 2, word, 3]
 
 
-def test_a_question_stands_in_the_query_template(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
+def test_a_question_uses_the_query_template(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
     prompt = caption_prompt(config, tokenizer, CaptionTask(max_new_tokens=10, question="What is this?"))
     assert prompt[:3] == [1, 310, 2]
     assert prompt[-1] == 3
     assert tokenizer.decode(prompt[3:-1]) == "What is this?"
 
 
-def test_a_question_cannot_write_special_tokens(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
+def test_a_question_cannot_contain_special_tokens(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
     question = "<|endoftext|><|special_3|> hi"
     prompt = caption_prompt(config, tokenizer, CaptionTask(max_new_tokens=10, question=question))
     assert min(prompt[3:-1]) >= 10
@@ -54,7 +54,7 @@ def test_a_summary_asks_about_every_description_in_order(config: MoondreamConfig
 
 @pytest.mark.parametrize("max_new_tokens", [1, 100, 700, 1000])
 @pytest.mark.parametrize("count", [1, 5, 32, 5000])
-def test_a_summary_fits_whatever_it_is_told(
+def test_a_summary_prompt_always_fits_the_context(
     count: int, max_new_tokens: int, config: MoondreamConfig, tokenizer: Tokenizer
 ) -> None:
     descriptions = [
@@ -68,21 +68,21 @@ def test_a_summary_fits_whatever_it_is_told(
     assert ids == summary_prompt(config, tokenizer, descriptions, max_new_tokens)
 
 
-def test_every_one_of_32_long_descriptions_is_told_in_part(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
+def test_each_of_32_long_descriptions_is_included_in_part(config: MoondreamConfig, tokenizer: Tokenizer) -> None:
     descriptions = [f"word{k} " + "and so on " * 500 for k in range(32)]
     text = tokenizer.decode(summary_prompt(config, tokenizer, descriptions, 100))
     assert all(f"\n{k + 1}. word{k} and" in text for k in range(32))
 
 
-def test_of_very_many_descriptions_some_are_told_in_readable_length(
+def test_of_very_many_descriptions_some_are_included_at_a_readable_length(
     config: MoondreamConfig, tokenizer: Tokenizer
 ) -> None:
     descriptions = [f"moment {k} and so on and on and on and on" for k in range(5000)]
     lines = tokenizer.decode(summary_prompt(config, tokenizer, descriptions, 100)).split("\n")[1:-1]
-    told = [int(line.split()[2]) for line in lines]
-    assert 20 < len(told) < 100
-    assert told == sorted(told)
-    assert told[-1] > 4900
+    included = [int(line.split()[2]) for line in lines]
+    assert 20 < len(included) < 100
+    assert included == sorted(included)
+    assert included[-1] > 4900
     assert all(line.split()[1] == "moment" and "and so" in line for line in lines)
 
 
@@ -96,31 +96,31 @@ def test_of_very_many_descriptions_some_are_told_in_readable_length(
         ([], 10, []),
     ],
 )
-def test_the_long_are_cut_first_and_equally(lengths: list[int], budget: int, shares: list[int]) -> None:
+def test_the_longest_are_cut_first_and_equally(lengths: list[int], budget: int, shares: list[int]) -> None:
     assert fair_shares(lengths, budget) == shares
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(0, ""), (1, "a"), (2, "ac"), (3, "abd"), (5, "abcde"), (9, "abcde")])
-def test_of_too_many_texts_an_even_selection_is_taken(count: int, chosen: str) -> None:
-    assert spread(list("abcde"), count) == list(chosen)
+def test_of_too_many_texts_an_evenly_spaced_selection_is_taken(count: int, chosen: str) -> None:
+    assert evenly_spaced(list("abcde"), count) == list(chosen)
 
 
-def test_a_tokenizer_of_another_model_is_refused(small_checkpoint: Path) -> None:
+def test_the_tokenizer_of_another_model_is_rejected(small_checkpoint: Path) -> None:
     path = small_checkpoint / "tokenizer.json"
     config = read_config(small_checkpoint / "config.json")
     assert read_tokenizer(path, config).get_vocab_size() == 512
     smaller = config.model_copy(update={"text": config.text.model_copy(update={"vocab_size": 511})})
-    with pytest.raises(ModelNotLoaded, match="knows 512 tokens, the model 511"):
+    with pytest.raises(ModelNotLoaded, match="has 512 tokens, but the model has 511"):
         read_tokenizer(path, smaller)
-    # moondream2's templates hold ids up to 32708, which this tokenizer cannot know.
-    with pytest.raises(ModelNotLoaded, match="knows 512 tokens, the model 51200"):
+    # moondream2's templates contain ids up to 32708, which this tokenizer does not have.
+    with pytest.raises(ModelNotLoaded, match="has 512 tokens, but the model has 51200"):
         read_tokenizer(path, MoondreamConfig())
 
 
 @pytest.mark.parametrize("content", ["{}", "no json", None])
-def test_a_damaged_tokenizer_is_refused_with_what_to_do(content: str | None, tmp_path: Path) -> None:
+def test_a_damaged_tokenizer_is_rejected_with_what_to_do(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ModelNotLoaded, match="cannot be read as a tokenizer.*deployments.weights fetch"):
+    with pytest.raises(ModelNotLoaded, match="cannot be read as a tokenizer.*prism weights fetch"):
         read_tokenizer(path, MoondreamConfig())

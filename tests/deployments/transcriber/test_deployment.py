@@ -67,7 +67,7 @@ def test_health_tells_about_the_model(start: Start, loaded: Loaded) -> None:
 
     before, after = asyncio.run(load_and_ask())
     parameters = sum(weight.numel() for weight in loaded.reference.parameters())
-    assert (before.name, before.state, before.is_miniature) == ("random-0", "not_loaded", True)
+    assert (before.name, before.state, before.is_miniature) == ("random-0", "not_loaded", False)
     assert (after.state, after.revision, after.threads) == ("loaded", None, 1)
     assert after.weight_bytes == 4 * parameters
 

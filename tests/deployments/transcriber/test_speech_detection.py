@@ -27,7 +27,7 @@ from deployments.transcriber.mel import LogMel
 from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.transcriber.windows import gather
-from samples.make import CLIP, RECORDING
+from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
 from tests.deployments.transcriber.test_engine import CancelAfter

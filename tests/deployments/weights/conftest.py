@@ -4,18 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from deployments.captioner.weights import REPOSITORY, REVISION, TOKENIZER_REPOSITORY, TOKENIZER_REVISION
 from deployments.weights import download
-from deployments.weights.sources import (
-    MOONDREAM_REPOSITORY,
-    MOONDREAM_REVISION,
-    TOKENIZER_REPOSITORY,
-    TOKENIZER_REVISION,
-)
 from tests.deployments.weights.hub import Hub, HubServer
 
 COMMIT = "9a7d4024"
 WEIGHTS = random.Random(0).randbytes(1_000_000)
-WEIGHTS_PATH = f"/{MOONDREAM_REPOSITORY}/resolve/{COMMIT}/model.safetensors"
+WEIGHTS_PATH = f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"
 
 
 @pytest.fixture
@@ -23,8 +18,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that holds moondream2 and its tokenizer, which HF_ENDPOINT points at; waits between attempts are short."""
     hub = Hub()
     hub.add_repository(
-        MOONDREAM_REPOSITORY,
-        MOONDREAM_REVISION,
+        REPOSITORY,
+        REVISION,
         COMMIT,
         {
             "config.json": b'{"model_type": "moondream1"}',
@@ -46,7 +41,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def whisper_content(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """What openai-whisper's URL of `base` delivers; it is made to lie on the hub's machine."""
+    """What openai-whisper's URL of `base` delivers; in the tests it comes from the hub's machine."""
     import whisper
 
     content = random.Random(1).randbytes(400_000)

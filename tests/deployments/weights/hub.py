@@ -1,4 +1,4 @@
-"""A model hub on this machine: the API and the files of one, and the faults that a test asks for."""
+"""A model hub for tests, on this machine: its API, its files, and faults that a test asks for."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Fault = Callable[["_Handler", bytes], None]
-"""Answers instead of the hub; takes what the hub would have sent."""
+"""Answers a request in place of the hub; takes the content that the hub would have sent."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Request:
 
 @dataclass
 class Hub:
-    """Serves `files` by path, with ranges; `faults` of a path are used up one for each request."""
+    """Serves `files` by path, with ranges. Each request for a path uses up one of its `faults`."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Hub:
     url: str = ""
 
     def add_repository(self, name: str, revision: str, commit: str, files: dict[str, bytes]) -> None:
-        """Files of over 1000 bytes are listed with their SHA-256 as git-lfs, others with git's id only."""
+        """Add files; those of over 1000 bytes are listed like git-lfs files, with a SHA-256, others with git's id."""
         siblings = [_sibling(path, content) for path, content in files.items()]
         self.files[f"/api/models/{name}/revision/{revision}"] = json.dumps(
             {"sha": commit, "siblings": siblings}
@@ -39,7 +39,7 @@ class Hub:
             self.files[f"/{name}/resolve/{commit}/{path}"] = content
 
     def ranges(self, path: str) -> list[str | None]:
-        """Return the Range of every GET of a path, in order."""
+        """Return the Range header of every GET of a path, in order."""
         return [
             request.headers.get("Range")
             for request in self.requests
@@ -86,7 +86,7 @@ def sends_slowly(handler: "_Handler", content: bytes) -> None:
     handler.send(200, content, pause_s=0.05)
 
 
-def ends_early_without_telling_a_length(handler: "_Handler", content: bytes) -> None:
+def ends_early_without_content_length(handler: "_Handler", content: bytes) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + content[: len(content) // 2])
     handler.close_connection = True
 
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def send(self, status: int, content: bytes, upto: int | None = None, pause_s: float = 0) -> None:
-        """Send an answer, of which the connection carries the first `upto` bytes, in pieces with pauses between."""
+        """Send a response, but only the first `upto` bytes of its content, in pieces with pauses if `pause_s`."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         if status == 206:
@@ -160,7 +160,7 @@ class HubServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves early is part of the tests."""
+        """Ignore clients that disconnect: tests do so on purpose."""
 
 
 def _sibling(path: str, content: bytes) -> dict[str, Any]:

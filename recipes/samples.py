@@ -1,12 +1,13 @@
-"""Makes the samples: `python -m samples.make` (needs espeak-ng; using the samples does not)."""
+"""Makes the media of `samples/`: `python -m recipes.samples` (needs espeak-ng; using the samples does not)."""
 
 import random
 from pathlib import Path
 
+from deployments.project import project_folder
+from recipes import media
 from recipes.moondream_mini.world import Rgb, Scene, Shape, draw_scene
-from samples import media
 
-FOLDER = Path(__file__).parent
+FOLDER = project_folder() / "samples"
 
 PICTURE = Scene(
     (
@@ -42,14 +43,14 @@ def make_picture(path: Path) -> None:
 
 def make_clip(path: Path) -> None:
     pictures = [draw_scene(scene, 640, 480, random.Random(1), DUSK).image for scene, _ in CLIP]
-    sound = media.joined([media.padded(media.speak(sentence, words_per_minute=165), SCENE_S) for _, sentence in CLIP])
+    sound = media.concatenate([media.pad(media.speak(sentence, words_per_minute=165), SCENE_S) for _, sentence in CLIP])
     media.write_clip(path, pictures, SCENE_S, sound=sound, fps=25)
 
 
 def make_recording(path: Path) -> None:
     sentences = [media.speak(sentence) for sentence in RECORDING]
     pause = media.silence(PAUSE_S, sentences[0].sample_rate)
-    sound = media.joined([part for sentence in sentences for part in (sentence, pause)])
+    sound = media.concatenate([part for sentence in sentences for part in (sentence, pause)])
     media.write_sound(path, sound, "libmp3lame", sample_rate=22_050, bit_rate=48_000)
 
 

@@ -1,6 +1,7 @@
-"""`python -m deployments.weights` as a person runs it."""
+"""`prism weights` as a person runs it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from deployments.captioner.settings import CaptionerConfig
+from deployments.captioner.weights import REPOSITORY, REVISION, MoondreamFiles, ensure_moondream
 from deployments.project import project_folder
-from deployments.weights import ensure_moondream
-from deployments.weights.__main__ import main
-from deployments.weights.sources import MOONDREAM_REPOSITORY, MOONDREAM_REVISION
+from prism.weights import main
 from tests.deployments.weights.conftest import COMMIT, WEIGHTS, WEIGHTS_PATH
 from tests.deployments.weights.hub import Hub, pauses_halfway
 
 CONFORMANCE = project_folder() / "tests" / "data" / "conformance" / "moondream2-tiny"
-COMMAND = (sys.executable, "-m", "deployments.weights")
+COMMAND = (sys.executable, "-m", "prism", "weights")
 
 
 @pytest.fixture
@@ -30,10 +31,14 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def _interruptible() -> Iterator[None]:
-    """Tests that a shell runs in the background ignore interrupts, and so would what they start."""
+    """Let child processes be interrupted even if a shell runs the tests in the background, ignoring interrupts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def moondream_files(cache_dir: Path) -> MoondreamFiles:
+    return ensure_moondream(CaptionerConfig(), cache_dir, lambda line: None)
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
@@ -48,14 +53,14 @@ def start(*arguments: str) -> "subprocess.Popen[str]":
 
 
 def wait_for(part: Path) -> None:
-    """Wait until something of a file has arrived."""
+    """Wait until the first bytes of a file have arrived."""
     deadline = time.monotonic() + 20
     while not (part.exists() and part.stat().st_size):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_fetch_brings_both_models_and_says_so(
+def test_fetch_downloads_both_models(
     hub: Hub, whisper_content: bytes, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fetch"]) == 0
@@ -63,11 +68,11 @@ def test_fetch_brings_both_models_and_says_so(
     assert "model.safetensors (1.0 MB)" in output
     assert str(cache_dir) in output
     assert "are free" in output
-    assert output.endswith("serving needs no network any more.\n")
+    assert output.endswith("serving needs no network.\n")
     assert (cache_dir / "whisper-base" / "base.pt").read_bytes() == whisper_content
 
 
-def test_fetch_of_a_whole_cache_makes_no_request(hub: Hub, cache_dir: Path) -> None:
+def test_fetch_of_a_complete_cache_makes_no_request(hub: Hub, cache_dir: Path) -> None:
     assert main(["fetch", "--captioner"]) == 0
     hub.requests.clear()
     assert main(["fetch", "--captioner"]) == 0
@@ -83,7 +88,7 @@ def test_a_failed_fetch_says_why(
 
 
 @pytest.mark.usefixtures("_interruptible")
-def test_an_interrupted_fetch_goes_on_where_it_stopped(hub: Hub, cache_dir: Path) -> None:
+def test_an_interrupted_fetch_continues_where_it_stopped(hub: Hub, cache_dir: Path) -> None:
     interrupted = threading.Event()
     hub.faults[WEIGHTS_PATH] = [pauses_halfway(interrupted)]
     part = cache_dir / "moondream2-2025-06-21" / "model.safetensors.part"
@@ -110,13 +115,13 @@ def test_two_processes_fetch_once(hub: Hub, cache_dir: Path) -> None:
         wait_for(cache_dir / "moondream2-2025-06-21" / "model.safetensors.part")
         with start("fetch", "--captioner") as second:
             assert second.stdout
-            said = [second.stdout.readline()]
-            while said[-1] and "waiting for another process" not in said[-1]:
-                said.append(second.stdout.readline())
+            lines = [second.stdout.readline()]
+            while lines[-1] and "waiting for another process" not in lines[-1]:
+                lines.append(second.stdout.readline())
             second_waits.set()
             outputs = [process.communicate(timeout=20) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert "waiting for another process" in said[-1]
+    assert "waiting for another process" in lines[-1]
     assert len(hub.ranges("model.safetensors")) == 1
 
 
@@ -136,7 +141,7 @@ def test_verify_finds_a_flipped_byte_and_names_the_command(
     assert hub.requests == []
 
 
-def test_verify_says_what_was_never_fetched(hub: Hub, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_what_was_never_fetched(hub: Hub, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify"]) == 1
     output = capsys.readouterr().out
     assert "WRONG  moondream2 is not in" in output
@@ -157,7 +162,7 @@ def test_a_serve_yaml_decides_the_models(
 
 
 @pytest.mark.parametrize("content", ["applications: [{args: {captionner: {}}}]", "- 1", ": :", "applications: 3"])
-def test_a_wrong_yaml_is_said_without_a_traceback(
+def test_a_wrong_yaml_is_reported_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     config = tmp_path / "serve.yaml"
@@ -168,9 +173,9 @@ def test_a_wrong_yaml_is_said_without_a_traceback(
 
 @pytest.fixture
 def tiny_moondream(hub: Hub, cache_dir: Path) -> Path:
-    """The hub's moondream2 is a checkpoint that can be loaded, and it has been fetched; returns its folder."""
+    """The folder of moondream2, fetched from a hub that has a small loadable checkpoint in its place."""
     files = {name: (CONFORMANCE / name).read_bytes() for name in ("config.json", "model.safetensors")}
-    hub.add_repository(MOONDREAM_REPOSITORY, MOONDREAM_REVISION, COMMIT, files)
+    hub.add_repository(REPOSITORY, REVISION, COMMIT, files)
     assert main(["fetch", "--captioner"]) == 0
     hub.requests.clear()
     return cache_dir / "moondream2-2025-06-21"
@@ -179,14 +184,14 @@ def tiny_moondream(hub: Hub, cache_dir: Path) -> Path:
 def test_shrink_leaves_the_int8_copy_in_place_of_the_weights(
     hub: Hub, tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = ensure_moondream("moondream2", cache_dir, lambda line: None)
+    before = moondream_files(cache_dir)
     full_bytes = before.weights[0].stat().st_size
-    assert not before.is_rounded
+    assert not before.is_only_quantized
 
     assert main(["shrink"]) == 0
 
-    files = ensure_moondream("moondream2", cache_dir, lambda line: None)
-    assert files.is_rounded
+    files = moondream_files(cache_dir)
+    assert files.is_only_quantized
     assert files.weights == (tiny_moondream / "int8.safetensors",)
     assert not (tiny_moondream / "model.safetensors").exists()
     assert files.weights[0].stat().st_size < full_bytes
@@ -197,13 +202,13 @@ def test_shrink_leaves_the_int8_copy_in_place_of_the_weights(
     assert hub.requests == []
 
 
-def test_shrink_goes_on_where_it_was_interrupted(tiny_moondream: Path, cache_dir: Path) -> None:
+def test_shrink_continues_where_it_was_interrupted(tiny_moondream: Path, cache_dir: Path) -> None:
     weights = (tiny_moondream / "model.safetensors").read_bytes()
     assert main(["shrink"]) == 0
-    (tiny_moondream / "model.safetensors").write_bytes(weights)  # as if it had ended before it deleted them
+    (tiny_moondream / "model.safetensors").write_bytes(weights)  # as if it had been interrupted before it deleted them
     assert main(["shrink"]) == 0
     assert {path.name for path in tiny_moondream.glob("*.safetensors")} == {"int8.safetensors"}
-    assert ensure_moondream("moondream2", cache_dir, lambda line: None).is_rounded
+    assert moondream_files(cache_dir).is_only_quantized
 
 
 def test_weights_that_the_settings_need_are_not_shrunk_away(
@@ -217,9 +222,9 @@ def test_weights_that_the_settings_need_are_not_shrunk_away(
 
     assert main(["shrink"]) == 0
     assert main(["fetch", "--captioner", "--config", str(config)]) == 1
-    assert "Only the int8 weights are in" in capsys.readouterr().err
+    assert "Only the int8 weights of moondream2 are in" in capsys.readouterr().err
     assert main(["verify", "--captioner", "--config", str(config)]) == 1
-    assert "Only the int8 weights are in" in capsys.readouterr().out
+    assert "Only the int8 weights of moondream2 are in" in capsys.readouterr().out
 
 
 def test_shrink_is_for_the_captioner_only() -> None:
@@ -227,24 +232,24 @@ def test_shrink_is_for_the_captioner_only() -> None:
         main(["shrink", "--transcriber"])
 
 
-def test_a_damaged_int8_copy_is_found_and_fetched_whole_again(
+def test_a_damaged_int8_copy_is_found_and_the_full_weights_are_fetched_again(
     hub: Hub, tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["shrink"]) == 0
-    rounded = tiny_moondream / "int8.safetensors"
-    content = bytearray(rounded.read_bytes())
+    quantized = tiny_moondream / "int8.safetensors"
+    content = bytearray(quantized.read_bytes())
     content[-1] ^= 1
-    rounded.write_bytes(content)
+    quantized.write_bytes(content)
     capsys.readouterr()
     assert main(["verify", "--captioner"]) == 1
-    assert f"{rounded} is damaged" in capsys.readouterr().out
+    assert f"{quantized} is damaged" in capsys.readouterr().out
 
     assert main(["fetch", "--captioner"]) == 0
-    assert not rounded.exists()
-    assert not ensure_moondream("moondream2", cache_dir, lambda line: None).is_rounded
+    assert not quantized.exists()
+    assert not moondream_files(cache_dir).is_only_quantized
 
 
-def test_what_is_not_whole_is_not_shrunk(
+def test_a_damaged_checkpoint_is_not_shrunk(
     tiny_moondream: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tiny_moondream / "config.json").write_text("{}")
@@ -253,9 +258,36 @@ def test_what_is_not_whole_is_not_shrunk(
     assert (tiny_moondream / "model.safetensors").exists()
 
 
-def test_a_checkpoint_of_ones_own_is_not_shrunk(
-    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["shrink", "--config", "config/mini.yaml"]) == 0
-    assert "nothing to shrink" in capsys.readouterr().out
+MINIATURES = str(project_folder() / "config/mini.yaml")
+
+
+def test_miniatures_are_called_miniatures_and_left_alone(cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["shrink", "--config", MINIATURES]) == 0
+    assert "the miniature moondream-mini, which comes with the project" in capsys.readouterr().out
     assert (project_folder() / "checkpoints/mini/moondream-mini/model.safetensors").exists()
+    assert main(["fetch", "--config", MINIATURES]) == 0
+    assert capsys.readouterr().out.count("nothing to fetch") == 2
+    main(["verify", "--config", MINIATURES])
+    output = capsys.readouterr().out
+    assert "ok     The captioner uses the miniature moondream-mini, which comes with the project" in output
+    assert "ok     The transcriber uses the miniature whisper-mini, which comes with the project" in output
+    assert "of your own" not in output
+
+
+def test_a_checkpoint_of_ones_own_is_called_so_and_left_alone(
+    cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(project_folder() / "checkpoints/mini/moondream-mini", folder)
+    config = tmp_path / "own.yaml"
+    config.write_text(f"applications: [{{args: {{captioner: {{model: {folder}}}}}}}]")
+    assert main(["shrink", "--config", str(config)]) == 0
+    assert f"a checkpoint of your own, {folder}; nothing to shrink" in capsys.readouterr().out
+    assert (folder / "model.safetensors").exists()
+    main(["verify", "--captioner", "--config", str(config)])
+    output = capsys.readouterr().out
+    assert f"ok     The captioner uses a checkpoint of your own, {folder}. All its files are there." in output
+    assert "miniature" not in output
+    (folder / "tokenizer.json").unlink()
+    assert main(["verify", "--captioner", "--config", str(config)]) == 1
+    assert f"WRONG  {folder / 'tokenizer.json'} does not exist. Correct the path" in capsys.readouterr().out

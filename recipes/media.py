@@ -1,4 +1,4 @@
-"""Pictures and speech made into files, the same bytes each time."""
+"""Writes pictures and speech to media files, with the same bytes each time."""
 
 import subprocess
 import tempfile
@@ -16,12 +16,12 @@ from PIL import Image
 
 _CONTAINER_OPTIONS = {
     "fflags": "+bitexact",  # no dates, versions or random serial numbers
-    "avoid_negative_ts": "disabled",  # else an AVI's pictures are moved to where the MP3 encoder's delay ends
+    "avoid_negative_ts": "disabled",  # else an AVI's frames are shifted by the MP3 encoder's delay
 }
 
 
 _VIDEO_OPTIONS = {
-    "libx264": {"crf": "26", "preset": "veryslow", "mbtree": "0"},  # with mbtree x264's bytes vary from run to run
+    "libx264": {"crf": "26", "preset": "veryslow", "mbtree": "0"},  # with mbtree, x264's output differs from run to run
     "mpeg4": {"qscale": "5", "g": "30"},
 }
 
@@ -34,7 +34,7 @@ class Sound:
 
 
 def speak(text: str, voice: str = "en-us", words_per_minute: int = 140) -> Sound:
-    """Return `text` spoken by espeak-ng, which must be installed (Debian: `apt-get install espeak-ng`)."""
+    """Return speech made by espeak-ng, which must be installed (Debian: `apt-get install espeak-ng`)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
         subprocess.run(["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-w", path, text], check=True)
@@ -46,26 +46,26 @@ def silence(seconds: float, sample_rate: int) -> Sound:
     return Sound(np.zeros(round(seconds * sample_rate), np.int16), sample_rate)
 
 
-def padded(sound: Sound, seconds: float) -> Sound:
-    """Return `sound` followed by silence, `seconds` long in all; raises ValueError where it is longer than that."""
+def pad(sound: Sound, seconds: float) -> Sound:
+    """Return `sound` followed by silence, `seconds` long in all; raises ValueError if it is longer."""
     missing = round(seconds * sound.sample_rate) - len(sound.samples)
     if missing < 0:
         raise ValueError(f"the sound is {-missing / sound.sample_rate:.2f} s longer than {seconds} s")
     return Sound(np.pad(sound.samples, (0, missing)), sound.sample_rate)
 
 
-def joined(sounds: Sequence[Sound]) -> Sound:
-    """Return sounds of one sample rate, one after another."""
+def concatenate(sounds: Sequence[Sound]) -> Sound:
+    """Return sounds one after another; all have the same sample rate."""
     return Sound(np.concatenate([sound.samples for sound in sounds]), sounds[0].sample_rate)
 
 
 def write_sound(
     path: Path, sound: Sound, codec: str, *, sample_rate: int = 16_000, bit_rate: int | None = None
 ) -> None:
-    """Write one audio track; the container is the one of the path's ending."""
+    """Write one audio track; the ending of the path decides the container."""
     with av.open(path, "w", container_options=_CONTAINER_OPTIONS) as output:
         layout, options = "mono", {"flags": "+bitexact"}
-        if codec == "vorbis":  # FFmpeg's own, the only one in PyAV's wheels: two channels, and called experimental
+        if codec == "vorbis":  # PyAV's wheels have only FFmpeg's own encoder: stereo only, and marked experimental
             layout, options["strict"] = "stereo", "experimental"
         stream: Any = output.add_stream(codec, rate=sample_rate, layout=layout, options=options)
         if bit_rate:

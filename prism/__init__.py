@@ -1,0 +1,1 @@
+"""The console command `prism`: everything that a person runs."""

@@ -1,0 +1,53 @@
+"""`prism serve`: check the configuration, then become `serve run`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployments.project import project_folder
+
+DEFAULT_FILE = "serve_config.yaml"
+MINIATURES_FILE = "config/mini.yaml"
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> int:
+    """Start the server in place of this process; returns only if the check fails or with the usage."""
+    file = _parse(arguments, prog)
+    # Imported here: ray takes seconds, and `--help` needs none of it.
+    from serve_app.check import check
+
+    status = check(file, with_port=True)
+    if status:
+        return status
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(file)]
+    os.execv(sys.executable, command)
+
+
+def _parse(arguments: Sequence[str] | None, prog: str) -> Path:
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Checks the configuration and that its port is free, then starts the server with `serve run`, "
+        "without Ray's usage statistics. Ctrl-C stops it.",
+        epilog="The port is `http_options.port` in the file. Models that are not there yet are fetched first; "
+        "`prism weights fetch` does that ahead of time.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help=f"a Serve YAML; default: the project's {DEFAULT_FILE}, with the real models",
+    )
+    which.add_argument(
+        "--mini",
+        action="store_true",
+        help=f"use the project's {MINIATURES_FILE}: the bundled miniature models, ready in seconds",
+    )
+    options = parser.parse_args(arguments)
+    if options.file is not None:
+        return Path(options.file)
+    return project_folder() / (MINIATURES_FILE if options.mini else DEFAULT_FILE)

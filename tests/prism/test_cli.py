@@ -1,0 +1,137 @@
+"""The command line, without starting a server."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from deployments.project import project_folder
+from prism import cli, serve
+from prism.cli import COMMANDS, main
+from samples.running_server import free_port
+from serve_app import __version__, check
+
+HEAVY = ("torch", "ray", "whisper", "fastapi", "pydantic", "numba", "cv2", "av")
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as exit_status:
+        main([*arguments, "--help"])
+    assert exit_status.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of(capsys)
+    for name, command in COMMANDS.items():
+        assert f"  {name.ljust(11)}  {command.summary}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        (["samples"], ["usage: prism samples", "--serve", "--url", "FILE"]),
+        (["serve"], ["usage: prism serve", "--mini", "FILE", "serve_config.yaml"]),
+        (["check"], ["usage: prism check", "--port", "FILE"]),
+        (["weights"], ["usage: prism weights", "fetch", "verify", "shrink"]),
+        (["weights", "fetch"], ["usage: prism weights fetch", "--captioner", "--transcriber", "--config", "resumed"]),
+        (["weights", "shrink"], ["usage: prism weights shrink", "int8", "half the disk space"]),
+        (["conformance"], ["usage: prism conformance", "--precision", "DIR", "expected.json"]),
+        (["benchmark"], ["usage: prism benchmark", "captioner", "transcriber"]),
+        (["benchmark", "captioner"], ["usage: prism benchmark captioner", "--against", "--rounds"]),
+        (["benchmark", "transcriber"], ["usage: prism benchmark transcriber", "--size", "--rounds"]),
+    ],
+)
+def test_each_command_has_its_own_help(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], mentioned: list[str]
+) -> None:
+    text = " ".join(help_of(capsys, *arguments).split())
+    for words in mentioned:
+        assert words in text
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from prism.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"sys.stderr.write(', '.join(sys.modules.keys() & {set(HEAVY)}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=project_folder(), capture_output=True, text=True, check=True)
+    assert "commands:" in run.stdout
+    assert run.stderr == ""
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"prism {__version__}\n"
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(["surve"])
+    assert exit_status.value.code == 2
+    assert "'surve'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that replaced the process, or would have."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(serve.os, "execv", lambda program, arguments: commands.append(arguments))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    return commands
+
+
+def file_with_port(folder: Path, port: int) -> Path:
+    path = folder / "serve.yaml"
+    path.write_text((project_folder() / "config/mini.yaml").read_text().replace("port: 8000", f"port: {port}"))
+    return path
+
+
+def test_serve_runs_a_checked_file_without_usage_statistics(tmp_path: Path, executed: list[list[str]]) -> None:
+    path = file_with_port(tmp_path, free_port())
+    main(["serve", str(path)])
+    assert executed == [[sys.executable, "-m", "ray.serve.scripts", "run", str(path)]]
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_serve_refuses_a_port_that_is_in_use(
+    tmp_path: Path, executed: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        path = file_with_port(tmp_path, other.getsockname()[1])
+        assert main(["serve", str(path)]) == 1
+    assert "cannot be used" in capsys.readouterr().err
+    assert executed == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"), [([], "serve_config.yaml"), (["--mini"], "config/mini.yaml"), (["my.yaml"], "my.yaml")]
+)
+def test_serve_chooses_the_file(monkeypatch: pytest.MonkeyPatch, arguments: list[str], file: str) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr(check, "check", lambda path, *, with_port: checked.append(path) or 1)
+    assert main(["serve", *arguments]) == 1
+    assert checked == [Path("my.yaml") if file == "my.yaml" else project_folder() / file]
+
+
+def test_conformance_passes_its_arguments_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", str(tmp_path), "--precision", "int8"]) == 2
+    assert "Nothing was compared" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("installed", "name"), [(False, "samples.program"), (True, "prism.samples.program")])
+def test_tools_are_found_in_a_checkout_and_in_an_installed_copy(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, name: str
+) -> None:
+    monkeypatch.setattr(cli, "is_installed", lambda: installed)
+    monkeypatch.setattr(cli.importlib, "import_module", ModuleType)
+    assert cli.import_tool("samples.program").__name__ == name
