@@ -85,10 +85,10 @@ def test_the_setting_kernel_reaches_the_model(small_checkpoint: Path, monkeypatc
 
     async def run() -> None:
         async with _replica(small_checkpoint, precision="int8", kernel="onednn") as replica:
-            assert (await replica.summarize(["A dog runs."], 12, _soon())).text
+            assert (await replica.summarize(["A dog runs."], 12, deadline=_soon())).text
         async with _replica(small_checkpoint, precision="int8", kernel="vnni") as replica:
             with pytest.raises(ModelNotLoaded, match="Set it to auto or onednn"):
-                await replica.summarize(["A dog runs."], 12, _soon())
+                await replica.summarize(["A dog runs."], 12, deadline=_soon())
 
     asyncio.run(run())
 
