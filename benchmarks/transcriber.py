@@ -1,11 +1,12 @@
 """Measures Whisper on this machine: `prism benchmark transcriber [--size base] [--threads N]`.
 
-Needs no weights: all engines get openai-whisper's own model of that size with the same seeded random weights, never say
-the end, and take turns in one run; `--weights FILE` takes a checkpoint's. They are ours in int8, with each kernel that
-this CPU has; openai-whisper's in fp32; and, where the package ctranslate2 is installed, that of faster-whisper in int8.
-A window is 30 s of sound and a fixed number of tokens. Ten minutes are decoded in batches, as with speech detection;
-openai-whisper knows only one window after another, and CTranslate2 is tried with several sizes of a batch. Memory is
-that of a process that does nothing else, without Ray's own.
+Compares our engine in int8, with each kernel that this CPU has, with openai-whisper in fp32 and, if the package
+ctranslate2 is installed, with the int8 engine of faster-whisper. No weights are needed: all engines get the same seeded
+random weights, or those of a checkpoint with `--weights FILE`. The end token is suppressed, so that each window of 30 s
+gives a fixed number of tokens. The engines take turns within one run.
+
+Ten minutes of audio are decoded in batches, as with speech detection; openai-whisper decodes one window at a time, and
+CTranslate2 is measured with several batch sizes. Memory is that of a process that does nothing else, without Ray.
 """
 
 import argparse
@@ -37,18 +38,18 @@ from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_fre
 from deployments.settings import KernelChoice
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.speech import SpeechDetector
+from deployments.transcriber.voice_activity import VoiceActivityDetector
 from deployments.units import MEGABYTE
 
 from . import rival
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
-"""Of ten minutes."""
+"""Ten minutes."""
 BATCH_SIZES = (1, 4, 8)
-"""Of the rival."""
+"""For CTranslate2."""
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
-"""Width, heads and layers, of encoder and decoder alike."""
+"""Width, heads and layers; the same for encoder and decoder."""
 WINDOW_S = 30.0
 OURS: dict[str, KernelChoice] = {"int8-vnni": "vnni", "int8-onednn": "onednn"}
 """Our engines, and their setting `kernel`."""
@@ -68,8 +69,8 @@ def random_model(size: str) -> Whisper:
     return model.eval()
 
 
-class Never:
-    """A rule for `DecodingTask` that keeps the model from ending."""
+class SuppressToken:
+    """A logit filter for `DecodingTask`."""
 
     def __init__(self, token: int) -> None:
         self._token = token
@@ -80,27 +81,27 @@ class Never:
 
 class Engine(Protocol):
     def encode(self, windows: Tensor) -> object:
-        """Return features of windows, shape (n, num_mels, N_FRAMES)."""
+        """Return the audio features of windows, shape (n, num_mels, N_FRAMES)."""
 
     def decode(self, windows: Tensor, beam_size: int, num_tokens: int) -> object:
-        """Return that many ids of each window; all of them are decoded together."""
+        """Decode the windows as one batch, to `num_tokens` tokens each."""
 
 
 class PythonEngine:
-    """A model under the package's rules: ours in int8, or the package's own."""
+    """A model with the package's decoding rules: ours in int8, or the package's in fp32."""
 
     def __init__(self, model: Whisper, task: Callable[[DecodingOptions], DecodingTask]) -> None:
         self._model = model
         self._task = task
 
     def encode(self, windows: Tensor) -> Tensor:
-        # One after another: their attention together would take hundreds of megabytes.
+        # One by one: the attention of a batch would take hundreds of megabytes.
         return torch.cat([self._model.encoder(window[None]) for window in windows])
 
     def decode(self, windows: Tensor, beam_size: int, num_tokens: int) -> object:
         beams = beam_size if beam_size > 1 else None
         task = self._task(DecodingOptions(language="en", beam_size=beams, sample_len=num_tokens, fp16=False))
-        task.logit_filters.append(Never(get_tokenizer(True).eot))
+        task.logit_filters.append(SuppressToken(get_tokenizer(True).eot))
         return task.run(self.encode(windows))
 
 
@@ -115,19 +116,19 @@ def noise_mel() -> Tensor:
 
 
 def load(name: str, folder: Path, threads: int) -> tuple[Engine, int]:
-    """Return an engine with the weights that `prepare` has put into `folder`, and how many windows it takes at once."""
+    """Return an engine with the weights that `prepare` has written into `folder`, and its batch size."""
     if name == CTRANSLATE2:
         return rival.Rival(folder / CONVERTED, threads), max(BATCH_SIZES)
     if name == OPENAI:
         model = whisper.load_model(str(folder / CHECKPOINT))
         return PythonEngine(model, lambda options: DecodingTask(model, options)), 1
-    quantized = load_whisper(folder / CHECKPOINT, "int8", kernel=OURS[name])
+    quantized = load_whisper(folder / CHECKPOINT, "int8", OURS[name])
     decoder = WindowDecoder(quantized, lambda: None)
-    return PythonEngine(quantized, decoder.task), decoder.max_windows
+    return PythonEngine(quantized, decoder.decoding_task), decoder.max_batch_size
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
-    """Write the model into `folder` as the engines want it, and return their names."""
+    """Write the model into `folder` in the engines' formats, and return the engines' names."""
     model = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     torch.save({"dims": dataclasses.asdict(model.dims), "model_state_dict": weights}, folder / CHECKPOINT)
@@ -139,12 +140,12 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def measure_memory(name: str, folder: Path, threads: int) -> str:
-    """Load an engine, work on ten minutes, and return the memory of this process; ours hears for speech as well."""
+    """Load an engine, decode ten minutes of audio (ours with speech detection), and report this process's memory."""
     torch.set_num_threads(threads)
     process = psutil.Process()
     return_freed_memory()
     engine, batch_size = load(name, folder, threads)
-    detector = SpeechDetector() if name in OURS else None
+    detector = VoiceActivityDetector() if name in OURS else None
     mel = noise_mel()
     with torch.inference_mode():
         engine.decode(mel[None], 1, 2)
@@ -177,7 +178,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def compare(title: str, works: Mapping[str, Callable[[], object]], sound_s: float, rounds: int) -> None:
-    """Let engines take turns; print each one's median seconds, those for a second of sound, and the ratio to ours."""
+    """Run the engines in turns; print each one's median time, real-time factor, and time as a multiple of ours."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -237,7 +238,7 @@ def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> No
     mel = noise_mel()
     windows = mel[None]
     with torch.inference_mode():
-        for engine in engines.values():  # the first time finds nothing ready
+        for engine in engines.values():  # warm up
             engine.decode(windows, 5, 2)
         works = {name: partial(engine.encode, windows) for name, engine in engines.items()}
         compare("encoder, a window", works, WINDOW_S, rounds)

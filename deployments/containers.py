@@ -1,6 +1,7 @@
-"""How media files are laid out in bytes: what tells their type, and whether they end where they say they do.
+"""Reads the structure of media containers: the headers that identify them, and the length that they declare.
 
-libav reads a file that is cut off as far as it goes and, in most containers, takes that for its end.
+The declared length shows whether a file is truncated. libav does not: in most containers it takes the end of the data
+for the end of the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,33 +9,17 @@ from collections.abc import Callable, Iterator
 Content = bytes | bytearray | memoryview
 
 Header = tuple[int, int, int]
-"""The name of a part of a container (its four characters or its id, as a number), and where its content lies."""
+"""One chunk, box, element or page: its name (four characters or an id, as a number), and where its content starts and
+ends."""
 
 _MAX_HEADERS = 1_000_000
-"""Parts looked at in one file: two hours of live WebM have 600 000, a hostile file could have 50 million."""
-
-
-def announced_bytes(content: Content) -> int:
-    """Return how long the file would be if it held all that it announces; it is cut off if it is shorter.
-
-    0 where nothing is announced: raw streams (MP3, FLAC, AAC), recordings whose writer did not know their length, and
-    what is no media file.
-    """
-    view = memoryview(content)
-    head = bytes(view[:12])
-    if head[:4] in (b"RIFF", b"RF64"):
-        return _announced_by_riff(view)
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return _announced_by_matroska(view)
-    if head[:4] == b"OggS":
-        return _announced_by_ogg(view)
-    return max((end for name, _, end in _headers(view, read_box_header) if name in _ISO_MEDIA_BOXES), default=0)
+"""Headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
 
 
 def _headers(
     view: memoryview, read_header: Callable[[memoryview, int], Header | None], position: int = 0
 ) -> Iterator[Header]:
-    """Yield the headers of the parts that lie one after another from `position` on."""
+    """Yield consecutive headers of one nesting level, from `position` on."""
     for _ in range(_MAX_HEADERS):
         header = read_header(view, position) if position < len(view) else None
         if header is None:
@@ -44,24 +29,24 @@ def _headers(
 
 
 # RIFF (WAV, AVI): a chunk is a 4-byte name, a 4-byte size and its content, padded to an even length. RF64 (EBU Tech
-# 3306) has its real sizes in a chunk "ds64" before all others.
+# 3306) has its real sizes in a first chunk, "ds64".
 
 _UNKNOWN_SIZE = 0x7FFF0000
-"""From here on a size is what programs write that do not know how much will come: 0x7FFFFFFF, 0xFFFFFFFF and others."""
+"""Sizes from here on are placeholders of programs that write before they know the size: 0x7FFFFFFF, 0xFFFFFFFF etc."""
 
 
-def _announced_by_riff(view: memoryview) -> int:
+def _riff_declared_bytes(view: memoryview) -> int:
     is_wav = bytes(view[8:12]) == b"WAVE"
-    # The size in the header of a WAV is often wrong; an AVI above 1 GB is several RIFF chunks.
-    end_of = b"data" if is_wav else b"RIFF"
-    announced = 0
+    # The RIFF size of a WAV is often wrong, so its "data" chunk counts. An AVI over 1 GB has several RIFF chunks.
+    last_chunk = b"data" if is_wav else b"RIFF"
+    declared = 0
     for name, start, end in _headers(view, _read_chunk_header, 12 if is_wav else 0):
-        if name == int.from_bytes(end_of, "big"):
+        if name == int.from_bytes(last_chunk, "big"):
             size = end - start
             if bytes(view[:4]) == b"RF64" and bytes(view[12:16]) == b"ds64":
                 size = int.from_bytes(view[28:36], "little")
-            announced = start + size if size < _UNKNOWN_SIZE else 0
-    return announced
+            declared = start + size if size < _UNKNOWN_SIZE else 0
+    return declared
 
 
 def _read_chunk_header(view: memoryview, position: int) -> Header | None:
@@ -72,8 +57,8 @@ def _read_chunk_header(view: memoryview, position: int) -> Header | None:
     return int.from_bytes(view[position : position + 4], "big"), position + 8, position + 8 + size
 
 
-def avi_announced_s(content: Content) -> float | None:
-    """Return how long an AVI says it is (its pictures, in the chunk "avih"), or None."""
+def avi_declared_s(content: Content) -> float | None:
+    """Return the duration that an AVI declares for its video (in its "avih" chunk), or None."""
     view = memoryview(content)
     if bytes(view[24:28]) != b"avih":
         return None
@@ -81,8 +66,8 @@ def avi_announced_s(content: Content) -> float | None:
     return microseconds_per_frame * num_frames / 1e6
 
 
-# ISO base media (MP4, MOV, M4A): ISO/IEC 14496-12. A box is a 4-byte size, a 4-byte type and its content; size 1 means
-# that 8 bytes of size follow the type, size 0 that the box lasts to the end.
+# ISO base media (MP4, MOV, M4A): ISO/IEC 14496-12. A box is a 4-byte size, a 4-byte type and its content. Size 1 means
+# that an 8-byte size follows the type, size 0 that the box extends to the end of the file.
 
 _ISO_MEDIA_BOXES = {int.from_bytes(name, "big") for name in (b"moov", b"moof", b"mdat")}
 
@@ -98,7 +83,11 @@ def read_box_header(view: memoryview, position: int) -> Header | None:
     return int.from_bytes(view[position + 4 : position + 8], "big"), start, position + size
 
 
-# Matroska and WebM: RFC 8794 and RFC 9559. An element is an id, a size (all ones: unknown) and its content.
+def _iso_declared_bytes(view: memoryview) -> int:
+    return max((end for name, _, end in _headers(view, read_box_header) if name in _ISO_MEDIA_BOXES), default=0)
+
+
+# Matroska and WebM: RFC 8794 and RFC 9559. An element is an id, a size (all ones if unknown) and its content.
 
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 
@@ -116,15 +105,18 @@ def read_element_header(view: memoryview, position: int) -> Header | None:
 
 
 def _variable_length(view: memoryview, position: int) -> int:
-    """Return how many bytes the number at `position` has (its leading zero bits say so), 0 if there is none."""
+    """Return the length of the variable-length integer at `position`, in bytes; 0 if there is none.
+
+    The number of leading zero bits encodes it.
+    """
     if position >= len(view) or not view[position]:
         return 0
     return 9 - view[position].bit_length()
 
 
-def _announced_by_matroska(view: memoryview) -> int:
+def _matroska_declared_bytes(view: memoryview) -> int:
     def read_flat(view: memoryview, position: int) -> Header | None:
-        """Read a header; what holds all that follows it, since its size is unknown, is entered."""
+        """Read a header as `read_element_header`, but descend into segments and clusters of unknown size."""
         header = read_element_header(view, position)
         if header is not None and header[0] in (_SEGMENT, _CLUSTER) and header[2] == len(view):
             return header[0], header[1], header[1]
@@ -133,29 +125,30 @@ def _announced_by_matroska(view: memoryview) -> int:
     return max((end for _, _, end in _headers(view, read_flat)), default=0)
 
 
-# Ogg: RFC 3533. A page is 27 bytes that begin with "OggS", the last being the number of lengths that follow, and the
-# content of those lengths.
+# Ogg: RFC 3533. A page is a 27-byte header that starts with "OggS" and ends with the number of segments, then one byte
+# for the length of each segment, then the segments.
 
 _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 def read_page_header(view: memoryview, position: int) -> Header | None:
-    """The name is the page's flags: 2 marks the first page of a stream, 4 the last."""
+    """Return the page's flags in place of a name: 2 marks the first page of a stream, 4 the last."""
     if bytes(view[position : position + 4]) != b"OggS" or position + 27 > len(view):
         return None
     start = position + 27 + view[position + 26]
     return view[position + 5], start, start + sum(view[position + 27 : start])
 
 
-def _announced_by_ogg(view: memoryview) -> int:
+def _ogg_declared_bytes(view: memoryview) -> int:
+    # Ogg declares no total length, but the last page is incomplete in a truncated file.
     tail = bytes(view[-_MAX_PAGE_BYTES:])
     last = len(view) - len(tail) + tail.rfind(b"OggS")
     header = read_page_header(view, last)
     return header[2] if header is not None else len(view) + 1
 
 
-# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower rates, ISO/IEC 13818-3. By version (3 is
-# MPEG-1, 2 MPEG-2, 0 MPEG-2.5).
+# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower sample rates, ISO/IEC 13818-3. Version 3 in
+# the header's bits is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5.
 
 _MP3_BITRATES_KBPS = {
     1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -166,7 +159,7 @@ _MAX_ID3_TAGS = 4
 
 
 def mp3_frame_bytes(header: bytes) -> int | None:
-    """Return the length of the frame with this header, or None if it is no header of a layer III frame."""
+    """Return the size of the MP3 frame with this 4-byte header, or None if it is not the header of an MP3 frame."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
@@ -177,10 +170,11 @@ def mp3_frame_bytes(header: bytes) -> int | None:
     return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
 
 
-def mp3_announced_s(content: Content) -> float | None:
-    """Return how long an MP3 says it is, or None: a Xing, Info or VBRI header in its first frame has that, if any.
+def mp3_declared_s(content: Content) -> float | None:
+    """Return the duration in the Xing, Info or VBRI header of an MP3's first frame, or None without such a header.
 
-    libav knows it too, but does not tell it from its own guess by the bit rate, which is far off for a variable one.
+    libav reads it too, but without it silently falls back to an estimate from the bit rate, which is far off for a
+    variable bit rate.
     """
     view = memoryview(content)
     start = id3_end(view)
@@ -200,11 +194,11 @@ def mp3_announced_s(content: Content) -> float | None:
 
 
 _ID3_FOOTER = 0x10
-"""A flag of tags that end as they begin, with ten bytes more."""
+"""Flag of a tag that is followed by a ten-byte footer."""
 
 
 def id3_end(view: memoryview) -> int:
-    """Return where the ID3v2 tags at the beginning end."""
+    """Return the position after the ID3v2 tags at the start of a file; 0 if there are none."""
     start = 0
     for _ in range(_MAX_ID3_TAGS):
         if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
@@ -215,3 +209,22 @@ def id3_end(view: memoryview) -> int:
         content = sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
         start += (20 if view[start + 5] & _ID3_FOOTER else 10) + content
     return start
+
+
+_DECLARED_BYTES = {
+    b"RIFF": _riff_declared_bytes,
+    b"RF64": _riff_declared_bytes,
+    b"\x1a\x45\xdf\xa3": _matroska_declared_bytes,
+    b"OggS": _ogg_declared_bytes,
+}
+"""By the first four bytes of a file."""
+
+
+def declared_bytes(content: Content) -> int:
+    """Return the size that a media file should have according to its own headers; it is truncated if it is smaller.
+
+    0 if no size is declared: for raw streams (MP3, FLAC, AAC), for recordings whose writer did not know their length,
+    and for files that are not media.
+    """
+    view = memoryview(content)
+    return _DECLARED_BYTES.get(bytes(view[:4]), _iso_declared_bytes)(view)

@@ -1,21 +1,21 @@
-"""Every failure a client may see.
+"""All errors that a client may see.
 
-    ServiceError                 safe to show: one message, a class-level `code`, nothing of HTTP
+    ServiceError                 safe to show: a message and a class-level `code`, nothing about HTTP
     ├─ InvalidRequest · NotFound · MethodNotAllowed                the request is wrong
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
-    ├─ RateLimited · ServerBusy · DeadlineExceeded                 come back later
-    ├─ ModelNotLoaded ─ ModelLoading                               mend it, or wait
-    └─ ProcessingFailed                                            ours
+    ├─ RateLimited · ServerBusy · DeadlineExceeded                 try again later
+    ├─ ModelNotLoaded ─ ModelLoading                               fix the model, or wait
+    └─ ProcessingFailed                                            our bug
 
-The modules that do the work raise them, the deployments let them pass, and `serve_app/error_handlers.py` alone knows
-the HTTP status of each. They cross Ray by pickle, so a constructor takes exactly one positional message.
+The modules that do the work raise them, and deployments let them through. Only `serve_app/error_handlers.py` knows
+their HTTP statuses. Ray pickles them, so a constructor takes exactly one positional argument, the message.
 """
 
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """A failure whose message tells the client what is wrong and what to do."""
+    """An error whose message tells the client what is wrong and what to do."""
 
     code: ClassVar[str]
     retry_after_s: int | None = None
@@ -37,13 +37,13 @@ class MethodNotAllowed(ServiceError):
 
 
 class InvalidFileType(ServiceError):
-    """The content is of no supported type; the name does not count."""
+    """The content is not of a supported type; the file's name does not matter."""
 
     code = "INVALID_FILE_TYPE"
 
 
 class InvalidFile(ServiceError):
-    """The right type, but it cannot be decoded."""
+    """A file of the right type that cannot be decoded."""
 
     code = "INVALID_FILE"
 
@@ -58,14 +58,14 @@ class RateLimited(ServiceError):
 
 
 class ModelNotLoaded(ServiceError):
-    """The model is loading, or failed to load; the message says which, and the command that mends it."""
+    """The model failed to load, and the message names the command that fixes it; or it is loading (ModelLoading)."""
 
     code = "MODEL_NOT_LOADED"
     retry_after_s = 5
 
 
 class ModelLoading(ModelNotLoaded):
-    """It will be there without anybody's help; a failed load is a plain ModelNotLoaded."""
+    """The model is still loading and needs no help."""
 
 
 class ServerBusy(ServiceError):
@@ -74,7 +74,7 @@ class ServerBusy(ServiceError):
 
 
 class DeadlineExceeded(ServiceError):
-    """Raised by the worker with how far it got; the route adds what to lower or raise."""
+    """The worker's message says how far it got; the route adds which option to change."""
 
     code = "TIMEOUT"
 

@@ -1,7 +1,7 @@
 """Uploaded media as it travels through the graph: a 1-D uint8 array.
 
-Ray hands numpy arrays to the next process without a copy (they are mapped read-only from the object store), bytes it
-copies; a 100 MB video is therefore carried as an array from the ingress to the decoder.
+Ray passes numpy arrays to other processes without copying (mapped read-only from the object store), but copies `bytes`.
+So even a 100 MB video is an array all the way from the ingress to the decoder.
 """
 
 import io
@@ -14,16 +14,16 @@ Media = NDArray[np.uint8]
 """The bytes of a file, shape (num_bytes,)."""
 
 Pixels = NDArray[np.uint8]
-"""A picture or a video frame, shape (height, width, 3), RGB."""
+"""An image or a video frame, shape (height, width, 3), RGB."""
 
 
 def as_media(content: bytes | bytearray | memoryview) -> Media:
-    """Return a view of `content`, shape (num_bytes,), uint8; nothing is copied."""
+    """Return a view of `content`, without copying."""
     return np.frombuffer(content, dtype=np.uint8)
 
 
 class MediaReader(io.RawIOBase):
-    """A seekable, read-only file over media, for decoders that want one; nothing is copied but what they read."""
+    """A seekable, read-only file object over media, for decoders; copies only what they read."""
 
     def __init__(self, media: Media) -> None:
         self._view = media.data

@@ -1,4 +1,4 @@
-"""The model of a replica: loaded in the background, once, with a state that health can show."""
+"""Loads the model of a replica in the background and reports its state, which the health endpoint shows."""
 
 import asyncio
 import threading
@@ -17,13 +17,13 @@ State = Literal["not_loaded", "loading", "loaded", "failed"]
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """What health tells about one model."""
+    """The state of one model, as the health endpoint shows it."""
 
     name: str
     state: State
     revision: str | None = None
     detail: str = ""
-    """Progress while loading, the reason and the command that mends it when failed, else empty."""
+    """While loading the progress; after a failure the reason and the command that fixes it; otherwise empty."""
     load_seconds: float | None = None
     threads: int | None = None
     weight_bytes: int | None = None
@@ -32,7 +32,7 @@ class ModelStatus:
 
 @dataclass(frozen=True)
 class LoadedModel(Generic[M]):
-    """A model and what is to be told about it."""
+    """A model and the facts about it that go into ModelStatus."""
 
     model: M
     revision: str | None
@@ -45,11 +45,11 @@ ReportProgress = Callable[[str], None]
 
 
 class ModelLoader(Generic[M]):
-    """Holds at most one model.
+    """Loads one model and holds it.
 
-    `load` runs in a thread of its own and reports progress as it goes. Eager (`lazy=False`), `get` raises
-    ModelNotLoaded until the model is there; lazy, the first `get` starts to load and every `get` waits for it. A failed
-    load leaves the replica alive: the next `get` tells the reason and starts another attempt.
+    `load` runs in its own thread and reports its progress. If eager (`lazy=False`), loading starts at once, and `get`
+    raises ModelLoading until it is done. If lazy, the first `get` starts loading, and every `get` waits for it. After a
+    failure the replica stays alive: the next `get` raises ModelNotLoaded with the reason and starts another attempt.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class ModelLoader(Generic[M]):
         return self._status
 
     async def get(self, deadline: float) -> M:
-        """Return the model; raises ModelNotLoaded as the class says, at `deadline` (epoch seconds) in any case."""
+        """Return the model, or raise as described above; waits until `deadline` (epoch seconds) at most."""
         status = self._status
         if self._model is None:
             if status.state in ("not_loaded", "failed"):
                 self._start_loading()
             if status.state == "failed":
-                raise ModelNotLoaded(f"{status.name} could not be loaded: {status.detail} Another attempt has begun.")
+                raise ModelNotLoaded(f"{status.name} could not be loaded: {status.detail} Loading it again now.")
             if not self._lazy:
                 after = f" The last attempt failed: {self._last_failure}" if self._last_failure else ""
                 progress = f" ({status.detail})" if status.detail else ""
@@ -104,7 +104,7 @@ class ModelLoader(Generic[M]):
         except Exception as error:
             logger.exception("%s could not be loaded", self._status.name)
             self._fail(
-                f"{type(error).__name__} while loading; the log has the traceback, and `{VERIFY_COMMAND}` may say more."
+                f"{type(error).__name__} while loading. See the log for the traceback, or try `{VERIFY_COMMAND}`."
             )
         else:
             self._model = loaded.model

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+SERVE_FILE = "serve_config.yaml"
+"""Serve YAML with the real models, in the project's folder."""
+MINIATURES_FILE = "config/mini.yaml"
+"""Serve YAML with the bundled miniature models, in the project's folder."""
+
 _PARENT = Path(__file__).resolve().parent.parent
 
 

@@ -6,10 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments.project import project_folder
-
-DEFAULT_FILE = "serve_config.yaml"
-MINIATURES_FILE = "config/mini.yaml"
+from deployments.project import MINIATURES_FILE, SERVE_FILE, project_folder
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> int:
@@ -40,7 +37,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> Path:
         nargs="?",
         type=Path,
         metavar="FILE",
-        help=f"a Serve YAML; default: the project's {DEFAULT_FILE}, with the real models",
+        help=f"a Serve YAML; default: the project's {SERVE_FILE}, with the real models",
     )
     which.add_argument(
         "--mini",
@@ -50,4 +47,4 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> Path:
     options = parser.parse_args(arguments)
     if options.file is not None:
         return Path(options.file)
-    return project_folder() / (MINIATURES_FILE if options.mini else DEFAULT_FILE)
+    return project_folder() / (MINIATURES_FILE if options.mini else SERVE_FILE)

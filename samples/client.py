@@ -8,10 +8,13 @@ from typing import Any
 
 import requests
 
+from serve_app.modalities import MODALITIES
+
 KINDS: Mapping[str, str] = {
-    **dict.fromkeys((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"), "image"),
-    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi"), "video"),
-    **dict.fromkeys((".mp3", ".wav", ".m4a", ".flac", ".ogg"), "audio"),
+    ending: modality.kind
+    for modality in MODALITIES
+    for file_format in modality.formats
+    for ending in file_format.endings
 }
 """The kind of file, which decides the route, by the ending of its name."""
 

@@ -1,7 +1,8 @@
 """Sends files to a running server and shows the answers: `prism samples`.
 
     prism samples                             the three samples, to the server at http://127.0.0.1:8000
-    prism samples --serve config/mini.yaml    the same with a server of its own, which is stopped afterwards
+    prism samples --mini                      the same to a server of its own with the miniature models
+    prism samples --serve serve_config.yaml   the same to a server of its own with the models of that file
     prism samples holiday.jpg talk.mp3        your own files; the file name's ending decides the route
 
 The exit status is 1 if anything failed.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.commands import SERVE_COMMAND, SERVE_MINIATURES_COMMAND
-from deployments.project import project_folder
+from deployments.project import MINIATURES_FILE, project_folder
 from serve_app.serve_yaml import InvalidServeYaml
 
 from . import client, report
@@ -95,6 +96,13 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         type=Path,
         metavar="YAML",
         help="start a server with this file, on a free port, and stop it afterwards",
+    )
+    server.add_argument(
+        "--mini",
+        dest="serve",
+        action="store_const",
+        const=project_folder() / MINIATURES_FILE,
+        help=f"the same with the project's {MINIATURES_FILE}: the bundled miniature models, ready in seconds",
     )
     parser.add_argument(
         "files",

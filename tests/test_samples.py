@@ -10,7 +10,7 @@ import uvicorn
 from deployments.captioner.types import Caption, FrameFailure
 from deployments.model_loader import ModelStatus
 from samples import client, program, report
-from samples.running_server import free_port
+from samples.running_server import RunningServer, free_port
 from serve_app.api import create_api
 from serve_app.settings import AppConfig
 from serve_app.sniffing import sniff
@@ -163,12 +163,30 @@ def test_without_a_server_the_command_that_starts_one_is_told(capsys: pytest.Cap
     assert "    prism serve --mini\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [["--mini"], ["--serve", str(ROOT / "config/mini.yaml")]])
+def test_a_server_of_its_own_is_started_with_the_chosen_file(
+    arguments: list[str], graph: FakeGraph, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[Path] = []
+
+    @contextmanager
+    def server(file: Path) -> Iterator[RunningServer]:
+        files.append(file)
+        with _serving(graph) as url:
+            yield RunningServer(url, 0, Path(), Path())
+
+    monkeypatch.setattr(program, "running_server", server)
+    assert program.main(arguments) == 0
+    assert files == [ROOT / "config/mini.yaml"]
+    assert "description     a picture" in capsys.readouterr().out
+
+
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_status:
         program.main(["--help"])
     assert exit_status.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--url", "--serve", "FILE"):
+    for option in ("--url", "--serve", "--mini", "FILE"):
         assert option in text
 
 

@@ -11,7 +11,7 @@ from deployments.worker_threads import WorkerThreads
 
 
 class FrameSamplerDeployment:
-    """Finds frames in videos, two videos at once."""
+    """Samples frames from videos, two videos at a time."""
 
     def __init__(self, config: FrameSamplerConfig) -> None:
         hide_expected_errors()
@@ -20,7 +20,10 @@ class FrameSamplerDeployment:
         self._threads = WorkerThreads("frame_sampler")
 
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
-        """Return the frames that `task` asks for; raises InvalidFile, and DeadlineExceeded with how far it got."""
+        """Return the frames of a video that `task` asks for, and its metadata.
+
+        Raises InvalidFile, and DeadlineExceeded with how far it got.
+        """
         return await self._threads.run(
             lambda cancellation: sample_video(media, task, self._config, cancellation), deadline
         )

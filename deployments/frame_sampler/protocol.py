@@ -1,4 +1,4 @@
-"""The frame sampler as other parts of the graph see it."""
+"""What the rest of the graph may call on the frame sampler."""
 
 from typing import Protocol
 
@@ -7,6 +7,9 @@ from deployments.media import Media
 
 
 class FrameSamplerService(Protocol):
-    """Takes frames out of videos. `deadline` is in epoch seconds; calls raise ServiceErrors."""
+    async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
+        """Return the frames of a video that `task` asks for.
 
-    async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo: ...
+        `deadline` is in epoch seconds. Raises InvalidFile for media without a frame that can be decoded, and
+        DeadlineExceeded with how far the work got.
+        """

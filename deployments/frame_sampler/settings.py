@@ -7,6 +7,6 @@ from deployments.settings import Section
 
 class FrameSamplerConfig(Section):
     max_frame_side_px: int = Field(756, ge=126)
-    """Frames are scaled down to this longer side before they travel: twice the captioner's crop, 1 MB a frame."""
+    """Longer side of the frames that are sent to the captioner: twice its crop size, at most 1.7 MB per frame."""
     max_video_pixels: int = Field(8192 * 4608, ge=1)
-    """A video with more pixels a frame is refused: one decoded frame would take hundreds of megabytes."""
+    """Videos with more pixels per frame are refused: decoding would take hundreds of megabytes per frame."""

@@ -1,4 +1,4 @@
-"""What the frame sampler is asked and what it answers; these values cross process borders."""
+"""Requests and results of the frame sampler. Ray pickles them on their way between processes."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,12 +18,12 @@ class SampleTask:
 @dataclass(frozen=True)
 class VideoMetadata:
     duration_s: float
-    """Last presentation time plus last interval, on the container's clock, counted from the packets."""
+    """End of the last frame on the container's clock, computed from the packets."""
     fps: float
-    """Frames a second from the first frame to the end."""
+    """Mean frames per second, from the first frame to the end of the last."""
     width: int
     height: int
-    """The size as a person sees it, rotation applied."""
+    """Display size: rotated and with square pixels."""
     total_frames: int
 
 
@@ -32,14 +32,14 @@ class SampledFrame:
     frame_number: int
     """Position in presentation order, from 0."""
     timestamp_s: float
-    """The container's presentation time: the clock that its sound is on."""
+    """Presentation time on the container's clock, which its audio shares."""
     pixels: NDArray[np.uint8]
-    """Shape (height, width, 3), uint8 RGB, as a person sees it; scaled down where it exceeds the configured side."""
+    """Shape (height, width, 3), uint8 RGB: the frame as a player shows it, scaled down to the configured maximum."""
 
 
 @dataclass(frozen=True)
 class SampledVideo:
     metadata: VideoMetadata
     frames: list[SampledFrame]
-    """In time order."""
+    """In presentation order."""
     has_audio: bool

@@ -1,9 +1,9 @@
-"""Reading a video: when its frames are shown, and the frames asked for by number.
+"""Reads a video: the presentation time of every frame, and the decoded frames with given numbers.
 
-A first pass reads all packets without decoding: it tells the presentation time of every frame, whatever the header
-says. Frames are then known by these times, and decoded from the keyframe before each. Where a container gives no
-usable presentation times (AVI stores the order of decoding only) or seeks to a wrong place, all is decoded from the
-start.
+A first pass reads all packets without decoding them, to get the presentation time of every frame: headers are not
+reliable. To decode a frame, the container seeks to the keyframe before it, and the frame is recognized by its
+presentation time. If a container has no usable presentation times (AVI stores only the decoding order) or seeks to a
+wrong position, the video is decoded from the start and frames are counted.
 """
 
 from bisect import bisect_left, bisect_right
@@ -26,64 +26,67 @@ from deployments.errors import InvalidFile
 from deployments.media import Media, MediaReader
 
 _FORMATS = "mov,matroska,avi"
-"""libav's names; MP4 is read by `mov`. No other may be tried: a playlist format would open files and addresses."""
+"""libav's demuxers; `mov` also reads MP4. No others, because playlist formats would open other files and addresses."""
 _DECODER_THREADS = 2
-"""Each holds frames of its own, 50 MB apiece at 8K, and two videos may be worked on at once."""
+"""Each thread holds its own frames (50 MB each at 8K), and two videos may be processed at once."""
 _MAX_FRAMES = 2_000_000
 """18 hours at 30 frames a second; a damaged index can claim hundreds of millions."""
-_MAX_GAP = 8
-"""Frames decoded for nothing rather than seeked over; a seek costs about as much."""
-_HOLD_S = 0.5
-"""A last frame said to last as long is held on purpose; writers that do not know give it a usual frame's interval."""
+_MAX_SKIPPED_FRAMES = 8
+"""If the next keyframe is at most this many frames ahead, decoding on is about as cheap as seeking to it."""
+_MIN_HOLD_S = 0.5
+"""A last frame with at least this duration is really held. A shorter one may be a default of the writer."""
 
 _REORDERING_CODECS = ("h264", "hevc")
-"""Whether they reorder is not always told before the first B-frame."""
+"""Codecs that may have B-frames even if libav does not report it before the first one."""
 
 _ADVICE = "Export the video again, for example as MP4 with H.264."
 
-Numbered = tuple[int, VideoFrame]
+NumberedFrame = tuple[int, VideoFrame]
 
 
-class _Key(NamedTuple):
-    """A packet that decodes without others."""
+class _Keyframe(NamedTuple):
+    """A packet that can be decoded without others."""
 
     number: int
-    """Of its frame, or of the first frame shown after it where it is not shown itself."""
+    """Number of its frame or, if that is not shown, of the first frame shown after it."""
     pts: int
     dts: int | None
     is_shown: bool
 
 
 class Video:
-    """The frames of the video stream that are shown, numbered from 0 in presentation order.
+    """The frames of a video stream that a player shows, numbered from 0 in presentation order.
 
-    Packets cut off by an edit list, damaged and empty ones do not count; cover art is not a video stream. Opening and
-    `decode` raise InvalidFile for media that show nothing, with what to do about it, and what
-    `cancellation.check` raises.
+    Frames outside an edit list and damaged or empty packets do not count; cover art is not a video stream. Opening and
+    `decode` raise InvalidFile if no frame can be shown, with advice for the user, and what `cancellation.check` raises.
     """
 
     times: Sequence[int]
-    """Presentation times in units of `tick_s`, ascending from 0."""
+    """Presentation times in ticks, ascending from 0."""
     duration: Fraction
-    """In units of `tick_s`, from the first frame on: the last presentation time plus the last interval, which is
-    exactly one frame's where the times are those of the stated rate, rounded. A last frame that its packet holds for
-    half a second or more counts with that; a single frame lasts as long as its packet or the rate says."""
+    """Time from the first frame to the end of the last, in ticks.
+
+    The last frame lasts one frame interval if the frame rate is constant, otherwise as long as the frame before it. It
+    lasts longer if its packet says so with a duration of half a second or more. The only frame of a video lasts as long
+    as its packet or else the frame rate says.
+    """
     start: int
-    """When the first frame is shown on the container's clock, in units of `tick_s`; sound may begin before."""
+    """Presentation time of the first frame on the container's clock, in ticks; audio may start earlier."""
     tick_s: Fraction
+    """Seconds per tick, the stream's time base."""
     has_audio: bool
     pixel_aspect: Fraction | None
-    """Width of a stored pixel over its height."""
+    """Width of a stored pixel divided by its height."""
     num_pixels: int
-    """Of one stored frame, as the header says."""
+    """Pixels of one stored frame, according to the header."""
 
     def __init__(self, media: Media, max_pixels: int, cancellation: Cancellation) -> None:
         self._media = media
         self._max_pixels = max_pixels
-        # For frames larger than the header says; libav counts padding, so this is the coarser limit.
+        # Frames can be larger than the header says. This limit is twice as high, because libav counts padding.
         self._decoder_options = {"max_pixels": str(2 * max_pixels)}
         self._cancellation = cancellation
-        self._progress = "its frames were still being counted"
+        self._progress = "the frames of the video were still being counted"
         self._open()
         try:
             self._read_times()
@@ -100,34 +103,35 @@ class Video:
         self._container.close()
 
     def timestamp_s(self, number: int) -> float:
-        """Return when a frame is shown, on the container's clock."""
+        """Return the presentation time of a frame, on the container's clock."""
         return float((self.start + self.times[number]) * self.tick_s)
 
     @property
     def end_s(self) -> float:
-        """When the last frame ends, on the container's clock."""
+        """End of the last frame, on the container's clock."""
         return float((self.start + self.duration) * self.tick_s)
 
     def keyframes(self) -> list[int]:
-        """Return the numbers of the frames that decode without others, ascending; empty where seeking is impossible."""
-        return [key.number for key in self._keys if key.is_shown]
+        """Return the numbers of the keyframes that are shown, ascending; empty if seeking is impossible."""
+        return [keyframe.number for keyframe in self._keyframes if keyframe.is_shown]
 
-    def num_decoded(self, numbers: Sequence[int]) -> int:
-        """Return how many frames `decode(numbers)` has to decode, about."""
-        return sum(group[-1] - (key.number if key else 0) + 1 for key, group in self._groups(numbers))
+    def num_decoded(self, frame_numbers: Sequence[int]) -> int:
+        """Estimate how many frames `decode(frame_numbers)` has to decode."""
+        groups = self._group_by_keyframe(frame_numbers)
+        return sum(group[-1] - (keyframe.number if keyframe else 0) + 1 for keyframe, group in groups)
 
-    def decode(self, numbers: Sequence[int], found: str = "frames were found") -> Iterator[Numbered]:
-        """Yield (number, frame) for each of the ascending `numbers`, in any order.
+    def decode(self, frame_numbers: Sequence[int], progress: str = "frames were decoded") -> Iterator[NumberedFrame]:
+        """Yield (number, frame) for each of `frame_numbers`, which must ascend; the order of the results may differ.
 
-        In place of a frame that cannot be decoded comes the last one before it that can, or else the next, with its own
-        number. `found` words the progress that a passed deadline tells: "2 of 5 frames were found".
+        A frame that cannot be decoded is replaced by the last decodable one before it, or else the first one after it,
+        with that frame's own number. `progress` words the message of DeadlineExceeded: "2 of 5 frames were decoded".
         """
-        num_found = 0
-        for number, frame in self._decode(numbers):
-            num_found += 1
+        num_yielded = 0
+        for number, frame in self._decode(frame_numbers):
+            num_yielded += 1
             yield number, frame
-            self._progress = f"{num_found} of {len(numbers)} {found}"
-        if not num_found:
+            self._progress = f"{num_yielded} of {len(frame_numbers)} {progress}"
+        if not num_yielded:
             raise InvalidFile(f"No frame of the video can be decoded: it is damaged or encrypted. {_ADVICE}") from (
                 self._decoder_error
             )
@@ -145,14 +149,14 @@ class Video:
             raise InvalidFile(f"The video cannot be opened: it is damaged or incomplete. {_ADVICE}") from error
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
-            self._refuse(f"The file holds no video stream: it is sound alone, or damaged. {_ADVICE}")
+            self._refuse(f"The file has no video stream: it is audio only, or damaged. {_ADVICE}")
         codec = stream.codec_context
         if codec is None or not stream.time_base:
             self._refuse(f"The video is encrypted or in a codec that is not supported. {_ADVICE}")
         if codec.width * codec.height > self._max_pixels:
             self._refuse(
-                f"The video has {codec.width} x {codec.height} pixels; at most {self._max_pixels / 1e6:.1f} million "
-                "are allowed. Scale it down."
+                f"The video has {codec.width} x {codec.height} pixels; the limit is {self._max_pixels / 1e6:.1f} "
+                "million. Scale it down."
             )
         for other in self._container.streams:
             if other is not stream:
@@ -173,21 +177,23 @@ class Video:
 
     def _read_times(self) -> None:
         packets: list[tuple[int | None, int | None, int]] = []
-        keys: list[tuple[int, int | None]] = []
+        """(pts, dts, duration) of each."""
+        keyframes: list[tuple[int, int | None]] = []
+        """(pts, dts) of each."""
         for packet in self._packets():
             if packet.is_keyframe and packet.pts is not None:
-                keys.append((packet.pts, packet.dts))
+                keyframes.append((packet.pts, packet.dts))
             if not packet.is_discard:
                 packets.append((packet.pts, packet.dts, packet.duration or 0))
             if len(packets) > _MAX_FRAMES:
-                raise InvalidFile(f"The video says it has more than {_MAX_FRAMES} frames. Cut it into shorter ones.")
+                raise InvalidFile(f"The video has more than {_MAX_FRAMES} frames. Split it into shorter videos.")
         container = self._container.format.name
         if container.startswith("mov"):
-            # The edit list puts the start at 0; in fragmented files libav leaves unmarked what lies before it.
+            # An edit list starts at 0. In fragmented files libav does not mark the packets before it as discarded.
             packets = [packet for packet in packets if packet[0] is None or packet[0] >= 0] or packets
         if not packets:
-            raise InvalidFile(f"The video has no frames: it is empty or cut off. {_ADVICE}") from self._decoder_error
-        # AVI has no presentation times; where the codec may reorder frames, what libav makes up for them is wrong.
+            raise InvalidFile(f"The video has no frames: it is empty or truncated. {_ADVICE}") from self._decoder_error
+        # AVI has no presentation times, and those that libav guesses are wrong if the codec reorders frames.
         codec = self._stream.codec_context
         is_guessed = container == "avi" and (codec.reorder_depth > 0 or codec.name in _REORDERING_CODECS)
         shown = sorted((pts, duration) for pts, _, duration in packets if pts is not None)
@@ -195,7 +201,7 @@ class Video:
         if not has_pts:
             shown = sorted((dts, duration) for _, dts, duration in packets if dts is not None)
         if len(shown) < len(packets):
-            interval = round(self._usual_interval())
+            interval = round(self._frame_interval())
             shown = [(number * interval, interval) for number in range(len(packets))]
         start = shown[0][0]
         self.times = [time - start for time, _ in shown]
@@ -203,81 +209,84 @@ class Video:
         self._start = start
         self.start = max(0, start) if has_pts else 0
         self._number_at = {time: number for number, time in enumerate(self.times)}
-        self._is_counted = not has_pts or len(self._number_at) < len(shown)
-        self._keys: list[_Key] = []
-        if not self._is_counted:
-            numbers = ((bisect_left(self.times, pts - start), pts - start, pts, dts) for pts, dts in keys)
-            self._keys = sorted(_Key(number, pts, dts, time in self._number_at) for number, time, pts, dts in numbers)
+        self._must_count = not has_pts or len(self._number_at) < len(shown)
+        self._keyframes: list[_Keyframe] = []
+        if not self._must_count:
+            self._keyframes = sorted(
+                _Keyframe(bisect_left(self.times, pts - start), pts, dts, is_shown=pts - start in self._number_at)
+                for pts, dts in keyframes
+            )
 
-    def _duration(self, last_held: int) -> Fraction:
-        """Return the duration, given the last frame's own as its packet tells it."""
-        interval = self._usual_interval()
+    def _duration(self, last_packet_duration: int) -> Fraction:
+        """Return what `duration` describes, given the duration of the last frame's packet."""
+        interval = self._frame_interval()
         if len(self.times) == 1:
-            return Fraction(last_held or round(interval))
-        if last_held * self.tick_s < _HOLD_S:
+            return Fraction(last_packet_duration or round(interval))
+        hold = last_packet_duration
+        if hold * self.tick_s < _MIN_HOLD_S:
             rounding = min(Fraction(1), interval / 10)
             if interval and all(abs(time - number * interval) <= rounding for number, time in enumerate(self.times)):
                 return len(self.times) * interval
-            last_held = 0
-        return Fraction(self.times[-1] + max(self.times[-1] - self.times[-2], last_held))
+            hold = 0
+        return Fraction(self.times[-1] + max(self.times[-1] - self.times[-2], hold))
 
-    def _usual_interval(self) -> Fraction:
-        """Return one frame's interval as the container states it, 0 where it does not."""
+    def _frame_interval(self) -> Fraction:
+        """Return the frame interval that the container declares, in ticks; 0 if it declares none."""
         rate = self._stream.average_rate or self._stream.guessed_rate
         return 1 / (rate * self.tick_s) if rate else Fraction(0)
 
-    def _groups(self, numbers: Sequence[int]) -> list[tuple[_Key | None, list[int]]]:
-        """Return `numbers` in groups, each with the keyframe it is decoded from; None is the start of the file."""
-        groups: list[tuple[_Key | None, list[int]]] = []
-        for number in numbers:
-            before = bisect_right(self._keys, number, key=lambda key: key.number)
-            key = self._keys[before - 1] if before else None
-            if groups and (key is None or key.number - groups[-1][1][-1] <= _MAX_GAP):
+    def _group_by_keyframe(self, frame_numbers: Sequence[int]) -> list[tuple[_Keyframe | None, list[int]]]:
+        """Return groups of frames with the keyframe from which to decode each; None is the start of the file."""
+        groups: list[tuple[_Keyframe | None, list[int]]] = []
+        for number in frame_numbers:
+            index = bisect_right(self._keyframes, number, key=lambda keyframe: keyframe.number)
+            keyframe = self._keyframes[index - 1] if index else None
+            if groups and (keyframe is None or keyframe.number - groups[-1][1][-1] <= _MAX_SKIPPED_FRAMES):
                 groups[-1][1].append(number)
             else:
-                groups.append((key, [number]))
+                groups.append((keyframe, [number]))
         return groups
 
-    def _decode(self, numbers: Sequence[int]) -> Iterator[Numbered]:
-        missed: list[int] = []
-        for key, group in self._groups(numbers):
-            missed += group if key is None else (yield from self._decode_from(key, group))
-        if missed:
-            yield from self._decode_from_start(missed)
+    def _decode(self, frame_numbers: Sequence[int]) -> Iterator[NumberedFrame]:
+        missing: list[int] = []
+        for keyframe, group in self._group_by_keyframe(frame_numbers):
+            missing += group if keyframe is None else (yield from self._decode_from(keyframe, group))
+        if missing:
+            yield from self._decode_from_start(missing)
 
-    def _decode_from(self, key: _Key, numbers: list[int]) -> Generator[Numbered, None, list[int]]:
-        """Yield what can be decoded from a keyframe on; return the numbers that could not."""
-        missed = set(numbers)
-        is_checked = not key.is_shown
-        for number, frame in self._numbered_frames(self._seek(key), numbers):
-            if not is_checked and number >= key.number:
-                is_checked = True
+    def _decode_from(self, keyframe: _Keyframe, frame_numbers: list[int]) -> Generator[NumberedFrame, None, list[int]]:
+        """Yield the frames that can be decoded from a keyframe on; return the numbers of the others."""
+        missing = set(frame_numbers)
+        is_verified = not keyframe.is_shown
+        for number, frame in self._numbered_frames(self._seek(keyframe), frame_numbers):
+            if not is_verified and number >= keyframe.number:
+                is_verified = True
                 if not frame.key_frame:
-                    break  # The container was wrong about the keyframe.
-            if number in missed:
-                missed.remove(number)
+                    break  # The container marked a frame as a keyframe that is none.
+            if number in missing:
+                missing.remove(number)
                 yield number, frame
-            if not missed or number >= numbers[-1]:
+            if not missing or number >= frame_numbers[-1]:
                 break
-        return sorted(missed)
+        return sorted(missing)
 
-    def _decode_from_start(self, numbers: list[int]) -> Iterator[Numbered]:
-        left = deque(numbers)
-        last: Numbered | None = None
+    def _decode_from_start(self, frame_numbers: list[int]) -> Iterator[NumberedFrame]:
+        remaining = deque(frame_numbers)
+        last: NumberedFrame | None = None
         self._container.close()
         self._open()
-        for number, frame in self._numbered_frames(self._packets(), numbers):
-            while left and left[0] <= number:
-                yield (number, frame) if left.popleft() == number or last is None else last
-            if not left:
+        for number, frame in self._numbered_frames(self._packets(), frame_numbers):
+            while remaining and remaining[0] <= number:
+                yield (number, frame) if remaining.popleft() == number or last is None else last
+            if not remaining:
                 return
             last = (number, frame)
         if last is not None:
             yield last
 
-    def _seek(self, key: _Key) -> Iterator["Packet[VideoStream]"]:
-        """Return the packets from a keyframe on, or from an earlier one; none where the container cannot seek there."""
-        for time in (key.pts, key.dts):
+    def _seek(self, keyframe: _Keyframe) -> Iterator["Packet[VideoStream]"]:
+        """Return the packets from a keyframe (or an earlier one) on; none if the container cannot seek there."""
+        for time in (keyframe.pts, keyframe.dts):
             if time is None:
                 continue
             try:
@@ -287,31 +296,33 @@ class Video:
                 continue
             packets = self._packets()
             first = next(packets, None)
-            if first is not None and first.is_keyframe and first.pts is not None and first.pts <= key.pts:
+            if first is not None and first.is_keyframe and first.pts is not None and first.pts <= keyframe.pts:
                 return chain([first], packets)
         return iter(())
 
     def _packets(self) -> Iterator["Packet[VideoStream]"]:
-        """Yield the packets that can give a frame, up to the end or to where the file cannot be read any further."""
+        """Yield the packets that may contain a frame, to the end of the file or its first unreadable part."""
         try:
             for packet in self._container.demux(self._stream):
                 self._cancellation.check(self._progress)
-                # An empty packet would tell the decoder that the video ends here.
+                # An empty packet would flush the decoder.
                 if packet.size and not packet.is_corrupt:
                     yield packet
         except av.FFmpegError as error:
             self._decoder_error = error
 
-    def _numbered_frames(self, packets: Iterator["Packet[VideoStream]"], numbers: Sequence[int]) -> Iterator[Numbered]:
-        """Decode packets; of the frames not among `numbers`, some are left out."""
-        wanted = {self._start + self.times[number] for number in numbers}
+    def _numbered_frames(
+        self, packets: Iterator["Packet[VideoStream]"], frame_numbers: Sequence[int]
+    ) -> Iterator[NumberedFrame]:
+        """Decode packets; may skip frames that are not in `frame_numbers`."""
+        wanted_pts = {self._start + self.times[number] for number in frame_numbers}
         codec = self._stream.codec_context
         num_decoded = 0
-        every: Iterator[Packet[VideoStream] | None] = chain(packets, [None])
-        for packet in every:
-            if not self._is_counted and packet is not None:
-                # What no other frame is made from need not be decoded, unless it is wanted.
-                codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        packets_then_flush: Iterator[Packet[VideoStream] | None] = chain(packets, [None])
+        for packet in packets_then_flush:
+            if not self._must_count and packet is not None:
+                # Frames that no other frame refers to need to be decoded only if they are wanted.
+                codec.skip_frame = "DEFAULT" if packet.pts in wanted_pts else "NONREF"
             try:
                 frames = codec.decode(packet)
             except av.FFmpegError as error:
@@ -320,7 +331,7 @@ class Video:
             for frame in frames:
                 self._cancellation.check(self._progress)
                 number: int | None = num_decoded
-                if not self._is_counted:
+                if not self._must_count:
                     number = None if frame.pts is None else self._number_at.get(frame.pts - self._start)
                 num_decoded += 1
                 if number is not None and number < len(self.times):

@@ -1,4 +1,4 @@
-"""Sound as Whisper hears it, out of any media file; decoded in process, no ffmpeg binary is needed."""
+"""Decodes the audio of any media file for Whisper, with libav in this process: no ffmpeg binary is needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,37 +12,37 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from deployments.cancellation import Cancellation
-from deployments.containers import announced_bytes, avi_announced_s, mp3_announced_s, mp3_frame_bytes
+from deployments.containers import avi_declared_s, declared_bytes, mp3_declared_s, mp3_frame_bytes
 from deployments.errors import FileTooLarge, InvalidFile
 from deployments.log import logger
 from deployments.media import Media, MediaReader
 
 SAMPLE_RATE = 16_000
-"""Samples a second of everything Whisper was trained on."""
+"""Hz; what Whisper was trained on."""
 
 Waveform = NDArray[np.float32]
-"""Mono sound, shape (num_samples,), float32 in [-1, 1], SAMPLE_RATE samples a second."""
+"""Mono audio at SAMPLE_RATE, shape (num_samples,), float32 in [-1, 1]."""
 
 SILENCE_PEAK = 10 ** (-70 / 20)
-"""-70 dB of full scale, 10 steps of 16-bit sound: above dither and a codec's rounding, below a quiet room's noise."""
+"""-70 dBFS, or 10 steps of 16-bit audio: above dither and codec noise, below the noise of a quiet room."""
 
-# Only containers that hold media themselves: FFmpeg also reads playlists, which name other files to open.
+# No playlist formats: libav would open the files and addresses that they name.
 _CONTAINERS = "mp3,wav,w64,flac,ogg,aac,mov,matroska,avi"
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 
-# Hz. Outside lies no sound; one frame of a file that claims 1 Hz would be resampled to gigabytes.
 _SAMPLE_RATES = range(1_000, 768_001)
+"""Hz. No real recording is outside; one frame of a file that claims 1 Hz would be resampled to gigabytes."""
 
 _FULL_SCALE = np.float32(1 / 32768)
 _BYTES_PER_SAMPLE = 4
 
 _MIN_GAP_S = 0.05
-"""A jump in the times of what is decoded counts from here on as sound that is missing: browsers that record live write
-times that are some milliseconds off."""
+"""A gap this long between the timestamps of two frames means that audio is missing. Shorter ones are normal: timestamps
+of live recordings in browsers are some milliseconds off."""
 
-_PADDING_S = 0.5
-"""So much of what a file announces may be missing without being told: encoders pad both ends, by up to 0.2 s at
-8 kHz, and recorders round."""
+_LENGTH_TOLERANCE_S = 0.5
+"""A file may be this much shorter than its declared length without a warning: the declared length can include encoder
+padding (up to 0.2 s at 8 kHz), and recorders round it."""
 
 _CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 
@@ -51,100 +51,104 @@ _CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 class Recording:
     waveform: Waveform
     warnings: list[str]
-    """What of the file is not in `waveform`, each a sentence for the client; empty for a whole file."""
+    """Sentences for the client about audio that is missing from `waveform`; empty for an intact file."""
 
 
 def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float) -> Recording:
-    """Return the sound of a media file, its channels mixed down to one.
+    """Return the audio of a media file, mixed down to mono.
 
-    Samples pass through 16 bits, as in `whisper.load_audio`: that is where FFmpeg scales a mix of channels so that it
-    cannot exceed full scale. Encoder delay and padding are cut off where the file tells them. Of several audio streams
-    the one that a player would choose is taken. A file that breaks off gives the sound up to there; where a part within
-    is damaged, silence stands in its place as far as the file's own times tell how long it was, so that what follows
-    keeps its time. `warnings` tell of both.
+    Samples are converted to 16 bits on the way, as in `whisper.load_audio`: for 16 bits FFmpeg scales the mixdown so
+    that it cannot clip. Encoder delay and padding are removed where the file declares them. Of several audio streams,
+    the one that a player would choose is used.
 
-    Raises InvalidFile if no sound can be decoded, FileTooLarge if it lasts longer than `max_duration_s`; at no time is
-    more than that in memory. The decoder's own words go to the log.
+    A truncated file gives the audio up to its end. Damaged audio is replaced by silence, as long as the file's
+    timestamps say it was, so that the rest keeps its time. `warnings` report both.
+
+    Raises InvalidFile if no audio can be decoded, and FileTooLarge if it is longer than `max_duration_s`; never more
+    than that is in memory. The decoder's own error messages go to the log.
     """
-    # Two hours are 461 MB, too much for a second copy: a bytearray grows in place and becomes the waveform as it is.
+    # Two hours take 461 MB, too much for a second copy: a bytearray grows in place, and the waveform is a view of it.
     samples = bytearray()
     max_samples = int(max_duration_s * SAMPLE_RATE)
-    is_cut_off = announced_bytes(media.data) > len(media)
-    loss = _Loss(breaks_off=is_cut_off)
-    announced_s = None
+    is_incomplete = declared_bytes(media.data) > len(media)
+    loss = _Loss(is_truncated=is_incomplete)
+    declared_s = None
     try:
         options = {"format_whitelist": _CONTAINERS}
         with av.open(MediaReader(media), "r", options=options, metadata_errors="replace") as file:
             stream = _choose_stream(file)
-            announced_s = _announced_s(media, file, stream, is_cut_off)
+            declared_s = _declared_s(media, file, stream, is_incomplete)
             for chunk in _decode(file, stream, max_duration_s, loss):
                 samples += (chunk * _FULL_SCALE).tobytes()
                 num_samples = len(samples) // _BYTES_PER_SAMPLE
                 cancellation.check(f"{num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet")
                 if num_samples > max_samples:
                     raise FileTooLarge(
-                        f"The sound is longer than {max_duration_s:g} seconds, the most that is taken at once. "
+                        f"The audio is longer than {max_duration_s:g} seconds, the limit for one request. "
                         "Send it in shorter parts, or raise transcriber.max_duration_s in the server's settings."
                     )
     except av.error.FFmpegError as error:
-        logger.warning("audio broke off after %d samples: %s", len(samples) // _BYTES_PER_SAMPLE, error)
+        logger.warning("Audio decoding stopped after %d samples: %s", len(samples) // _BYTES_PER_SAMPLE, error)
         if not samples:
             raise InvalidFile(
-                f"The file's sound cannot be decoded: it is damaged, incomplete or of unknown kind. {_CONVERT_ADVICE}"
+                f"The file's audio cannot be decoded: it is damaged, incomplete or unsupported. {_CONVERT_ADVICE}"
             ) from error
-        loss.breaks_off = True
+        loss.is_truncated = True
     if not samples:
-        raise InvalidFile(f"The file has an audio track, but no sound in it can be decoded. {_CONVERT_ADVICE}")
+        raise InvalidFile(f"The file has an audio track, but none of it can be decoded. {_CONVERT_ADVICE}")
     waveform = np.frombuffer(samples, np.float32)
-    return Recording(waveform, _warnings(len(waveform) / SAMPLE_RATE, announced_s, loss))
+    return Recording(waveform, _warnings(len(waveform) / SAMPLE_RATE, declared_s, loss))
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Tell whether all of it stays under SILENCE_PEAK; a constant offset does not count as sound."""
+    """Return whether no sample is louder than SILENCE_PEAK, apart from a constant (DC) offset."""
     return bool(np.ptp(waveform) < 2 * SILENCE_PEAK)
 
 
 def _choose_stream(file: InputContainer) -> AudioStream:
     stream = file.streams.best("audio")
     if stream is None:
-        raise InvalidFile("The file has no audio track. Send one with sound.")
+        raise InvalidFile("The file has no audio track. Send a file that has one.")
     if not isinstance(stream, AudioStream):
-        raise InvalidFile(f"The file's audio track is in a format that is not known here. {_CONVERT_ADVICE}")
+        raise InvalidFile(f"The file's audio track is in an unknown format. {_CONVERT_ADVICE}")
     if stream.codec_context.name == "flac":
-        # Without, a damaged frame is decoded to noise.
+        # Otherwise a damaged frame would be decoded to noise.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
 
 
 @dataclass
 class _Loss:
-    """What of a file's sound was lost while it was decoded."""
+    """Audio that was lost while decoding a file."""
 
     num_packets: int = 0
-    """Those that could not be decoded."""
+    """Packets that could not be decoded."""
     silence_s: float = 0
-    """Of the silence that stands for what was lost."""
-    breaks_off: bool = False
+    """Silence that was inserted for lost audio."""
+    is_truncated: bool = False
 
 
 def _decode(
     file: InputContainer, stream: AudioStream, max_duration_s: float, loss: _Loss
 ) -> Iterator[NDArray[np.int16]]:
-    """Yield the sound in chunks of shape (num_samples,); packets that cannot be decoded are left out, see `loss`."""
+    """Yield the audio in chunks of shape (num_samples,).
+
+    Skips packets that cannot be decoded, and records them in `loss`.
+    """
     is_mp3 = file.format.name == "mp3"
     num_failed = 0
     resampler: AudioResampler | None = None
-    source: tuple[object, ...] = ()
+    input_format: tuple[object, ...] = ()
     end_s: float | None = None
     for packet in file.demux(stream):
         if is_mp3 and packet.size:
-            # Its decoder makes up what the last frame lacks, and fails at what follows it, such as zeros.
-            loss.breaks_off = (mp3_frame_bytes(bytes(packet)[:4]) or 0) > packet.size
+            # Errors do not tell: the decoder fills up a truncated frame, but fails on padding after the last frame.
+            loss.is_truncated = (mp3_frame_bytes(bytes(packet)[:4]) or 0) > packet.size
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            if is_mp3 and mp3_announced_s(bytes(packet)) is not None:
-                continue  # A joined file has the header of its second part here, which is no sound.
+            if is_mp3 and mp3_declared_s(bytes(packet)) is not None:
+                continue  # The Xing header of the second part of a concatenated file: not audio.
             num_failed += 1
             last_error = error
             if end_s is None and packet.pts is not None and packet.time_base is not None:
@@ -152,18 +156,18 @@ def _decode(
             continue
         for frame in frames:
             gap_s = 0.0 if frame.time is None or end_s is None else frame.time - end_s
-            # Times may jitter by some milliseconds; a jump over more than any recording may last is a wrong time.
+            # A gap longer than any accepted recording is a wrong timestamp.
             if not (0 if num_failed else _MIN_GAP_S) < gap_s <= max_duration_s:
                 gap_s = 0
-            # Joined files change rate or channels on the way; a resampler takes only what it began with.
-            if gap_s or source != _source(frame):
+            # Concatenated files may change sample rate or channels midway, but a resampler takes one input format.
+            if gap_s or input_format != _format_of(frame):
                 if frame.sample_rate not in _SAMPLE_RATES:
                     raise InvalidFile(
-                        f"The sound has {frame.sample_rate} samples a second, which no recording has. {_CONVERT_ADVICE}"
+                        f"The audio's sample rate, {frame.sample_rate} Hz, is not plausible. {_CONVERT_ADVICE}"
                     )
                 yield from _resample(resampler, None)
                 yield from _silence(gap_s)
-                resampler, source = AudioResampler("s16", "mono", SAMPLE_RATE), _source(frame)
+                resampler, input_format = AudioResampler("s16", "mono", SAMPLE_RATE), _format_of(frame)
             yield from _resample(resampler, frame)
             start_s = end_s if frame.time is None else frame.time
             end_s = None if start_s is None else start_s + frame.samples / frame.sample_rate
@@ -173,9 +177,9 @@ def _decode(
     yield from _resample(resampler, None)
     if num_failed and not is_mp3:
         loss.num_packets += num_failed
-        loss.breaks_off = True
+        loss.is_truncated = True
     if loss.num_packets:
-        logger.warning("%d audio packets were left out, the last for: %s", loss.num_packets, last_error)
+        logger.warning("%d audio packets could not be decoded; the last error: %s", loss.num_packets, last_error)
 
 
 def _silence(duration_s: float) -> Iterator[NDArray[np.int16]]:
@@ -184,47 +188,47 @@ def _silence(duration_s: float) -> Iterator[NDArray[np.int16]]:
         yield np.zeros(min(SAMPLE_RATE, num_samples - start), np.int16)
 
 
-def _announced_s(media: Media, file: InputContainer, stream: AudioStream, is_cut_off: bool) -> float | None:
-    """Return how long the sound is by what the file says, or None where it says nothing that can be believed.
+def _declared_s(media: Media, file: InputContainer, stream: AudioStream, is_incomplete: bool) -> float | None:
+    """Return the duration that the file declares for its audio, or None if it declares none that can be trusted.
 
-    That is its encoder's padding more than what there is to hear. What the whole file or its bytes tell is a worse
-    measure, for a file that is known to be cut off.
+    It may include encoder padding. For a file known to be incomplete, a less exact figure will do: the duration of the
+    whole file, or its size divided by the bit rate.
     """
     container = file.format.name
     if container == "mp3":
-        return mp3_announced_s(media.data)
+        return mp3_declared_s(media.data)
     if container in ("flac", _MOV) and stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    if not is_cut_off:
+    if not is_incomplete:
         return None
     if container == "wav" and stream.bit_rate:
-        return announced_bytes(media.data) * 8 / stream.bit_rate
+        return declared_bytes(media.data) * 8 / stream.bit_rate
     if container == "avi":
-        return avi_announced_s(media.data)
+        return avi_declared_s(media.data)
     return file.duration / av.time_base if container == "matroska,webm" and file.duration is not None else None
 
 
-def _warnings(duration_s: float, announced_s: float | None, loss: _Loss) -> list[str]:
+def _warnings(duration_s: float, declared_s: float | None, loss: _Loss) -> list[str]:
     warnings = []
     if loss.silence_s:
         warnings.append(
-            f"{loss.silence_s:.2f} seconds within the sound are damaged or missing; silence stands in their place."
+            f"{loss.silence_s:.2f} seconds of the sound are damaged or missing and were replaced by silence."
         )
     if loss.num_packets:
-        warnings.append(f"Packets of the sound that could not be decoded and were left out: {loss.num_packets}.")
-    is_short = announced_s is not None and announced_s - duration_s > _PADDING_S
-    if loss.breaks_off or is_short:
-        of_all = f" of {announced_s:.1f}" if is_short else ""
-        warnings.append(f"The file breaks off: its sound ends after {duration_s:.1f}{of_all} seconds.")
+        warnings.append(f"Audio packets that could not be decoded and were left out: {loss.num_packets}.")
+    is_short = declared_s is not None and declared_s - duration_s > _LENGTH_TOLERANCE_S
+    if loss.is_truncated or is_short:
+        of_declared = f" of {declared_s:.1f}" if is_short else ""
+        warnings.append(f"The file breaks off: its sound ends after {duration_s:.1f}{of_declared} seconds.")
     return warnings
 
 
-def _source(frame: AudioFrame) -> tuple[object, ...]:
+def _format_of(frame: AudioFrame) -> tuple[object, ...]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _resample(resampler: AudioResampler | None, frame: AudioFrame | None) -> Iterator[NDArray[np.int16]]:
-    """Yield what `frame` completes; None for a frame yields what is left in the resampler."""
+    """Yield the resampled chunks that are ready after `frame`; None flushes the resampler."""
     if resampler is not None:
         for resampled in resampler.resample(frame):
             yield resampled.to_ndarray()[0]

@@ -1,4 +1,4 @@
-"""Reads openai-whisper's checkpoints, tensor by tensor: never is the whole model in memory twice."""
+"""Reads openai-whisper checkpoints tensor by tensor, so that the model is never in memory twice."""
 
 import zipfile
 from collections.abc import Callable
@@ -6,36 +6,66 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import whisper
 from torch import nn
 from whisper import Whisper
 from whisper.model import AudioEncoder, ModelDimensions, ResidualAttentionBlock, TextDecoder
 
 from deployments.settings import KernelChoice
-from deployments.transcriber.int8 import quantize_weights
+from deployments.transcriber.int8 import quantize
 
 Precision = Literal["int8", "fp32"]
 
+_OFFICIAL_DECODERS = {
+    # (n_mels, n_text_layer, n_text_state, n_text_head)
+    (80, 4, 384, 6): "tiny",
+    (80, 6, 512, 8): "base",
+    (80, 12, 768, 12): "small",
+    (80, 24, 1024, 16): "medium",
+    (128, 32, 1280, 20): "large-v3",
+    (128, 4, 1280, 20): "large-v3-turbo",
+}
+"""OpenAI's models by the dimensions of their decoders (Radford et al. 2022, table 1; the model cards of large-v3 and
+turbo). large-v1 and large-v2 are missing: they have the same dimensions, but different alignment heads."""
 
-def load_whisper(path: Path, precision: Precision, *, kernel: KernelChoice = "auto") -> Whisper:
-    """Return the model of a `.pt` file, ready to be run: what `whisper.load_model(path)` returns, in that precision.
 
-    `kernel` counts in int8 only. Raises ModelNotLoaded for a kernel that this CPU lacks, and what `torch.load` and
-    `load_state_dict` raise for a file that is no such checkpoint.
+def load_whisper(path: Path, precision: Precision, kernel: KernelChoice = "auto") -> Whisper:
+    """Return the model of a `.pt` file, ready for inference: as `whisper.load_model`, but in the given precision.
+
+    Word timestamps come from the cross-attention of a few alignment heads. OpenAI chose them for each official model,
+    and fine-tuning keeps them, so a checkpoint with the dimensions of an official model gets its heads, whatever the
+    file is called. Any other checkpoint uses all heads in the second half of the decoder's layers, as in
+    `whisper.load_model(path)`.
+
+    `kernel` is for int8 only. Raises ModelNotLoaded if this CPU lacks it, and what `torch.load` and `load_state_dict`
+    raise for a file that is not an openai-whisper checkpoint.
     """
-    # Mapped, tensors are read from the disk while they are converted; only the format before torch 1.6 cannot be.
+    # With mmap, tensors are read from disk as they are converted. Only files from before torch 1.6 cannot be mapped.
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    model = _Unfilled(ModelDimensions(**checkpoint["dims"]))
+    model = _EmptyWhisper(ModelDimensions(**checkpoint["dims"]))
     model.load_state_dict(checkpoint["model_state_dict"], assign=True)
+    size = official_size(model.dims)
+    if size is not None:
+        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[size])
     if precision == "int8":
-        quantize_weights(model, kernel)
+        quantize(model, kernel)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(torch.float32, copy=True)
     return model.eval()
 
 
-class _Unfilled(Whisper):  # type: ignore[misc]
-    """A model without memory for the weights that will be assigned to it."""
+def official_size(dims: ModelDimensions) -> str | None:
+    """Return the name of the official model with a decoder of these dimensions, such as "base" or "base.en", if any."""
+    size = _OFFICIAL_DECODERS.get((dims.n_mels, dims.n_text_layer, dims.n_text_state, dims.n_text_head))
+    is_multilingual = dims.n_vocab >= 51865  # as in `Whisper.is_multilingual`
+    if size is None or is_multilingual:
+        return size
+    return f"{size}.en" if f"{size}.en" in whisper._ALIGNMENT_HEADS else None
+
+
+class _EmptyWhisper(Whisper):  # type: ignore[misc]
+    """A model whose parameters take no memory until a state dict is assigned."""
 
     def __init__(self, dims: ModelDimensions) -> None:
         nn.Module.__init__(self)
@@ -48,10 +78,10 @@ class _Unfilled(Whisper):  # type: ignore[misc]
             self.decoder.blocks = _repeat(
                 dims.n_text_layer, lambda: ResidualAttentionBlock(*text, cross_attention=True)
             )
-            # A fresh embedding would draw numbers, for which torch imports 150 MB of Python on this device.
+            # nn.Embedding(...) would draw random numbers, for which torch imports 150 MB of Python on the meta device.
             empty = torch.empty(dims.n_vocab, dims.n_text_state)
             self.decoder.token_embedding = nn.Embedding.from_pretrained(empty, freeze=False)  # type: ignore[no-untyped-call]
-        # Not in checkpoints; as in the package's own class.
+        # Not part of the state dict; the default of `Whisper.__init__`.
         heads = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
         heads[dims.n_text_layer // 2 :] = True
         self.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)

@@ -1,9 +1,8 @@
-"""One request's use of a Whisper model that other threads use at the same time.
+"""Decodes windows with openai-whisper, safely in several threads that share one model.
 
-The package's decoding keeps state where threads meet: hooks on the modules of the model (its key-value cache, the
-attention weights behind word times), torch's one random generator, and a class-wide switch. So every request works on
-modules of its own, which share their weights with the model, draws from its own generator, and takes its turn for
-word times.
+The package keeps state that threads would share: hooks on the model's modules (KV cache, cross-attention weights for
+word timestamps), torch's global random generator, and the class attribute `MultiHeadAttention.use_sdpa`. So each
+request has its own modules over the shared weights and its own random generator, and a lock guards word timestamps.
 """
 
 import copy
@@ -36,73 +35,78 @@ _NO_SPEECH_THRESHOLD = 0.6
 
 _SEED = 0
 
-_BATCH_BYTES = 150_000_000
-"""What windows that are decoded together may take: in int8 seven of base, three of small, one of medium."""
-_MOST_ROWS = 8
-"""Of four minutes: a deadline tells of finished windows only. Up to 32 a window's numbers in int8 do not depend on the
-others, bit for bit."""
+_MAX_BATCH_BYTES = 150_000_000
+"""Memory for one batch of windows: in int8 enough for seven windows of base, three of small or one of medium."""
+_MAX_BATCH_SIZE = 8
+"""Windows, four minutes in all. Progress counts finished batches only, so larger ones would make it coarse. In int8,
+results do not depend on the batch, bit for bit, up to 32 windows."""
 
-# Word times flip the package's switch for all threads and run a numba kernel that two threads must not enter at once.
-_word_times_turn = threading.Lock()
+_word_timestamps_lock = threading.Lock()
+"""The package's word timestamps switch `use_sdpa` off for all threads, and run a numba kernel that is not thread-safe.
+"""
 
 
-def prepare_word_times() -> None:
-    """Compile the kernel behind word times, or load it from the kernel cache: compiling takes two seconds."""
-    call_cached(dtw_cpu, "word_times", np.zeros((2, 2)))
+def compile_word_timestamps() -> None:
+    """Compile the numba kernel of word timestamps (dynamic time warping), unless an earlier start has cached it.
+
+    Compiling takes two seconds.
+    """
+    call_cached(dtw_cpu, "word_timestamps", np.zeros((2, 2)))
 
 
 class WindowDecoder:
-    """Decodes the windows of one recording, one after another or together, with the rules of `whisper.transcribe`.
+    """Decodes the windows of one recording, one by one or in batches, with the rules of `whisper.transcribe`.
 
-    `check` is called before each layer of the model; what it raises ends the work and leaves the model untouched.
+    `check` is called before each layer of the model; what it raises ends the work and leaves the model unchanged.
     """
 
     def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
-        """Decode with a model in fp32, or in int8 if `quantize_weights` has made it so."""
-        self._shared = model
+        """Take a model in fp32, or in int8 after `quantize`."""
+        self._shared_model = model
         self._is_int8 = isinstance(model.decoder, Int8TextDecoder)
         self._check = check
-        self._model = _with_own_modules(model, check)
+        self._model = _with_private_modules(model, check)
         for module in self._model.modules():
             if isinstance(module, MultiHeadAttention):
-                module.__class__ = _FusedAttention
+                module.__class__ = _SdpaAttention
         self._generator = torch.Generator().manual_seed(_SEED)
 
     @property
-    def max_windows(self) -> int:
-        """How many windows may be decoded together: so many that all they take at once stays in _BATCH_BYTES.
+    def max_batch_size(self) -> int:
+        """The most windows that may be decoded in one batch, so that it fits into _MAX_BATCH_BYTES; at least 1.
 
-        Features are counted twice, since those of windows that are tried again are copied; logits four times, since the
-        rules for timestamps and the log probabilities copy them.
+        Audio features count twice, because those of windows that are decoded again are copied. Logits count four times,
+        because the timestamp rules and the log probabilities copy them.
         """
         dims = self._model.dims
-        position_bytes = dims.n_text_state + 4 * dims.n_text_head if self._is_int8 else 4 * dims.n_text_state
-        keys_and_values = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * position_bytes
+        bytes_per_vector = dims.n_text_state + 4 * dims.n_text_head if self._is_int8 else 4 * dims.n_text_state
+        kv_cache = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * bytes_per_vector
         features = 4 * dims.n_audio_ctx * dims.n_audio_state
         spectrogram, logits = 4 * dims.n_mels * N_FRAMES, 4 * dims.n_vocab
-        affordable: int = _BATCH_BYTES // (keys_and_values + spectrogram + 2 * features + 4 * logits)
-        return max(1, min(affordable, _MOST_ROWS))
+        affordable: int = _MAX_BATCH_BYTES // (kv_cache + spectrogram + 2 * features + 4 * logits)
+        return max(1, min(affordable, _MAX_BATCH_SIZE))
 
     @torch.no_grad()
     def detect_language(self, mel: Tensor) -> str:
-        """Return the code of the most probable language of a window, shape (num_mels, N_FRAMES)."""
+        """Return the code of the most probable language of a window; `mel` has shape (num_mels, N_FRAMES)."""
         _, probabilities = self._model.detect_language(mel)
         return str(max(probabilities, key=probabilities.get))
 
     @torch.no_grad()
     def decode(self, mel: Tensor, language: str, sample_len: int | None = None) -> DecodingResult:
-        """Return at most `sample_len` tokens for a window, shape (num_mels, N_FRAMES); None means half the context.
+        """Decode one window, shape (num_mels, N_FRAMES).
 
-        A poor result is tried again, each time less greedily.
+        The result has at most `sample_len` tokens, by default half the text context. An improbable or repetitive result
+        is decoded again at higher and higher temperatures.
         """
         return self._decode(self._model.encoder(mel[None]), [self._generator], language, sample_len)[0]
 
     @torch.no_grad()
-    def decode_together(self, mels: Sequence[Tensor], language: str) -> list[DecodingResult]:
-        """Return what `decode` returns for each of several windows, whatever the others are.
+    def decode_batch(self, mels: Sequence[Tensor], language: str) -> list[DecodingResult]:
+        """Decode up to `max_batch_size` windows at once, each as `decode` would with a new decoder.
 
-        At most `max_windows`, so that memory stays small. In int8 each answer is bit for bit the same as alone where
-        the CPU has VNNI; else, and in fp32, a number's last bits differ with how many there are.
+        In int8 on a CPU with VNNI the results are bit-equal to those of each window alone. Otherwise, and in fp32, the
+        last bits depend on the batch size.
         """
         features = torch.cat([self._model.encoder(mel[None]) for mel in mels])
         return self._decode(features, [torch.Generator().manual_seed(_SEED) for _ in mels], language, None)
@@ -110,12 +114,15 @@ class WindowDecoder:
     def _decode(
         self, features: Tensor, generators: Sequence[torch.Generator], language: str, sample_len: int | None
     ) -> list[DecodingResult]:
-        """Decode windows of which each draws from a generator of its own; the poor ones are tried again together."""
+        """Decode a batch of windows, given their audio features and a random generator for each.
+
+        The windows with poor results are decoded again, as one batch, at the next temperature.
+        """
         results: list[DecodingResult | None] = [None] * len(features)
         poor = list(range(len(features)))
         for temperature in _TEMPERATURES:
             options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
-            task = self.task(options)
+            task = self.decoding_task(options)
             if temperature > 0:
                 task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in poor])
             for i, result in zip(poor, task.run(features[poor]), strict=True):
@@ -125,8 +132,8 @@ class WindowDecoder:
                 break
         return results
 
-    def task(self, options: DecodingOptions) -> DecodingTask:
-        """Return a task of the package for windows, in the precision of this decoder."""
+    def decoding_task(self, options: DecodingOptions) -> DecodingTask:
+        """Return the package's decoding task, in the precision of this decoder."""
         task = DecodingTask(self._model, options)
         if self._is_int8:
             task.inference = Int8Inference(self._model, self._check)
@@ -137,11 +144,15 @@ class WindowDecoder:
     def add_word_timestamps(
         self, segments: list[dict[str, Any]], tokenizer: Tokenizer, mel: Tensor, num_frames: int, last_speech_s: float
     ) -> None:
-        """Add `words` to the segments of a window and move the segments' ends to those of their words."""
-        with self._turn(), numba_lock(), _as_many_threads_as_before():
+        """Add `words` to the segments of a window, and adjust the segments' start and end times to their words.
+
+        Arguments as in `whisper.timing.add_word_timestamps`: `mel` has shape (num_mels, N_FRAMES), of which the first
+        `num_frames` are audio, and `last_speech_s` is the end of the last word before the window.
+        """
+        with self._lock_word_timestamps(), numba_lock(), _keep_num_threads():
             add_word_timestamps(
                 segments=segments,
-                model=_with_own_modules(self._shared, self._check),
+                model=_with_private_modules(self._shared_model, self._check),
                 tokenizer=tokenizer,
                 mel=mel,
                 num_frames=num_frames,
@@ -149,18 +160,18 @@ class WindowDecoder:
             )
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        while not _word_times_turn.acquire(timeout=0.05):
+    def _lock_word_timestamps(self) -> Iterator[None]:
+        while not _word_timestamps_lock.acquire(timeout=0.05):
             self._check()
         try:
             yield
         finally:
-            _word_times_turn.release()
+            _word_timestamps_lock.release()
 
 
 @contextmanager
-def _as_many_threads_as_before() -> Iterator[None]:
-    """Word times run a numba kernel, whose first call gives this thread as many of torch's as the machine has."""
+def _keep_num_threads() -> Iterator[None]:
+    """Restore torch's number of threads: the first call of a numba kernel raises it to the number of cores."""
     num_threads = torch.get_num_threads()
     try:
         yield
@@ -176,7 +187,7 @@ def _is_poor(result: DecodingResult) -> bool:
 
 
 def suspect_reason(result: DecodingResult) -> SuspectReason | None:
-    """Return which of the thresholds of `whisper.transcribe` a window's text is beyond, at whatever temperature."""
+    """Return which threshold of `whisper.transcribe` the final result of a window violates, if any."""
     if result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD:
         return "repetition"
     if result.no_speech_prob > _NO_SPEECH_THRESHOLD:
@@ -184,51 +195,60 @@ def suspect_reason(result: DecodingResult) -> SuspectReason | None:
     return "low_probability" if result.avg_logprob < _LOGPROB_THRESHOLD else None
 
 
-def is_without_speech(result: DecodingResult) -> bool:
-    """Tell whether a window is to be left out, by the rule of `whisper.transcribe`."""
+def is_no_speech(result: DecodingResult) -> bool:
+    """Return whether a window has no speech and is skipped, by the rule of `whisper.transcribe`."""
     return bool(result.no_speech_prob > _NO_SPEECH_THRESHOLD and result.avg_logprob <= _LOGPROB_THRESHOLD)
 
 
-def _with_own_modules(model: Whisper, check: Callable[[], None]) -> Whisper:
-    """Return a copy of the model's modules over the same weights, on which hooks concern nobody else."""
-    weights = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    own = copy.deepcopy(model, weights)
-    for module in own.modules():
+def _with_private_modules(model: Whisper, check: Callable[[], None]) -> Whisper:
+    """Return a copy of the model's modules that shares its weights, so that hooks on it do not affect other threads.
+
+    `check` is called before each layer.
+    """
+    shared_weights = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    private = copy.deepcopy(model, shared_weights)
+    for module in private.modules():
         if isinstance(module, ResidualAttentionBlock):
             module.register_forward_pre_hook(lambda *_: check())
-    return own
+    return private
 
 
-class _FusedAttention(MultiHeadAttention):  # type: ignore[misc]
-    """The package's attention as it is while its switch `use_sdpa` is on, wherever another thread has put it."""
+class _SdpaAttention(MultiHeadAttention):  # type: ignore[misc]
+    """The package's attention with `use_sdpa` on, even while another thread has switched it off."""
 
     def qkv_attention(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Take and return shape (batch, length, width)."""
+        """Take and return shape (batch, length, n_state)."""
         q, k, v = (x.view(*x.shape[:2], self.n_head, -1).permute(0, 2, 1, 3) for x in (q, k, v))
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None and q.shape[2] > 1)
-        return attended.permute(0, 2, 1, 3).flatten(start_dim=2), None
+        attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None and q.shape[2] > 1)
+        return attn_out.permute(0, 2, 1, 3).flatten(start_dim=2), None
 
 
 class _SeededDecoder(GreedyDecoder):  # type: ignore[misc]
-    """Samples as GreedyDecoder does at a temperature above 0, each row from a generator of its own."""
+    """Samples as GreedyDecoder does at a temperature above 0, with one random generator per sequence."""
 
     def __init__(self, temperature: float, eot: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__(temperature, eot)
         self._generators = generators
 
     def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> tuple[Tensor, Tensor]:
-        """Append one token to each row of `tokens`, shape (rows, length), and add up its log probability."""
+        """Append one token to each sequence and add its log probability to `sum_logprobs`.
+
+        `tokens` has shape (num_sequences, length). Returns the longer `tokens`, and whether all sequences have ended.
+        """
         sampled = torch.full((len(tokens), 1), self.eot)
-        for row, generator in enumerate(self._generators):
-            # A row that has ended draws no more: what its window draws later would depend on how long others take.
-            if tokens[row, -1] != self.eot:
-                sampled[row] = self._draw(logits[row : row + 1], generator)
-                sum_logprobs[row] += logits[row].log_softmax(dim=-1)[sampled[row, 0]]
+        for i, generator in enumerate(self._generators):
+            # A finished sequence must not draw: its generator's state would depend on how long the others go on.
+            if tokens[i, -1] != self.eot:
+                sampled[i] = self._sample(logits[i : i + 1], generator)
+                sum_logprobs[i] += logits[i].log_softmax(dim=-1)[sampled[i, 0]]
         return torch.cat([tokens, sampled], dim=-1), (sampled == self.eot).all()
 
-    def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a token, shape (1, 1), for logits of shape (1, vocabulary): torch adds up one row unlike several."""
+    def _sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a token, shape (1, 1), for the logits of one sequence, shape (1, n_vocab).
+
+        One sequence at a time, because torch sums a batch in another order, which changes the last bits.
+        """
         probabilities = torch.distributions.Categorical(logits=logits / self.temperature).probs
         return torch.multinomial(probabilities, 1, replacement=True, generator=generator)

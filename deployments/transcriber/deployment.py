@@ -1,4 +1,4 @@
-"""The transcriber as a Ray Serve deployment: places the work, does none of it."""
+"""The transcriber as a Ray Serve deployment: runs the engine in threads and keeps its model."""
 
 from dataclasses import replace
 from functools import partial
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class TranscriberDeployment:
     """One Whisper model on the CPU.
 
-    Loads in the background after `__init__` (or at the first call, when lazy); until then calls raise ModelNotLoaded
-    with the progress. `deadline` is in epoch seconds; a call that is cancelled or late stops within one layer of the
-    model, and its thread is free only then.
+    The model loads in the background after `__init__`, or, when lazy, at the first call (see ModelLoader). `deadline`
+    is in epoch seconds. Work that is cancelled or late stops after at most one layer of the model; until then it
+    occupies its thread.
     """
 
     def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
@@ -36,7 +36,7 @@ class TranscriberDeployment:
         )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
-        """Return what is said in a sound file or on a video's audio track; raises InvalidFile if there is none."""
+        """Return what is said in an audio file or on a video's audio track; raises InvalidFile if there is none."""
         engine = await self._loader.get(deadline)
 
         def work(cancellation: Cancellation) -> Transcript:
@@ -53,8 +53,8 @@ class TranscriberDeployment:
 
 
 def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":
-    # Imported here: torch takes seconds and hundreds of megabytes, and Ray also imports this module where only the
-    # class is named.
+    # Imported here, because torch takes seconds and hundreds of megabytes, and processes that only refer to the class
+    # import this module too.
     import psutil
     import torch
 
@@ -62,18 +62,12 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     from deployments.transcriber.weights import ensure_whisper
 
     file = ensure_whisper(config, weights.cache_dir, report)
-    # Ray sets OMP_NUM_THREADS=1 for replicas that ask for less than two CPUs. Half the cores, as two calls may run at
-    # once, each with this many threads. Hyper-threads share their core's arithmetic units, so physical cores count.
+    # Ray sets OMP_NUM_THREADS=1 for replicas with fewer than two CPUs. Two calls may run at once, each with this many
+    # threads, so each gets half the cores. Physical ones: hyper-threads share the arithmetic units of their core.
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
     return_freed_memory()
     report("warming up")
-    engine = load_engine(
-        file.path,
-        config.precision,
-        official_size=config.model if config.is_official else None,
-        kernel=config.kernel,
-        speech_detection=config.speech_detection,
-    )
+    engine = load_engine(file.path, config.precision, kernel=config.kernel, speech_detection=config.speech_detection)
     trim_freed_memory()
     reuse_freed_memory()
     return LoadedModel(

@@ -1,4 +1,4 @@
-"""Transcription with openai-whisper: its checkpoint, spectrogram, tokenizer and rules."""
+"""Transcription with openai-whisper's model, tokenizer and decoding rules."""
 
 import math
 import pickle
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import whisper
 from torch import Tensor
 from whisper import DecodingResult, Whisper
 from whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, N_FRAMES, SAMPLE_RATE, TOKENS_PER_SECOND
@@ -22,17 +21,17 @@ from deployments.inference.int8_layers import weight_bytes
 from deployments.settings import KernelChoice
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.checkpoint import Precision, load_whisper
-from deployments.transcriber.decoding import WindowDecoder, is_without_speech, prepare_word_times, suspect_reason
+from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
-from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
-from deployments.transcriber.windows import Window, gather
+from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
+from deployments.transcriber.windows import Window, pack_into_windows
 
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
 _SECONDS_PER_TOKEN = _FRAMES_PER_TOKEN * HOP_LENGTH / SAMPLE_RATE
 
-_BROKEN_CHECKPOINT = (
+_INVALID_CHECKPOINT_ERRORS = (
     OSError,
     EOFError,
     LookupError,
@@ -44,24 +43,24 @@ _BROKEN_CHECKPOINT = (
     AttributeError,
     pickle.UnpicklingError,
 )
-"""What torch and the package raise for files that are no checkpoints, or whose sizes cannot be."""
+"""What torch and whisper raise for files that are not checkpoints, or whose dimensions make no sense."""
 
 
 class WhisperEngine:
     """A Whisper model on the CPU; several threads may transcribe at once.
 
-    Without a speech detector, text, segments and words in fp32 are those of `whisper.transcribe(model, waveform,
-    condition_on_previous_text=False, fp16=False)`, but for spaces at the ends of texts and for its empty segments. A
-    window does not see the text of the one before: an error would carry on from window to window, and often repeat
-    itself for minutes.
+    Without a detector, the results in fp32 are those of `whisper.transcribe(model, waveform,
+    condition_on_previous_text=False, fp16=False)`, except that texts are stripped and empty segments dropped. The text
+    of the previous window is not used as a prompt, because errors would propagate from window to window, often as
+    endless repetition.
 
-    With one, only sound in which it hears speech is given to the model, and nothing is said where it hears none. This
-    sound is gathered into windows that do not depend on each other and are decoded together. Each is treated as
-    `whisper.transcribe` treats a recording of its own: its spectrogram is held to its own loudest moment, so that a
-    window's text does not depend on how loud others are either. Times are those in the whole recording.
+    With a voice activity detector, the model gets only the parts of the recording that have speech, packed into windows
+    that are decoded in batches, independently of each other. Each window is treated as `whisper.transcribe` treats a
+    whole recording; for example, its spectrogram is clamped relative to its own maximum. All times are those of the
+    recording.
     """
 
-    def __init__(self, model: Whisper, detector: SpeechDetector | None = None) -> None:
+    def __init__(self, model: Whisper, detector: VoiceActivityDetector | None = None) -> None:
         self._model = model
         self._detector = detector
         self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
@@ -71,40 +70,45 @@ class WhisperEngine:
         return weight_bytes(self._model)
 
     def warm_up(self) -> None:
-        """Run once what is compiled or set up at its first use, so that no request waits for it."""
+        """Run everything once that is compiled or initialized at its first use, so that no request waits for it."""
         silence = np.zeros(SAMPLE_RATE, np.float32)
         if self._detector is not None:
-            self._detector.probabilities(silence, _go_on)
-        mel = LogMel(silence, self._model.dims.n_mels, _go_on).window(0)
-        WindowDecoder(self._model, _go_on).decode(mel, "en", sample_len=2)
-        prepare_word_times()
+            self._detector.probabilities(silence, _never_cancel)
+        mel = LogMel(silence, self._model.dims.n_mels, _never_cancel).window(0)
+        WindowDecoder(self._model, _never_cancel).decode(mel, "en", sample_len=2)
+        compile_word_timestamps()
 
     def transcribe(self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation) -> Transcript:
-        """Return what is said; a recording under SILENCE_PEAK is not shown to the model, which would invent words.
+        """Return what is said in a recording; the same waveform always gives the same transcript.
 
-        The same waveform always gives the same answer. Raises InvalidRequest for a language that this model does not
-        know, and what `cancellation` raises, within one layer of the model.
+        A recording that is silent throughout (see SILENCE_PEAK) is not given to the model, which would hallucinate.
+        Raises InvalidRequest for a language that the model does not know, and what `cancellation.check` raises, at the
+        latest after one layer of the model.
         """
         if task.language is not None and task.language not in self._languages:
             raise InvalidRequest(
-                f"The model that is loaded does not know the language {task.language!r}; use 'auto' or one of: "
+                f"The loaded model does not know the language {task.language!r}; use 'auto' or one of: "
                 f"{', '.join(self._languages)}."
             )
         duration_s = len(waveform) / SAMPLE_RATE
         if is_silent(waveform):
             return Transcript("", task.language or "und", 0.0, [], duration_s)
         if self._detector is None:
-            text, language, segments = self._transcribe_windows(waveform, task, cancellation)
+            text, language, segments = self._transcribe_all(waveform, task, cancellation)
         else:
             text, language, segments = self._transcribe_speech(self._detector, waveform, task, cancellation)
         if not segments:
             language = task.language or "und"
         return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
 
-    def _transcribe_windows(
+    def _transcribe_all(
         self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
     ) -> tuple[str, str, list[Segment]]:
-        """Return text, language and segments, each window beginning where the last timestamp of the one before says."""
+        """Return text, language and segments of the whole waveform, decoded window by window.
+
+        As in `whisper.transcribe`, each window starts at the last timestamp of the one before; `seek` is its first
+        frame.
+        """
         seek = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
 
@@ -121,24 +125,24 @@ class WhisperEngine:
             num_frames = min(N_FRAMES, spectrogram.num_frames - seek)
             mel = _frames_of_window(spectrogram, seek)
             result = decoder.decode(mel, language)
-            if is_without_speech(result):
+            if is_no_speech(result):
                 seek += num_frames
                 continue
-            said = _split_at_timestamps(result, tokenizer, seek, num_frames)
-            next_seek = said.next_seek
+            parsed = _parse_timestamps(result, tokenizer, seek, num_frames)
+            next_seek = parsed.next_seek
             if task.word_timestamps:
-                decoder.add_word_timestamps(said.segments, tokenizer, mel, num_frames, last_speech_s)
-                last_speech_s = get_end(said.segments)
-                if said.is_open and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
+                decoder.add_word_timestamps(parsed.segments, tokenizer, mel, num_frames, last_speech_s)
+                last_speech_s = get_end(parsed.segments)
+                if parsed.may_continue and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
                     next_seek = round(last_speech_s * FRAMES_PER_SECOND)
-            segments += _without_empty(said.segments)
+            segments += _without_empty(parsed.segments)
             seek = next_seek
         return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
 
     def _transcribe_speech(
-        self, detector: SpeechDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
+        self, detector: VoiceActivityDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
     ) -> tuple[str, str, list[Segment]]:
-        """Return text, language and segments, of windows that the detector's speech is gathered into."""
+        """Return text, language and segments of the parts of the waveform in which the detector finds speech."""
         num_samples_done = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
 
@@ -146,34 +150,38 @@ class WhisperEngine:
             cancellation.check(f"{num_samples_done // SAMPLE_RATE} of {num_seconds} seconds of audio were transcribed")
 
         probabilities = detector.probabilities(waveform, check)
-        windows = deque(gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform)))
+        speech = find_speech(probabilities, len(waveform))
+        windows = deque(pack_into_windows(speech, probabilities, len(waveform)))
         if not windows:
             return "", "und", []
         decoder = WindowDecoder(self._model, check)
         num_mels = self._model.dims.n_mels
-        language = task.language or self._detect_language(decoder, LogMel(windows[0].sound(waveform), num_mels, check))
+        language = task.language or self._detect_language(
+            decoder, LogMel(windows[0].extract(waveform), num_mels, check)
+        )
         tokenizer = self._tokenizer(language)
         segments: list[dict[str, Any]] = []
         while windows:
             num_samples_done = windows[0].start
-            batch = [windows.popleft() for _ in range(min(decoder.max_windows, len(windows)))]
-            mels = [_frames_of_window(LogMel(window.sound(waveform), num_mels, check), 0) for window in batch]
-            results = decoder.decode_together(mels, language)
-            rests = []
+            batch = [windows.popleft() for _ in range(min(decoder.max_batch_size, len(windows)))]
+            mels = [_frames_of_window(LogMel(window.extract(waveform), num_mels, check), 0) for window in batch]
+            results = decoder.decode_batch(mels, language)
+            remainders = []
             for window, mel, result in zip(batch, mels, results, strict=True):
-                if is_without_speech(result):
+                if is_no_speech(result):
                     continue
                 num_frames = window.num_samples // HOP_LENGTH
-                said = _split_at_timestamps(result, tokenizer, 0, num_frames)
-                rest = _rest(window, said, is_broken_off=len(result.tokens) >= self._model.dims.n_text_ctx // 2)
-                if rest is not None:
-                    rests.append(rest)
-                elif said.unfinished is not None:
-                    said.segments.append(said.unfinished)
+                parsed = _parse_timestamps(result, tokenizer, 0, num_frames)
+                hit_token_limit = len(result.tokens) >= self._model.dims.n_text_ctx // 2
+                remainder = _untranscribed_part(window, parsed, hit_token_limit=hit_token_limit)
+                if remainder is not None:
+                    remainders.append(remainder)
+                elif parsed.unfinished is not None:
+                    parsed.segments.append(parsed.unfinished)
                 if task.word_timestamps:
-                    decoder.add_word_timestamps(said.segments, tokenizer, mel, num_frames, last_speech_s=0.0)
-                segments += [_in_recording(segment, window) for segment in _without_empty(said.segments)]
-            windows.extendleft(reversed(rests))
+                    decoder.add_word_timestamps(parsed.segments, tokenizer, mel, num_frames, last_speech_s=0.0)
+                segments += [_to_recording_times(segment, window) for segment in _without_empty(parsed.segments)]
+            windows.extendleft(reversed(remainders))
         segments.sort(key=lambda segment: segment["start"])
         return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
 
@@ -190,62 +198,53 @@ class WhisperEngine:
 
 
 def load_engine(
-    path: Path,
-    precision: Precision,
-    official_size: str | None = None,
-    *,
-    kernel: KernelChoice = "auto",
-    speech_detection: bool = True,
+    path: Path, precision: Precision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
 ) -> WhisperEngine:
-    """Return the engine of an openai-whisper `.pt` checkpoint, warmed up, with or without a speech detector.
+    """Return the engine for an openai-whisper `.pt` checkpoint, warmed up, with or without voice activity detection.
 
-    `official_size` ("base") brings the attention heads that OpenAI chose for word times; otherwise they come from the
-    later half of the layers, as in `whisper.load_model(path)`. Raises ModelNotLoaded if the file is no such checkpoint.
+    Raises ModelNotLoaded if the file is not such a checkpoint, or if this CPU lacks the int8 kernel.
     """
-    detector = SpeechDetector() if speech_detection else None
+    detector = VoiceActivityDetector() if speech_detection else None
     try:
-        model = load_whisper(path, precision, kernel=kernel)
-        if official_size is not None:
-            model.set_alignment_heads(whisper._ALIGNMENT_HEADS[official_size])
-        engine = WhisperEngine(model, detector)
+        engine = WhisperEngine(load_whisper(path, precision, kernel), detector)
         engine.warm_up()
-    except _BROKEN_CHECKPOINT as error:
+    except _INVALID_CHECKPOINT_ERRORS as error:
         raise ModelNotLoaded(
-            f"{path} is not a whole openai-whisper checkpoint ({type(error).__name__}). {RESTORE_ADVICE} Or name "
+            f"{path} is not a complete openai-whisper checkpoint ({type(error).__name__}). {RESTORE_ADVICE} Or name "
             "another .pt file in transcriber.model."
         ) from error
     return engine
 
 
 def _frames_of_window(spectrogram: LogMel, seek: int) -> Tensor:
-    """Return N_FRAMES frames, which are 0 where the sound has ended, as `whisper.transcribe` has them."""
+    """Return N_FRAMES frames from frame `seek` on, set to 0 after the end of the audio as in `whisper.transcribe`."""
     mel = spectrogram.window(seek)
     mel[:, max(spectrogram.num_frames - seek, 0) :] = 0
     return mel
 
 
-class _Said(NamedTuple):
-    """What a window's tokens tell."""
+class _ParsedWindow(NamedTuple):
+    """The segments in a window's tokens, as dicts like those of `whisper.transcribe`."""
 
     segments: list[dict[str, Any]]
     unfinished: dict[str, Any] | None
-    """Text after the last segment, whose end the model did not tell: as a segment up to the window's end."""
+    """The text after the last complete segment, to which the model gave no end: a segment up to the window's end."""
     next_seek: int
-    """The frame where the next window starts, if it starts where this one ends."""
-    is_open: bool
-    """Whether speech may go on beyond the last segment."""
+    """First frame of the next window, if windows follow each other without gaps."""
+    may_continue: bool
+    """Whether there may be more speech after the last segment."""
 
 
-def _split_at_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, num_frames: int) -> _Said:
-    """Return what is said in a window that begins at frame `seek`.
+def _parse_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, num_frames: int) -> _ParsedWindow:
+    """Split the tokens of a window that starts at frame `seek` into segments, by the rules of `whisper.transcribe`.
 
-    Two timestamps in a row end one segment and begin the next; what follows the last such pair is left to the next
-    window, which starts there. A single timestamp at the end says that nothing follows it in this window.
+    Two timestamps in a row end one segment and start the next. Text after the last such pair is left to the next
+    window, which starts there. A single timestamp at the end means that the window has no more speech.
     """
     tokens = result.tokens
     offset_s = seek * HOP_LENGTH / SAMPLE_RATE
-    positions = [token - tokenizer.timestamp_begin for token in tokens]
-
+    # In steps of _SECONDS_PER_TOKEN; negative for text tokens.
+    timestamps = [token - tokenizer.timestamp_begin for token in tokens]
     suspect = suspect_reason(result)
 
     def segment(first: int, end: int, start_s: float, end_s: float) -> dict[str, Any]:
@@ -260,44 +259,42 @@ def _split_at_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int
             "suspect": suspect,
         }
 
-    cuts = [i for i in range(1, len(tokens)) if positions[i - 1] >= 0 and positions[i] >= 0]
-    is_open = not (len(tokens) >= 2 and positions[-2] < 0 <= positions[-1])
+    cuts = [i for i in range(1, len(tokens)) if timestamps[i - 1] >= 0 and timestamps[i] >= 0]
+    may_continue = not (len(tokens) >= 2 and timestamps[-2] < 0 <= timestamps[-1])
     duration_s = num_frames * HOP_LENGTH / SAMPLE_RATE
     if not cuts:
-        timestamps = [position for position in positions if position >= 0]
-        if timestamps and timestamps[-1] != 0:
-            duration_s = timestamps[-1] * _SECONDS_PER_TOKEN
-        return _Said([segment(0, len(tokens), offset_s, offset_s + duration_s)], None, seek + num_frames, is_open)
-    if not is_open:
+        given = [timestamp for timestamp in timestamps if timestamp >= 0]
+        if given and given[-1] != 0:
+            duration_s = given[-1] * _SECONDS_PER_TOKEN
+        whole_window = segment(0, len(tokens), offset_s, offset_s + duration_s)
+        return _ParsedWindow([whole_window], None, seek + num_frames, may_continue)
+    if not may_continue:
         cuts.append(len(tokens))
     segments = [
         segment(
             first,
             end,
-            offset_s + positions[first] * _SECONDS_PER_TOKEN,
-            offset_s + positions[end - 1] * _SECONDS_PER_TOKEN,
+            offset_s + timestamps[first] * _SECONDS_PER_TOKEN,
+            offset_s + timestamps[end - 1] * _SECONDS_PER_TOKEN,
         )
         for first, end in pairwise([0, *cuts])
     ]
-    if not is_open:
-        return _Said(segments, None, seek + num_frames, is_open)
-    last_s = positions[cuts[-1]] * _SECONDS_PER_TOKEN
+    if not may_continue:
+        return _ParsedWindow(segments, None, seek + num_frames, may_continue)
+    last_s = timestamps[cuts[-1]] * _SECONDS_PER_TOKEN
     unfinished = segment(cuts[-1], len(tokens), offset_s + last_s, offset_s + max(last_s, duration_s))
-    next_seek = seek + positions[cuts[-1] - 1] * _FRAMES_PER_TOKEN
-    return _Said(segments, unfinished if unfinished["text"].strip() else None, next_seek, is_open)
+    next_seek = seek + timestamps[cuts[-1] - 1] * _FRAMES_PER_TOKEN
+    return _ParsedWindow(segments, unfinished if unfinished["text"].strip() else None, next_seek, may_continue)
 
 
-def _rest(window: Window, said: _Said, *, is_broken_off: bool) -> Window | None:
-    """Return what the model has left out of a window although the detector hears speech there, if any.
-
-    A text that ran into the limit of tokens is `is_broken_off`.
-    """
-    if not said.is_open:
-        # The model was sure that nothing follows: at times it does not listen any more after one of our cuts.
-        return window.pieces_after(said.segments[-1]["end"])
-    if said.unfinished is not None and not is_broken_off:
+def _untranscribed_part(window: Window, parsed: _ParsedWindow, *, hit_token_limit: bool) -> Window | None:
+    """Return the part of a window that has speech according to the detector but is not in the transcript, if any."""
+    if not parsed.may_continue:
+        # The model ended the text, but sometimes it ignores everything after a place where we cut out silence.
+        return window.chunks_after(parsed.segments[-1]["end"])
+    if parsed.unfinished is not None and not hit_token_limit:
         return None
-    return window.after(said.next_seek * HOP_LENGTH)
+    return window.remainder_after(parsed.next_seek * HOP_LENGTH)
 
 
 def _without_empty(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -309,17 +306,17 @@ def _text(segments: list[dict[str, Any]], tokenizer: Tokenizer) -> str:
     return text.strip()
 
 
-def _in_recording(segment: dict[str, Any], window: Window) -> dict[str, Any]:
-    """Return a window's segment with its times and its words' made those of the recording."""
+def _to_recording_times(segment: dict[str, Any], window: Window) -> dict[str, Any]:
+    """Return a copy of a window's segment whose times, and its words' times, are those of the recording."""
     words = segment.get("words", [])
-    pieces = [window.piece_of(word["start"], word["end"]) for word in words]
-    first, last = (pieces[0], pieces[-1]) if pieces else window.pieces_of(segment["start"], segment["end"])
-    moved = {**segment, "words": []}
-    moved["start"], moved["end"] = window.times_in_recording(segment["start"], segment["end"], first, last)
-    for word, piece in zip(words, pieces, strict=True):
-        start_s, end_s = window.times_in_recording(word["start"], word["end"], piece, piece)
-        moved["words"].append({**word, "start": start_s, "end": end_s})
-    return moved
+    chunks = [window.chunk_of(word["start"], word["end"]) for word in words]
+    first, last = (chunks[0], chunks[-1]) if chunks else window.chunks_of(segment["start"], segment["end"])
+    mapped = {**segment, "words": []}
+    mapped["start"], mapped["end"] = window.times_in_recording(segment["start"], segment["end"], first, last)
+    for word, chunk in zip(words, chunks, strict=True):
+        start_s, end_s = window.times_in_recording(word["start"], word["end"], chunk, chunk)
+        mapped["words"].append({**word, "start": start_s, "end": end_s})
+    return mapped
 
 
 def _as_segment(segment: dict[str, Any]) -> Segment:
@@ -343,5 +340,5 @@ def _mean_confidence(segments: list[Segment]) -> float:
     return weighted / total_s if total_s > 0 else 0.0
 
 
-def _go_on() -> None:
-    """Never stop."""
+def _never_cancel() -> None:
+    """A `check` that lets the work go on."""

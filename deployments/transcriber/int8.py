@@ -1,4 +1,4 @@
-"""Whisper in int8: quantized linear layers, and decode steps with an int8 KV cache."""
+"""Whisper in int8: quantized linear layers and token embedding, and decoding with an int8 KV cache."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,23 +16,26 @@ from deployments.settings import KernelChoice
 
 
 class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
-    """openai-whisper's decoder with an int8 token embedding."""
+    """The package's decoder with a quantized token embedding."""
 
-    vocabulary: Int8Linear
-    """Computes logits; shares its weights with the token embedding."""
+    lm_head: Int8Linear
+    """Turns the last hidden states into logits; shares its weights with the token embedding."""
 
     def forward(self, x: Tensor, xa: Tensor, kv_cache: Mapping[nn.Module, Tensor] | None = None) -> Tensor:
-        """Return logits, shape (batch, length, vocabulary), for ids (batch, length) and features of their windows."""
+        """Return logits, shape (batch, length, n_vocab), for token ids `x`, shape (batch, length).
+
+        `xa` are the audio features, shape (batch, n_audio_ctx, n_audio_state).
+        """
         offset = next(iter(kv_cache.values())).shape[1] if kv_cache else 0
         x = self.token_embedding(x) + self.positional_embedding[offset : offset + x.shape[-1]]
         for block in self.blocks:
             x = block(x, xa, mask=self.mask, kv_cache=kv_cache)
-        logits: Tensor = self.vocabulary(self.ln(x))
+        logits: Tensor = self.lm_head(self.ln(x))
         return logits
 
 
-def quantize_weights(model: Whisper, kernel: KernelChoice) -> None:
-    """Replace the model's linear layers and its token embedding by int8 ones."""
+def quantize(model: Whisper, kernel: KernelChoice) -> None:
+    """Quantize the model's linear layers and its token embedding to int8, in place."""
     int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities())
 
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
@@ -45,79 +48,88 @@ def quantize_weights(model: Whisper, kernel: KernelChoice) -> None:
     weight, scales = quantize_per_channel(model.decoder.token_embedding.weight.detach())
     model.decoder.__class__ = Int8TextDecoder
     model.decoder.token_embedding = Int8Embedding(weight, scales)
-    model.decoder.vocabulary = int8_linear(weight, scales, None)
+    model.decoder.lm_head = int8_linear(weight, scales, None)
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
-    """What `whisper.decoding.DecodingTask` asks of a decoder, for one batch of windows.
+    """Decoder steps with int8 KV caches, as `whisper.decoding.DecodingTask` needs them, for one batch of windows.
 
-    The windows' keys and values are computed once. Rows are sequences, several of each window in beam search.
+    Each sequence has a self-attention cache. The sequences of one window (several in beam search) share its
+    cross-attention cache, which is computed once.
     """
 
     def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
+        """Take a quantized model; `check` is called before each layer, and what it raises ends the work."""
         self._decoder = model.decoder
         self._dims = model.dims
         self._check = check
-        self._windows: list[Int8Cache] = []
-        self._rows: list[Int8Cache] = []
+        self._self_attn_caches: list[Int8Cache] = []
+        """One for each sequence."""
+        self._cross_attn_caches: list[Int8Cache] = []
+        """That of each sequence's window."""
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
-        """Return the logits after each token that is new, shape (rows, new, vocabulary), for tokens (rows, length).
+        """Return logits, shape (num_sequences, num_new, n_vocab), for the tokens that are not yet in the KV cache.
 
-        `audio_features` are those of the windows, shape (num_windows, num_positions, width).
+        `tokens` has shape (num_sequences, length). `audio_features` are those of the windows, shape (num_windows,
+        n_audio_ctx, n_audio_state).
         """
-        if not self._rows:
-            rows_per_window = len(tokens) // len(audio_features)
-            windows = [self._listened(features) for features in audio_features]
-            self._windows = [window for window in windows for _ in range(rows_per_window)]
-            self._rows = [self._cache(self._dims.n_text_ctx) for _ in tokens]
-        done = self._rows[0].length
-        return torch.stack([self._step(tokens[:, i]) for i in range(done, tokens.shape[1])], dim=1)
+        if not self._self_attn_caches:
+            sequences_per_window = len(tokens) // len(audio_features)
+            cross_attn_caches = [self._cross_attn_cache(features) for features in audio_features]
+            self._cross_attn_caches = [cache for cache in cross_attn_caches for _ in range(sequences_per_window)]
+            self._self_attn_caches = [self._empty_cache(self._dims.n_text_ctx) for _ in tokens]
+        num_cached = self._self_attn_caches[0].length
+        return torch.stack([self._decode_step(tokens[:, i]) for i in range(num_cached, tokens.shape[1])], dim=1)
 
     def rearrange_kv_cache(self, source_indices: Sequence[int]) -> None:
-        """Let row i go on from what row `source_indices[i]` has seen."""
-        sources = [self._rows[index] for index in source_indices]
-        taken: set[int] = set()
+        """Let sequence i continue sequence `source_indices[i]`."""
+        sources = [self._self_attn_caches[index] for index in source_indices]
+        in_use: set[int] = set()
         for i, source in enumerate(sources):
-            sources[i] = source.copy() if id(source) in taken else source
-            taken.add(id(source))
-        self._rows = sources
+            sources[i] = source.copy() if id(source) in in_use else source
+            in_use.add(id(source))
+        self._self_attn_caches = sources
 
     def cleanup_caching(self) -> None:
-        self._windows, self._rows = [], []
+        self._self_attn_caches, self._cross_attn_caches = [], []
 
-    def _cache(self, capacity: int) -> Int8Cache:
+    def _empty_cache(self, capacity: int) -> Int8Cache:
         dims = self._dims
         return Int8Cache((dims.n_text_layer, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head))
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
+        """Return shape (n, n_text_head, head_dim) for shape (n, n_text_state)."""
         return x.view(len(x), self._dims.n_text_head, -1)
 
-    def _listened(self, features: Tensor) -> Int8Cache:
-        """Return the keys and values that each layer makes of a window's features, shape (num_positions, width)."""
-        cache = self._cache(len(features))
+    def _cross_attn_cache(self, features: Tensor) -> Int8Cache:
+        """Return the cross-attention keys and values of one window, for all layers.
+
+        `features` are its audio features, shape (n_audio_ctx, n_audio_state).
+        """
+        cache = self._empty_cache(len(features))
         for layer, block in enumerate(self._decoder.blocks):
             self._check()
             cross = block.cross_attn
-            cache.write(layer, self._heads(cross.key(features)), self._heads(cross.value(features)))
+            cache.write(layer, self._split_heads(cross.key(features)), self._split_heads(cross.value(features)))
         cache.length = len(features)
         return cache
 
-    def _step(self, ids: Tensor) -> Tensor:
-        """Append a token to each row and return the logits of the next, shape (rows, vocabulary)."""
+    def _decode_step(self, ids: Tensor) -> Tensor:
+        """Append one token to each sequence; return the logits of the next one, shape (num_sequences, n_vocab)."""
         decoder = self._decoder
-        x = decoder.token_embedding(ids) + decoder.positional_embedding[self._rows[0].length]
+        x = decoder.token_embedding(ids) + decoder.positional_embedding[self._self_attn_caches[0].length]
         for layer, block in enumerate(decoder.blocks):
             self._check()
             attn, cross = block.attn, block.cross_attn
             normed = block.attn_ln(x)
-            query, key, value = (self._heads(project(normed)) for project in (attn.query, attn.key, attn.value))
-            attn_out = Int8Cache.append_and_attend(self._rows, layer, query, key, value, rotation=None)
+            query, key, value = (self._split_heads(project(normed)) for project in (attn.query, attn.key, attn.value))
+            attn_out = Int8Cache.append_and_attend(self._self_attn_caches, layer, query, key, value, rotation=None)
             x = x + attn.out(attn_out.flatten(1))
-            query = self._heads(cross.query(block.cross_attn_ln(x)))
-            x = x + cross.out(Int8Cache.attend(self._windows, layer, query).flatten(1))
+            query = self._split_heads(cross.query(block.cross_attn_ln(x)))
+            x = x + cross.out(Int8Cache.attend(self._cross_attn_caches, layer, query).flatten(1))
             x = x + block.mlp(block.mlp_ln(x))
-        for row in self._rows:
-            row.length += 1
-        y: Tensor = decoder.vocabulary(decoder.ln(x))
-        return y
+        for cache in self._self_attn_caches:
+            cache.length += 1
+        logits: Tensor = decoder.lm_head(decoder.ln(x))
+        return logits

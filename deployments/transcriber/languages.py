@@ -1,4 +1,4 @@
-"""The languages that Whisper speaks, for code that must not import it: that takes seconds and hundreds of megabytes."""
+"""Whisper's languages, for code that must not import whisper: that takes seconds and hundreds of megabytes."""
 
 LANGUAGES: tuple[str, ...] = tuple(
     (
@@ -8,4 +8,4 @@ LANGUAGES: tuple[str, ...] = tuple(
         "yue"
     ).split()
 )
-"""Codes in the order of Whisper's vocabulary; a checkpoint knows the first so many of them, most all but the last."""
+"""Codes in the order of Whisper's vocabulary. A checkpoint knows the first N of them, most all but the last."""

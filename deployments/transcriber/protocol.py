@@ -1,4 +1,4 @@
-"""The transcriber as other parts of the graph see it."""
+"""What the rest of the graph may call on the transcriber."""
 
 from typing import Protocol
 
@@ -7,6 +7,10 @@ from deployments.transcriber.types import TranscribeTask, Transcript
 
 
 class TranscriberService(Protocol):
-    """Transcribes recordings. `deadline` is in epoch seconds; calls raise ServiceErrors."""
+    async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
+        """Return what is said in an audio file or on a video's audio track.
 
-    async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript: ...
+        `deadline` is in epoch seconds. Raises InvalidFile for media without audio that can be decoded, FileTooLarge for
+        audio over the configured duration, InvalidRequest for a language that the model does not know, ModelNotLoaded
+        while there is no model, and DeadlineExceeded with how far the work got.
+        """

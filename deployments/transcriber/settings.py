@@ -18,19 +18,19 @@ class TranscriberConfig(ModelSection):
     model: str = "base"
     """`tiny`, `base`, `small`, `medium`, or an openai-whisper `.pt` file (relative to the project's folder)."""
     precision: Precision = "int8"
-    """Weights and arithmetic of the linear layers, and the KV cache."""
+    """Precision of the linear layers and the KV cache."""
     speech_detection: bool = True
-    """Transcribe only the parts in which a voice activity detector hears speech, several windows at a time: faster, and
-    no text is invented where nobody speaks. Off, the model gets everything, one window after another, as in
+    """Transcribe only the parts where a voice activity detector finds speech, several windows per batch: faster, and
+    no hallucinations where nobody speaks. If false, the model gets the whole recording, one window after another, as in
     openai-whisper's own `transcribe`."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for every two physical cores."""
     max_duration_s: float = Field(7200, gt=0)
-    """Longer sound is refused: a small file can hold days of silence, and all of it would be decoded into memory."""
+    """Longer audio is refused: even a small file can hold days of silence, which would all be decoded into memory."""
 
     @property
     def name(self) -> str:
-        """The model's name in every answer: `whisper-<size>`, or the name of the checkpoint's file without `.pt`."""
+        """The model's name in every response: `whisper-<size>`, or the checkpoint's file name without `.pt`."""
         return f"whisper-{self.model}" if self.is_official else Path(self.model).stem
 
     @field_validator("model")

@@ -1,11 +1,11 @@
-"""What the transcriber is asked and what it answers; these values cross process borders."""
+"""Requests and results of the transcriber. Ray pickles them on their way between processes."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 SuspectReason = Literal["repetition", "no_speech", "low_probability"]
-"""Why a segment may be invented: its window's text repeats itself, the model heard nobody speak in it, or it found none
-of its texts probable."""
+"""Why a segment may be a hallucination: the text of its window is repetitive, the window is probably without speech, or
+the text has a low log probability even after all fallback temperatures."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TranscribeTask:
 @dataclass(frozen=True)
 class Word:
     word: str
-    """With the space before it, where its language has one: joined, the words are the text."""
+    """Includes the space before it, so that the joined words are the text."""
     start_s: float
     end_s: float
     confidence: float
@@ -30,7 +30,7 @@ class Segment:
     end_s: float
     text: str
     confidence: float
-    """exp(avg_logprob), the geometric mean of its tokens' probabilities."""
+    """exp(avg_logprob): the geometric mean of the token probabilities of its window."""
     words: list[Word] = field(default_factory=list)
     suspect: SuspectReason | None = None
 
@@ -39,10 +39,10 @@ class Segment:
 class Transcript:
     text: str
     language: str
-    """The code spoken or asked for; "und" where nobody speaks and none was asked for."""
+    """Code of the requested or detected language; "und" if none was requested and nobody speaks."""
     confidence: float
-    """The duration-weighted mean of the segments' confidence; 0.0 without segments."""
+    """Mean of the segments' confidence, weighted by duration; 0.0 without segments."""
     segments: list[Segment]
     duration_s: float
     warnings: list[str] = field(default_factory=list)
-    """What of the file was not transcribed because it is cut off or damaged, each a sentence for the client."""
+    """Sentences for the client about audio that is missing because the file is cut off or damaged."""

@@ -5,7 +5,7 @@ import pytest
 from deployments.media import MediaReader, as_media
 
 
-def test_a_reader_reads_what_a_file_would() -> None:
+def test_a_reader_behaves_like_a_file() -> None:
     content = bytes(range(200))
     reader, file = MediaReader(as_media(content)), io.BytesIO(content)
     for offset, whence, size in [(0, 0, 10), (5, 1, 20), (-7, 2, 50), (500, 0, 3), (198, 0, -1), (0, 0, 0)]:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from deployments.project import project_folder
-from prism import cli, serve
+from prism import serve, tools
 from prism.cli import COMMANDS, main
 from samples.running_server import free_port
 from serve_app import __version__, check
@@ -132,6 +132,6 @@ def test_conformance_passes_its_arguments_on(tmp_path: Path, capsys: pytest.Capt
 def test_tools_are_found_in_a_checkout_and_in_an_installed_copy(
     monkeypatch: pytest.MonkeyPatch, installed: bool, name: str
 ) -> None:
-    monkeypatch.setattr(cli, "is_installed", lambda: installed)
-    monkeypatch.setattr(cli.importlib, "import_module", ModuleType)
-    assert cli.import_tool("samples.program").__name__ == name
+    monkeypatch.setattr(tools, "is_installed", lambda: installed)
+    monkeypatch.setattr(tools.importlib, "import_module", ModuleType)
+    assert tools.import_tool("samples.program").__name__ == name

@@ -40,13 +40,13 @@ def mix(first: Pixels, second: Pixels, count: int) -> list[Pixels]:
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("avi", "mpeg4"), ("matroska", "libx264")])
 @pytest.mark.parametrize("length", [8, 25])
-def test_as_many_frames_as_scenes_gives_one_of_each(container: str, codec: str, length: int) -> None:
+def test_as_many_frames_as_scenes_gives_one_of_each_scene(container: str, codec: str, length: int) -> None:
     pictures = [picture for color in COLORS for picture in [plain_picture(color)] * length]
     frames = chosen_frames(pictures, len(COLORS), container, codec)
     assert [frame // length for frame in frames] == list(range(len(COLORS)))
 
 
-def test_scenes_of_unequal_length_are_each_seen() -> None:
+def test_short_and_long_scenes_are_all_found() -> None:
     lengths = [70, 5, 30, 8, 50]
     pictures = [landscape(seed) for seed, length in enumerate(lengths) for _ in range(length)]
     frames = chosen_frames(pictures, 5)
@@ -58,7 +58,7 @@ def test_a_still_video_gives_one_frame() -> None:
     assert len(chosen_frames([landscape(1)] * 40, 5)) == 1
 
 
-def test_noise_and_a_shaking_hand_are_no_scenes() -> None:
+def test_noise_and_camera_shake_are_not_scenes() -> None:
     generator = np.random.default_rng(2)
     wide = landscape(3, 196, 100)
     pictures = []
@@ -81,29 +81,29 @@ def test_the_slides_of_one_deck_are_scenes() -> None:
     assert [frame // 15 for frame in chosen_frames(pictures, 5)] == [0, 1, 2, 3, 4]
 
 
-def test_dark_scenes_are_told_apart() -> None:
+def test_dark_scenes_are_distinguished() -> None:
     pictures = [landscape(seed) // 6 for seed in range(4) for _ in range(15)]
     assert [frame // 15 for frame in chosen_frames(pictures, 4)] == [0, 1, 2, 3]
 
 
-def test_fewer_scenes_than_asked_for_give_fewer_frames() -> None:
+def test_fewer_scenes_than_requested_give_fewer_frames() -> None:
     pictures = [landscape(1)] * 30 + [landscape(2)] * 30
     assert [frame // 30 for frame in chosen_frames(pictures, 8)] == [0, 1]
 
 
-def test_a_scene_that_comes_back_counts_once() -> None:
+def test_a_scene_that_appears_again_counts_once() -> None:
     pictures = [landscape(1)] * 20 + [landscape(2)] * 20 + [landscape(1)] * 20
     assert [frame // 20 for frame in chosen_frames(pictures, 5)] == [0, 1]
 
 
-def test_of_more_scenes_than_asked_for_the_most_distinct_are_chosen_in_time_order() -> None:
+def test_of_more_scenes_than_requested_the_most_distinct_are_chosen_in_time_order() -> None:
     scenes = [(30, 30, 30), (60, 60, 60), (90, 90, 90), (240, 240, 240), (120, 120, 120)]
     pictures = [picture for color in scenes for picture in [plain_picture(color)] * 20] + [plain_picture(scenes[0])] * 9
     assert [frame // 20 for frame in chosen_frames(pictures, 2)] == [0, 3]
 
 
 @pytest.mark.parametrize("fade", [6, 30, 75])
-def test_a_dissolve_is_no_scene(fade: int) -> None:
+def test_a_dissolve_is_not_a_scene(fade: int) -> None:
     pictures = [landscape(1)] * 30 + mix(landscape(1), landscape(2), fade) + [landscape(2)] * 30
     frames = chosen_frames(pictures, 8)
     assert len(frames) == 2
@@ -111,7 +111,7 @@ def test_a_dissolve_is_no_scene(fade: int) -> None:
     assert frames[1] >= 30 + fade
 
 
-def test_a_fade_through_black_is_no_scene() -> None:
+def test_a_fade_through_black_is_not_a_scene() -> None:
     black = plain_picture((0, 0, 0), 192, 96)
     pictures = mix(black, landscape(1), 15) + [landscape(1)] * 30
     pictures += mix(landscape(1), black, 15) + mix(black, landscape(2), 15) + [landscape(2)] * 30
@@ -129,17 +129,17 @@ def test_a_long_pan_gives_frames_of_different_places() -> None:
     assert min(np.diff(frames)) * 12 > 48
 
 
-def test_a_long_video_is_scanned_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    scanned: list[int] = []
+def test_a_long_video_is_compared_within_the_decoding_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: list[int] = []
     decode: Callable[..., object] = Video.decode
 
-    def recorded(video: Video, numbers: list[int], *rest: str) -> object:
-        scanned.extend(numbers)
-        return decode(video, numbers, *rest)
+    def recording_decode(video: Video, frame_numbers: list[int], *arguments: str) -> object:
+        requested.extend(frame_numbers)
+        return decode(video, frame_numbers, *arguments)
 
-    monkeypatch.setattr(Video, "decode", recorded)
+    monkeypatch.setattr(Video, "decode", recording_decode)
     pictures = [plain_picture(color) for color in COLORS[:4] for _ in range(60)]
     monkeypatch.setattr("deployments.frame_sampler.scenes.MAX_DECODED_PIXELS", 100 * 96 * 64)
     frames = chosen_frames(pictures, 4, gop=30)
     assert [frame // 60 for frame in frames] == [0, 1, 2, 3]
-    assert len(scanned) < 20
+    assert len(requested) < 20

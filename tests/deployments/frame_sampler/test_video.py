@@ -7,7 +7,7 @@ import pytest
 
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
-from deployments.frame_sampler.picture import displayed_pixels
+from deployments.frame_sampler.display import display_pixels
 from deployments.frame_sampler.video import Video
 from deployments.media import as_media
 from tests.media import numbered_picture, numbered_pictures, read_number, write_video
@@ -21,26 +21,27 @@ def open_video(content: bytes, max_pixels: int = 10**7) -> Video:
 
 
 def numbers_in_pictures(video: Video, numbers: list[int]) -> dict[int, int]:
-    """Decode frames by number; return what their pictures say."""
+    """Decode frames by number; return the numbers in their pictures."""
     return {
-        number: read_number(displayed_pixels(frame, video.pixel_aspect, 1000))
-        for number, frame in video.decode(numbers)
+        number: read_number(display_pixels(frame, video.pixel_aspect, 1000)) for number, frame in video.decode(numbers)
     }
 
 
-def assert_every_frame_is_itself(content: bytes, times_s: list[Fraction], tolerance_s: float = 0) -> None:
+def assert_each_number_gives_its_frame(content: bytes, times_s: list[Fraction], tolerance_s: float = 0) -> None:
     count = len(times_s)
     with open_video(content) as video:
         assert len(video.times) == count
-        found = [video.timestamp_s(number) for number in range(count)]
-        assert found == pytest.approx([float(at) for at in times_s], abs=tolerance_s + 1e-9)
+        timestamps_s = [video.timestamp_s(number) for number in range(count)]
+        assert timestamps_s == pytest.approx([float(at) for at in times_s], abs=tolerance_s + 1e-9)
         for numbers in [list(range(count)), list(range(0, count, 7)), [count - 1], [count // 2], [0]]:
             assert numbers_in_pictures(video, numbers) == {number: number for number in numbers}
 
 
 def shift_edit_list(content: bytes, ticks: int) -> bytes:
-    """Begin the presentation of an MP4 `ticks` of the media's time scale later, as cutting its start without
-    re-encoding does (ISO/IEC 14496-12, 8.6.6: version, flags, count, duration, media time)."""
+    """Start the presentation of an MP4 `ticks` of the media's time scale later, as trimming without re-encoding does.
+
+    ISO/IEC 14496-12, 8.6.6: version, flags, count, duration, media time.
+    """
     at = content.index(b"elst") + 16
     media_time = int.from_bytes(content[at : at + 4], "big")
     return content[:at] + (media_time + ticks).to_bytes(4, "big") + content[at + 4 :]
@@ -59,10 +60,10 @@ def shift_edit_list(content: bytes, ticks: int) -> bytes:
         ("matroska", "mpeg4"),
     ],
 )
-def test_frames_are_what_their_numbers_say(container: str, codec: str, options: dict[str, str]) -> None:
+def test_each_number_gives_its_own_frame(container: str, codec: str, options: dict[str, str]) -> None:
     content = write_video(numbered_pictures(30), container=container, codec=codec, codec_options=options)
     rounding_s = 0.0005 if container == "matroska" else 0
-    assert_every_frame_is_itself(content, [Fraction(number, 30) for number in range(30)], rounding_s)
+    assert_each_number_gives_its_frame(content, [Fraction(number, 30) for number in range(30)], rounding_s)
 
 
 @pytest.mark.parametrize(
@@ -84,21 +85,21 @@ def test_frames_are_what_their_numbers_say(container: str, codec: str, options: 
         pytest.param({"audio_s": 3.0}, id="longer_sound"),
     ],
 )
-def test_frames_are_what_their_numbers_say_however_written(written: dict[str, Any]) -> None:
+def test_each_number_gives_its_own_frame_in_unusual_files(written: dict[str, Any]) -> None:
     content = write_video(numbered_pictures(30), **written)
     rounding_s = 0.0005 if written.get("container") == "matroska" else 0
-    assert_every_frame_is_itself(content, [Fraction(number, 30) for number in range(30)], rounding_s)
+    assert_each_number_gives_its_frame(content, [Fraction(number, 30) for number in range(30)], rounding_s)
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_a_variable_frame_rate_keeps_every_time(container: str, codec: str) -> None:
-    """As phones and screen recorders write: jitter, dropped frames, and a picture that stands for seconds."""
+def test_a_variable_frame_rate_keeps_every_timestamp(container: str, codec: str) -> None:
+    """As from phones and screen recorders: jitter, dropped frames, and a frame that lasts for seconds."""
     intervals_ms = [33, 34, 31, 36, 66, 33, 17, 50, 3000, 16, 17, 100, 33, 1200, 40]
     times_s = [Fraction(sum(intervals_ms[:count]), 1000) for count in range(len(intervals_ms) + 1)]
     pictures = list(numbered_pictures(len(times_s)))
     content = write_video(pictures, container=container, codec=codec, times_s=times_s, audio_s=6.0)
-    assert_every_frame_is_itself(content, times_s)
+    assert_each_number_gives_its_frame(content, times_s)
     with open_video(content) as video:
         assert float(video.duration * video.tick_s) == pytest.approx(float(times_s[-1]) + 0.04)
         assert video.has_audio
@@ -106,28 +107,28 @@ def test_a_variable_frame_rate_keeps_every_time(container: str, codec: str) -> N
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
 @pytest.mark.parametrize("audio_s", [0.0, 6.2], ids=["alone", "behind_sound"])
-def test_pictures_that_begin_late_keep_the_containers_clock(container: str, audio_s: float) -> None:
+def test_a_video_stream_that_starts_late_keeps_the_containers_clock(container: str, audio_s: float) -> None:
     times_s = [Fraction(50 + number, 10) for number in range(12)]
     content = write_video(numbered_pictures(12), container=container, times_s=times_s, audio_s=audio_s)
-    assert_every_frame_is_itself(content, times_s)
+    assert_each_number_gives_its_frame(content, times_s)
     with open_video(content) as video:
         assert float(video.duration * video.tick_s) == pytest.approx(1.2)
         assert video.end_s == pytest.approx(6.2)
 
 
 def test_a_fragmented_file_without_an_edit_list_keeps_the_encoders_delay() -> None:
-    """Two B-frames delay the first picture by two frames, on the clock that its sound is on as well."""
+    """Two B-frames delay the first frame by two intervals, on the clock that the audio shares."""
     content = write_video(numbered_pictures(30), container_options={"movflags": "frag_keyframe+empty_moov"})
     with open_video(content) as video:
         delay_s = video.timestamp_s(0)
         assert 0 < delay_s <= 0.1
-    assert_every_frame_is_itself(content, [Fraction(delay_s) + Fraction(number, 30) for number in range(30)])
+    assert_each_number_gives_its_frame(content, [Fraction(delay_s) + Fraction(number, 30) for number in range(30)])
 
 
 @pytest.mark.parametrize(
     "container_options", [{}, {"movflags": "frag_keyframe+delay_moov"}], ids=["plain", "fragmented"]
 )
-def test_frames_that_an_edit_list_cuts_off_do_not_count(container_options: dict[str, str]) -> None:
+def test_frames_before_an_edit_list_do_not_count(container_options: dict[str, str]) -> None:
     whole = write_video(numbered_pictures(30), codec_options=SHORT_GOP, container_options=container_options)
     cut = shift_edit_list(whole, 11 * 512)
     with open_video(cut) as video:
@@ -138,7 +139,7 @@ def test_frames_that_an_edit_list_cuts_off_do_not_count(container_options: dict[
         assert numbers_in_pictures(video, [18]) == {18: 29}
 
 
-def test_frames_that_an_edit_list_cuts_off_at_the_end_do_not_count() -> None:
+def test_frames_after_an_edit_list_do_not_count() -> None:
     content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
     at = content.index(b"elst") + 12
     cut = content[:at] + (500).to_bytes(4, "big") + content[at + 4 :]  # Milliseconds, the movie's time scale.
@@ -148,7 +149,7 @@ def test_frames_that_an_edit_list_cuts_off_at_the_end_do_not_count() -> None:
         assert numbers_in_pictures(video, list(range(15))) == {number: number for number in range(15)}
 
 
-def test_a_frame_cut_off_in_the_middle_does_not_count() -> None:
+def test_a_truncated_frame_does_not_count() -> None:
     content = write_video(numbered_pictures(10), container="avi", codec="mjpeg", pix_fmt="yuvj420p")
     last = content.rindex(b"\xff\xd8\xff")
     with open_video(content[: last + 100]) as video:
@@ -163,29 +164,29 @@ def test_a_single_frame_lasts_one_frame_interval(container: str) -> None:
         assert float(video.duration * video.tick_s) == pytest.approx(1 / 30, abs=0.001)
 
 
-def test_a_last_frame_held_on_purpose_counts_with_its_time() -> None:
+def test_a_long_last_frame_counts_with_its_duration() -> None:
     content = write_video(numbered_pictures(10), codec_options={"bf": "0"}, last_frame_s=8)
     with open_video(content) as video:
         assert float(video.duration * video.tick_s) == pytest.approx(9 / 30 + 8)
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx265"])
-def test_a_container_that_marks_every_frame_as_a_keyframe_is_found_out(codec: str) -> None:
+def test_a_container_that_marks_every_frame_as_a_keyframe_is_not_trusted(codec: str) -> None:
     whole = write_video(numbered_pictures(30), codec=codec, codec_options={"g": "250"})
     with open_video(whole.replace(b"stss", b"free")) as video:
         assert len(video.keyframes()) == 30
         assert numbers_in_pictures(video, [11, 25]) == {11: 11, 25: 25}
 
 
-def test_a_dropped_frame_in_an_avi_keeps_its_time() -> None:
+def test_the_frames_after_a_dropped_one_in_an_avi_keep_their_times() -> None:
     times_s = [Fraction(at, 30) for at in (0, 1, 3, 4, 5)]
     content = write_video(numbered_pictures(5), container="avi", codec="mjpeg", pix_fmt="yuvj420p", times_s=times_s)
-    assert_every_frame_is_itself(content, times_s, tolerance_s=0.002)
+    assert_each_number_gives_its_frame(content, times_s, tolerance_s=0.002)
     with open_video(content) as video:
         assert float(video.duration * video.tick_s) == pytest.approx(6 / 30, abs=0.002)
 
 
-def test_a_container_that_seeks_wrongly_is_decoded_from_the_start() -> None:
+def test_a_container_that_seeks_to_wrong_positions_is_decoded_from_the_start() -> None:
     whole = write_video(
         numbered_pictures(60),
         container="matroska",
@@ -200,7 +201,7 @@ def test_a_container_that_seeks_wrongly_is_decoded_from_the_start() -> None:
         assert numbers_in_pictures(video, [3, 12, 20, 50]) == {3: 3, 12: 12, 20: 20, 50: 50}
 
 
-def test_seeking_spares_decoding() -> None:
+def test_seeking_avoids_decoding_from_the_start() -> None:
     content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
     with open_video(content) as video:
         assert video.keyframes() == [0, 8, 16, 24]
@@ -208,7 +209,7 @@ def test_seeking_spares_decoding() -> None:
         assert video.num_decoded([0, 29]) == 7
 
 
-def test_frames_that_cannot_be_decoded_are_replaced_by_the_one_before() -> None:
+def test_frames_that_cannot_be_decoded_are_replaced_by_the_frame_before() -> None:
     content = write_video(numbered_pictures(30), codec="mjpeg", container="avi", pix_fmt="yuvj420p")
     pictures = [at for at in range(len(content)) if content[at : at + 3] == b"\xff\xd8\xff"]
     broken = content[: pictures[12]] + b"\0" * 200 + content[pictures[12] + 200 :]
@@ -219,7 +220,7 @@ def test_frames_that_cannot_be_decoded_are_replaced_by_the_one_before() -> None:
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi"])
 @pytest.mark.parametrize("faststart", [True, False], ids=["index_first", "index_last"])
-def test_a_truncated_file_gives_its_true_frames_or_is_refused(container: str, faststart: bool) -> None:
+def test_a_truncated_file_gives_correct_frames_or_is_refused(container: str, faststart: bool) -> None:
     moov_first = {"movflags": "faststart"} if faststart and container in ("mp4", "mov") else None
     whole = write_video(
         numbered_pictures(40), container=container, codec_options=SHORT_GOP, container_options=moov_first, audio_s=1
@@ -231,7 +232,7 @@ def test_a_truncated_file_gives_its_true_frames_or_is_refused(container: str, fa
                 numbers = list(range(len(video.times)))
                 counts.append(len(numbers))
                 pictures = numbers_in_pictures(video, numbers)
-                # The last frame of all may have lost neighbours that were to be shown before it.
+                # Frames that are shown before the last one may be missing.
                 assert all(number == read for number, read in pictures.items() if number != numbers[-1])
                 assert len(pictures) >= len(numbers) - 3
         except InvalidFile:
@@ -242,7 +243,7 @@ def test_a_truncated_file_gives_its_true_frames_or_is_refused(container: str, fa
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "avi"])
-def test_flipped_bytes_end_in_frames_or_a_refusal(container: str) -> None:
+def test_corrupt_bytes_give_frames_or_a_refusal(container: str) -> None:
     whole = np.frombuffer(write_video(numbered_pictures(20), container=container, codec_options=SHORT_GOP), np.uint8)
     generator = np.random.default_rng(20251017)
     outcomes = set()
@@ -265,7 +266,7 @@ def test_flipped_bytes_end_in_frames_or_a_refusal(container: str) -> None:
     [b"", b"\0" * 5000, b"GIF89a" + b"\1" * 500, b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n" * 9],
     ids=["empty", "zeros", "picture", "playlist"],
 )
-def test_what_is_no_video_is_refused(content: bytes) -> None:
+def test_content_that_is_not_a_video_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidFile, match="cannot be opened"):
         open_video(content)
 
@@ -278,7 +279,7 @@ def test_a_playlist_is_never_followed(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("cover", [False, True])
-def test_sound_without_a_video_is_refused(cover: bool) -> None:
+def test_audio_without_video_is_refused(cover: bool) -> None:
     with pytest.raises(InvalidFile, match="no video stream"):
         open_video(write_video([], audio_s=1, cover=cover))
 
@@ -290,7 +291,7 @@ def test_an_unknown_or_encrypted_codec_is_refused() -> None:
             open_video(content.replace(b"avc1", tag))
 
 
-def test_frames_that_are_all_garbage_are_refused() -> None:
+def test_a_video_without_decodable_frames_is_refused() -> None:
     content = write_video(numbered_pictures(5), container="mov", codec="mjpeg", pix_fmt="yuvj420p")
     start = content.index(b"mdat") + 4
     end = content.index(b"moov") - 4
@@ -299,7 +300,7 @@ def test_frames_that_are_all_garbage_are_refused() -> None:
         list(video.decode([0, 3]))
 
 
-def test_a_video_of_too_many_pixels_is_refused() -> None:
+def test_a_video_with_too_many_pixels_is_refused() -> None:
     content = write_video(numbered_pictures(2))
     with pytest.raises(InvalidFile, match="96 x 64 pixels"):
         open_video(content, max_pixels=96 * 64 - 1)
@@ -307,19 +308,19 @@ def test_a_video_of_too_many_pixels_is_refused() -> None:
         assert len(dict(video.decode([0, 1]))) == 2
 
 
-def test_a_passed_deadline_tells_how_many_frames_were_found() -> None:
+def test_a_missed_deadline_reports_the_number_of_decoded_frames() -> None:
     content = write_video(numbered_pictures(60))
     cancellation = Cancellation(time.time() + 20)
     with Video(as_media(content), 10**7, cancellation) as video:
-        found = video.decode([0, 1, 50])
-        next(found)
-        next(found)
+        frames = video.decode([0, 1, 50])
+        next(frames)
+        next(frames)
         cancellation.deadline = 0
-        with pytest.raises(DeadlineExceeded, match="^2 of 3 frames were found$"):
-            next(found)
+        with pytest.raises(DeadlineExceeded, match="^2 of 3 frames were decoded$"):
+            next(frames)
 
 
-def test_a_cancelled_reading_ends() -> None:
+def test_opening_a_video_stops_when_it_is_cancelled() -> None:
     cancellation = Cancellation(time.time() + 20)
     cancellation.cancel()
     with pytest.raises(WorkCancelled):

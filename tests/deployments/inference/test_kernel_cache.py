@@ -163,7 +163,7 @@ import numpy as np
 import sys
 from whisper.timing import dtw_cpu
 from deployments.inference.jit import call_cached
-call_cached(dtw_cpu, "word_times", np.zeros((2, 2)))
+call_cached(dtw_cpu, "word_timestamps", np.zeros((2, 2)))
 sys.stderr.write(str(sum(dtw_cpu.stats.cache_misses.values())))
 """
     assert _run(script, NUMBA_CACHE_DIR=str(tmp_path)) == "1"

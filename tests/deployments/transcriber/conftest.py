@@ -14,7 +14,7 @@ from tests.deployments.transcriber.random_whisper import write_whisper
 
 @dataclass
 class Loaded:
-    """A checkpoint twice: in our engine, without speech detection, and as the package loads it."""
+    """A checkpoint, loaded by our engine (without speech detection) and by the package."""
 
     path: Path
     engine: WhisperEngine

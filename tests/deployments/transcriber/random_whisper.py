@@ -1,8 +1,8 @@
 """A small Whisper with random weights, in openai-whisper's own format, for comparisons with the package itself.
 
-Different sounds give different words, because the weights are large enough for the output to depend on the input. Texts
-end and have timestamps, because the first dimensions of the decoder are kept free of random weights: there the position
-alone calls for a timestamp at every few tokens, and ever louder for the end.
+Different audio gives different words, because the weights are large enough for the output to depend on the input. Texts
+end and have timestamps, because the first dimensions of the decoder's hidden state have no random weights: there only
+the token position counts. It raises the logits of timestamps every few tokens, and more and more that of the end token.
 """
 
 import re
@@ -35,22 +35,22 @@ cross cut dance dark day deep dog door down draw dream drive drop dry early eart
 end evening every eye face fair fall family far farm fast father few field find fine fire fish five flat
 floor flow flower fly follow food foot forest four free fresh friend from front fruit full game garden gave
 give glass go gold good grass gray great green ground group grow"""
-"""Each is one token; the others are too quiet to be chosen."""
+"""Each is one token. The embeddings of other text tokens are too small for them to be chosen."""
 
 END, TIMESTAMP, EARLY = 0, 1, 2
-"""The decoder's dimensions that call for the end, for a timestamp, and for an early one."""
+"""Dimensions of the hidden state that raise the logits of the end, of timestamps, and of early timestamps."""
 FIRST_RANDOM = 3
-CALL_GAINS = (36.0, 30.0, 300.0)
-"""Of the last layer norm, for END, TIMESTAMP and EARLY."""
+POSITION_GAINS = (36.0, 30.0, 300.0)
+"""Weights of the last layer norm for END, TIMESTAMP and EARLY."""
 RANDOM_GAIN = 1.2
-"""For all others: one word stands out clearly, so a window is seldom decoded again at a higher temperature."""
+"""Weight for all other dimensions: one word is clearly the most probable, so windows are rarely decoded again."""
 
 TOKENS_PER_WINDOW = 20
-"""From here on the end is called for; it is reached somewhat later."""
+"""From here on the end token becomes more probable; texts end somewhat later."""
 TOKENS_PER_TIMESTAMP = 9
 
 NUM_PREFIX_TOKENS = 3
-"""Start, language and task stand before the text."""
+"""Start of transcript, language and task."""
 
 
 def write_whisper(path: Path, seed: int) -> None:
@@ -60,7 +60,7 @@ def write_whisper(path: Path, seed: int) -> None:
     for key, weight in weights.items():
         if key != "encoder.positional_embedding":
             weights[key] = _random_weight(key, weight.shape, generator)
-    _call_for_timestamps_and_end(weights, generator)
+    _add_timestamps_and_end(weights, generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(
         {"dims": asdict(DIMENSIONS), "model_state_dict": {key: weight.half() for key, weight in weights.items()}}, path
@@ -68,7 +68,7 @@ def write_whisper(path: Path, seed: int) -> None:
 
 
 def _random_weight(key: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Return normal weights of standard deviation gain / sqrt(inputs)."""
+    """Return normally distributed weights with standard deviation gain / sqrt(num_inputs)."""
     if re.search(r"(_ln|ln_post|\.ln)\.", key):
         return torch.ones(shape) if key.endswith("weight") else torch.zeros(shape)
     weight = torch.randn(shape, generator=generator)
@@ -87,20 +87,20 @@ def _random_weight(key: str, shape: torch.Size, generator: torch.Generator) -> T
 
 def _gain(key: str) -> float:
     if ".query." in key or ".key." in key:
-        return 3.0  # attention that looks at few places, so that a short sound is not averaged away
+        return 3.0  # sharp attention, so that short sounds are not averaged away
     if "cross_attn.out" in key:
         return 1.5
     return 1.6 if key.startswith("encoder") else 1.2
 
 
-def _call_for_timestamps_and_end(weights: dict[str, Tensor], generator: torch.Generator) -> None:
+def _add_timestamps_and_end(weights: dict[str, Tensor], generator: torch.Generator) -> None:
     tokenizer = get_tokenizer(multilingual=True, num_languages=99)
     embedding = weights["decoder.token_embedding.weight"]
-    loudness = torch.full((DIMENSIONS.n_vocab, 1), 0.05)
-    loudness[[tokenizer.encode(f" {word}")[0] for word in WORDS.split()]] = 1
-    loudness[list(tokenizer.all_language_tokens)] = 0.3
-    loudness[tokenizer.timestamp_begin :] = 1
-    embedding *= loudness
+    scale = torch.full((DIMENSIONS.n_vocab, 1), 0.05)
+    scale[[tokenizer.encode(f" {word}")[0] for word in WORDS.split()]] = 1
+    scale[list(tokenizer.all_language_tokens)] = 0.3
+    scale[tokenizer.timestamp_begin :] = 1
+    embedding *= scale
     embedding[:, :FIRST_RANDOM] = 0
     embedding[tokenizer.eot] = 0
     embedding[tokenizer.eot, END] = 1
@@ -108,12 +108,12 @@ def _call_for_timestamps_and_end(weights: dict[str, Tensor], generator: torch.Ge
     embedding[tokenizer.timestamp_begin :, EARLY] = -torch.linspace(0, 1, DIMENSIONS.n_audio_ctx + 1)
 
     position = torch.arange(DIMENSIONS.n_text_ctx) - NUM_PREFIX_TOKENS
-    calls = weights["decoder.positional_embedding"]
-    calls[:, END] = 2 * position / TOKENS_PER_WINDOW - 1
-    calls[:, TIMESTAMP] = torch.where((position > 0) & (position % TOKENS_PER_TIMESTAMP == 0), 1.0, -1.0)
-    calls[:, EARLY] = 1
+    positional = weights["decoder.positional_embedding"]
+    positional[:, END] = 2 * position / TOKENS_PER_WINDOW - 1
+    positional[:, TIMESTAMP] = torch.where((position > 0) & (position % TOKENS_PER_TIMESTAMP == 0), 1.0, -1.0)
+    positional[:, EARLY] = 1
 
-    # Tokens are read and written with the same vectors; random signs keep a word from calling for itself.
+    # Input and output embeddings are shared; random signs keep a word from predicting itself.
     signs = torch.randn(DIMENSIONS.n_text_state, generator=generator).sign()
     weights["decoder.ln.weight"] = RANDOM_GAIN * signs
-    weights["decoder.ln.weight"][:FIRST_RANDOM] = torch.tensor(CALL_GAINS)
+    weights["decoder.ln.weight"][:FIRST_RANDOM] = torch.tensor(POSITION_GAINS)

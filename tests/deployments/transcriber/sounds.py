@@ -1,4 +1,4 @@
-"""Sounds that are known exactly, and files that hold them."""
+"""Test signals, and media files that contain them."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 
 _SAMPLES_PER_PACKET = 4096
-"""Of codecs that take any number, as files have it."""
+"""For codecs without a fixed frame size; a usual value."""
 
 Channels = NDArray[np.float32]
 """Shape (num_channels, num_samples), float32 in [-1, 1]."""
@@ -33,8 +33,8 @@ def tone(sample_rate: int = SAMPLE_RATE, *, hz: float = 1000, start_s: float = 0
 
 
 def sweep(duration_s: float, sample_rate: int = SAMPLE_RATE) -> Waveform:
-    """Return a sound that is like itself at no other time: its pitch rises from 200 Hz by 100 Hz a second, its loudness
-    goes up and down, to 0.5 at most.
+    """Return a signal that differs at each time: its pitch rises from 200 Hz by 100 Hz per second, and its amplitude
+    oscillates below 0.5.
     """
     time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
     loudness = 0.3 + 0.2 * np.sin(2 * np.pi * 0.7 * time_s + 1)
@@ -57,7 +57,7 @@ def encode(
     bit_rate: int | None = None,
     is_streamed: bool = False,
 ) -> Media:
-    """Return a file with one audio stream; where it `is_streamed`, its writer could not go back to tell its length."""
+    """Return a file with one audio stream; if `is_streamed`, its writer could not go back to write its length."""
     layout = LAYOUTS[len(channels)]
 
     def mux(file: OutputContainer) -> None:
@@ -80,7 +80,7 @@ def encode_video(
     is_streamed: bool = False,
     num_pictures: int = 10,
 ) -> Media:
-    """Return a video of 10 pictures a second with `sound` on its audio track, or without one."""
+    """Return a video with 10 frames per second and `sound` on its audio track, or without one."""
 
     def mux(file: OutputContainer) -> None:
         video = file.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p")
@@ -105,8 +105,8 @@ def wav_by_hand(
 ) -> bytes:
     """Return a 16-bit WAV.
 
-    With `mask` its format is WAVE_FORMAT_EXTENSIBLE, whose channels are those (0: not told). `data_bytes` is what it
-    says of its length, whatever that is.
+    With `mask` its format is WAVE_FORMAT_EXTENSIBLE with this channel mask (0: unspecified). `data_bytes` is the size
+    that its header declares, true or not.
     """
     samples = np.round(channels.T * 32767).astype("<i2").tobytes()
     block = 2 * len(channels)
@@ -131,7 +131,7 @@ def id3_tag(num_bytes: int) -> bytes:
 
 
 class _Pipe(io.RawIOBase):
-    """Takes bytes one after another, as a stream to a browser or from a recorder does."""
+    """A file that cannot seek, like a stream to a browser or from a recorder."""
 
     def __init__(self) -> None:
         self.content = bytearray()

@@ -40,8 +40,7 @@ def start(loaded: Loaded, tmp_path: Path) -> Start:
             max_duration_s=max_duration_s,
             speech_detection=speech_detection,
         )
-        undecorated: Start = TranscriberDeployment.func_or_class  # type: ignore[attr-defined]
-        return undecorated(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
+        return TranscriberDeployment(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
 
     return start
 
@@ -50,19 +49,19 @@ def soon() -> float:
     return time.time() + 60
 
 
-def test_a_recording_is_transcribed_as_the_engine_does_it(start: Start, loaded: Loaded) -> None:
+def test_a_recording_is_decoded_and_transcribed_by_the_engine(start: Start, loaded: Loaded) -> None:
     sound = tone()
-    transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), soon()))
+    transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), deadline=soon()))
     as_decoded = decode_audio(wav(sound), Cancellation(soon()), 100).waveform
     assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Cancellation(soon()))
 
 
-def test_health_tells_about_the_model(start: Start, loaded: Loaded) -> None:
+def test_the_status_describes_the_model(start: Start, loaded: Loaded) -> None:
     async def load_and_ask() -> tuple[ModelStatus, ModelStatus]:
         replica = start()
         before = await replica.status()
         with pytest.raises(InvalidFile):
-            await replica.transcribe(encode_video(None), TranscribeTask(), soon())
+            await replica.transcribe(encode_video(None), TranscribeTask(), deadline=soon())
         return before, await replica.status()
 
     before, after = asyncio.run(load_and_ask())
@@ -76,24 +75,24 @@ def test_an_eager_replica_loads_in_the_background(start: Start) -> None:
     async def ask_at_once_and_later() -> None:
         replica = start(lazy=False)
         with pytest.raises(ModelLoading):
-            await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
         while (await replica.status()).state == "loading":
             await asyncio.sleep(0.05)
-        assert (await replica.transcribe(wav(tone()), TranscribeTask(), soon())).text
+        assert (await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())).text
 
     asyncio.run(ask_at_once_and_later())
 
 
-def test_the_sound_track_of_a_video_is_transcribed(start: Start) -> None:
-    assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), soon())).text
+def test_the_audio_track_of_a_video_is_transcribed(start: Start) -> None:
+    assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), deadline=soon())).text
 
 
 @pytest.mark.parametrize("make", [wav, partial(encode_video, container_options={"movflags": "faststart"})])
-def test_a_file_that_breaks_off_is_transcribed_up_to_there_and_says_so(
+def test_a_truncated_file_is_transcribed_up_to_its_end_with_a_warning(
     start: Start, make: Callable[[Waveform], Media]
 ) -> None:
     media = make(noise(6))
-    transcript = asyncio.run(start().transcribe(media[: len(media) * 2 // 3], TranscribeTask(), soon()))
+    transcript = asyncio.run(start().transcribe(media[: len(media) * 2 // 3], TranscribeTask(), deadline=soon()))
     assert transcript.text
     warning = transcript.warnings[-1]
     assert re.fullmatch(
@@ -101,40 +100,40 @@ def test_a_file_that_breaks_off_is_transcribed_up_to_there_and_says_so(
     )
 
 
-def test_with_speech_detection_nothing_is_said_about_noise(start: Start) -> None:
+def test_speech_detection_prevents_text_for_noise(start: Start) -> None:
     sound = wav(noise(2))
-    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), soon())).text
-    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), soon()))
+    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), deadline=soon())).text
+    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), deadline=soon()))
     assert transcript == Transcript("", "und", 0.0, [], 2.0)
 
 
-def test_a_video_without_sound_is_an_invalid_file(start: Start) -> None:
+def test_a_video_without_an_audio_track_is_an_invalid_file(start: Start) -> None:
     with pytest.raises(InvalidFile, match="no audio track"):
-        asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), soon()))
+        asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), deadline=soon()))
 
 
-def test_the_configured_duration_is_the_limit(start: Start) -> None:
+def test_audio_over_the_configured_duration_is_refused(start: Start) -> None:
     with pytest.raises(FileTooLarge, match="longer than 1 seconds"):
-        asyncio.run(start(max_duration_s=1).transcribe(wav(tone()), TranscribeTask(), soon()))
+        asyncio.run(start(max_duration_s=1).transcribe(wav(tone()), TranscribeTask(), deadline=soon()))
 
 
-def test_a_checkpoint_that_is_not_there_leaves_the_replica_answering(start: Start, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_leaves_the_replica_alive(start: Start, tmp_path: Path) -> None:
     async def ask() -> ModelStatus:
         replica = start(model=tmp_path / "absent.pt")
         with pytest.raises(ModelNotLoaded, match=r"absent\.pt"):
-            await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
         return await replica.status()
 
     assert asyncio.run(ask()).state == "failed"
 
 
-def test_two_calls_run_at_once_and_a_late_one_is_stopped(start: Start) -> None:
+def test_two_calls_run_at_once_and_a_late_one_stops(start: Start) -> None:
     async def ask() -> tuple[Transcript | BaseException, Transcript | BaseException]:
         replica = start()
-        await replica.transcribe(wav(tone()), TranscribeTask(), soon())
+        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
         return await asyncio.gather(
-            replica.transcribe(wav(noise(300)), TranscribeTask(), time.time() + 1),
-            replica.transcribe(wav(tone()), TranscribeTask(), soon()),
+            replica.transcribe(wav(noise(300)), TranscribeTask(), deadline=time.time() + 1),
+            replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon()),
             return_exceptions=True,
         )
 

@@ -2,7 +2,7 @@ import copy
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from whisper.model import disable_sdpa
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
-from deployments.transcriber.decoding import _word_times_turn, suspect_reason
+from deployments.transcriber.decoding import _word_timestamps_lock, suspect_reason
 from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
 from tests.deployments.transcriber.conftest import Loaded
@@ -34,7 +34,7 @@ def chirp(duration_s: float) -> Waveform:
 
 
 def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTask) -> Transcript:
-    """Return what `whisper.transcribe` says; its samples come from torch's own generator, seeded as ours is."""
+    """Return the result of `whisper.transcribe`, which samples from torch's global generator, seeded like ours."""
     torch.manual_seed(0)
     answer = whisper.transcribe(
         model,
@@ -70,7 +70,7 @@ def _reference_reason(segment: dict[str, Any]) -> SuspectReason | None:
 
 
 def flattened(model: Whisper) -> Whisper:
-    """Return a copy that is never sure of a word, so that every window is tried at every temperature."""
+    """Return a copy that is never sure of a word, so that every window is decoded at every temperature."""
     unsure = copy.deepcopy(model)
     unsure.decoder.ln.weight.data[FIRST_RANDOM:] *= 0.3
     unsure.decoder.ln.weight.data[END] *= 0.7
@@ -79,7 +79,7 @@ def flattened(model: Whisper) -> Whisper:
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("task", [TranscribeTask(), TranscribeTask("ja", word_timestamps=True)])
-def test_the_transcript_of_several_windows_is_whispers_own(
+def test_the_transcript_of_several_windows_equals_whispers(
     load: Callable[[int], Loaded], seed: int, task: TranscribeTask
 ) -> None:
     sound = np.concatenate([chirp(20), noise(11.3)])
@@ -89,12 +89,12 @@ def test_the_transcript_of_several_windows_is_whispers_own(
 
 
 @pytest.mark.parametrize("word_timestamps", [False, True])
-def test_the_transcript_of_a_short_sound_is_whispers_own(loaded: Loaded, word_timestamps: bool) -> None:
+def test_the_transcript_of_a_short_recording_equals_whispers(loaded: Loaded, word_timestamps: bool) -> None:
     task = TranscribeTask(word_timestamps=word_timestamps)
     assert loaded.engine.transcribe(tone(), task, NEVER) == reference_transcript(loaded.reference, tone(), task)
 
 
-def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: Loaded) -> None:
+def test_a_window_decoded_again_at_higher_temperatures_equals_whispers(loaded: Loaded) -> None:
     unsure = flattened(loaded.reference)
     transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER)
     assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
@@ -103,7 +103,7 @@ def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: L
 
 
 @pytest.mark.parametrize(
-    ("figures", "reason"),
+    ("measures", "reason"),
     [
         ({"compression_ratio": 2.5, "avg_logprob": -0.1, "no_speech_prob": 0.1}, "repetition"),
         ({"compression_ratio": 1.5, "avg_logprob": -0.5, "no_speech_prob": 0.7}, "no_speech"),
@@ -111,12 +111,12 @@ def test_a_window_decoded_again_at_higher_temperatures_is_whispers_own(loaded: L
         ({"compression_ratio": 2.4, "avg_logprob": -1.0, "no_speech_prob": 0.6}, None),
     ],
 )
-def test_a_window_beyond_a_threshold_is_suspect(figures: dict[str, float], reason: str | None) -> None:
-    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", **figures)
+def test_a_window_beyond_a_threshold_is_suspect(measures: dict[str, float], reason: str | None) -> None:
+    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", **measures)
     assert suspect_reason(result) == reason
 
 
-def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> None:
+def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     task = TranscribeTask(word_timestamps=True)
     sounds = [noise(12), chirp(12)]
     alone = [loaded.engine.transcribe(sound, task, NEVER) for sound in sounds]
@@ -125,13 +125,13 @@ def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> Non
     assert together == alone
 
 
-def test_the_attention_switch_that_word_times_flip_does_not_reach_another_request(loaded: Loaded) -> None:
+def test_another_thread_switching_sdpa_off_does_not_change_the_result(loaded: Loaded) -> None:
     before = loaded.engine.transcribe(tone(), TranscribeTask(), NEVER)
     with disable_sdpa():
         assert loaded.engine.transcribe(tone(), TranscribeTask(), NEVER) == before
 
 
-def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded) -> None:
+def test_sampling_is_reproducible_even_beside_another_request(loaded: Loaded) -> None:
     engine = WhisperEngine(flattened(loaded.reference))
     alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
     with ThreadPoolExecutor(2) as threads:
@@ -141,7 +141,7 @@ def test_a_sampled_text_is_the_same_each_time_also_beside_another(loaded: Loaded
     assert other.result().text != alone.text
 
 
-def test_word_times_leave_the_number_of_torch_threads_alone(loaded: Loaded) -> None:
+def test_word_timestamps_do_not_change_the_number_of_torch_threads(loaded: Loaded) -> None:
     loaded.engine.transcribe(tone(), TranscribeTask(word_timestamps=True), NEVER)
     assert torch.get_num_threads() == 1
 
@@ -162,7 +162,7 @@ class CancelAfter(Cancellation):
         super().check(progress)
 
 
-def test_work_stops_within_a_token_and_leaves_the_model_as_it_was(loaded: Loaded) -> None:
+def test_work_stops_within_a_token_and_leaves_the_model_unchanged(loaded: Loaded) -> None:
     task = TranscribeTask(word_timestamps=True)
     before = loaded.engine.transcribe(tone(), task, NEVER)
     for num_checks in (1, 3, 5, 9, 30, 70):
@@ -173,24 +173,24 @@ def test_work_stops_within_a_token_and_leaves_the_model_as_it_was(loaded: Loaded
     assert loaded.engine.transcribe(tone(), task, NEVER) == before
 
 
-def test_every_token_is_a_chance_to_stop(loaded: Loaded) -> None:
+def test_cancellation_is_checked_in_every_layer_of_every_step(loaded: Loaded) -> None:
     cancellation = CancelAfter(0)
     transcript = loaded.engine.transcribe(tone(), TranscribeTask(), cancellation)
     num_tokens = len(transcript.text.split()) + 2 * len(transcript.segments)
     assert len(cancellation.progress) > num_tokens * DIMENSIONS.n_text_layer
 
 
-def test_work_stops_also_while_it_waits_for_its_turn_at_word_times(loaded: Loaded) -> None:
+def test_work_stops_while_it_waits_for_the_word_timestamps_lock(loaded: Loaded) -> None:
     until_word_times = CancelAfter(0)
     loaded.engine.transcribe(tone(), TranscribeTask(), until_word_times)
     cancellation = CancelAfter(len(until_word_times.progress) + 1)
-    with ThreadPoolExecutor(1) as threads, _word_times_turn:
+    with ThreadPoolExecutor(1) as threads, _word_timestamps_lock:
         waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), cancellation)
         with pytest.raises(WorkCancelled):
             waiting.result(timeout=30)
 
 
-def test_progress_tells_the_seconds_done(loaded: Loaded) -> None:
+def test_progress_counts_the_seconds_transcribed(loaded: Loaded) -> None:
     class Late(Cancellation):
         def check(self, progress: str = "") -> None:
             if progress.split(" of ")[0] != "0":
@@ -209,7 +209,7 @@ def test_silence_gives_an_empty_transcript(loaded: Loaded, language: str | None)
 
 
 @pytest.mark.parametrize("language", [None, "fr"])
-def test_a_recording_that_whisper_hears_no_speech_in_gives_an_empty_transcript(
+def test_a_recording_in_which_whisper_finds_no_speech_gives_an_empty_transcript(
     loaded: Loaded, language: str | None
 ) -> None:
     deaf = flattened(loaded.reference)
@@ -224,7 +224,7 @@ def test_a_recording_shorter_than_one_frame_gives_an_empty_transcript(loaded: Lo
     assert loaded.engine.transcribe(tone(start_s=0)[:100], TranscribeTask(), NEVER).segments == []
 
 
-def test_a_language_that_the_checkpoint_does_not_know_is_an_invalid_request(loaded: Loaded) -> None:
+def test_a_language_unknown_to_the_checkpoint_is_an_invalid_request(loaded: Loaded) -> None:
     with pytest.raises(InvalidRequest, match="does not know the language 'yue'; use 'auto' or one of: en, zh"):
         loaded.engine.transcribe(tone(), TranscribeTask("yue"), NEVER)
 
@@ -242,7 +242,7 @@ def english_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "english.pt"
 
 
-def test_an_english_only_checkpoint_answers_english(english_only: Path) -> None:
+def test_an_english_only_checkpoint_transcribes_english(english_only: Path) -> None:
     task = TranscribeTask(word_timestamps=True)
     transcript = load_engine(english_only, "fp32", speech_detection=False).transcribe(tone(), task, NEVER)
     assert transcript.language == "en"
@@ -254,12 +254,12 @@ def test_an_english_only_checkpoint_refuses_other_languages(english_only: Path) 
         load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask("de"), NEVER)
 
 
-def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tmp_path: Path) -> None:
+def test_the_error_for_a_file_that_is_not_a_checkpoint_says_what_to_do(loaded: Loaded, tmp_path: Path) -> None:
     path = tmp_path / "broken.pt"
     whole = loaded.path.read_bytes()
     for content in (b"", b"not a checkpoint", whole[: len(whole) // 2], whole[:-100]):
         path.write_bytes(content)
-        with pytest.raises(ModelNotLoaded, match=r"broken.pt is not a whole openai-whisper checkpoint .*weights fetch"):
+        with pytest.raises(ModelNotLoaded, match=r"broken.pt is not a complete .* checkpoint .*weights fetch"):
             load_engine(path, "fp32")
 
 
@@ -272,17 +272,7 @@ def test_a_file_that_is_no_checkpoint_is_told_with_what_to_do(loaded: Loaded, tm
         [1, 2],
     ],
 )
-def test_a_checkpoint_of_something_else_is_told_with_what_to_do(checkpoint: Any, tmp_path: Path) -> None:
+def test_the_error_for_a_checkpoint_of_another_model_says_what_to_do(checkpoint: Any, tmp_path: Path) -> None:
     torch.save(checkpoint, tmp_path / "other.pt")
-    with pytest.raises(ModelNotLoaded, match=r"other.pt is not a whole openai-whisper checkpoint"):
+    with pytest.raises(ModelNotLoaded, match=r"other.pt is not a complete openai-whisper checkpoint"):
         load_engine(tmp_path / "other.pt", "fp32")
-
-
-def test_an_official_size_brings_its_own_attention_heads_for_word_times(tmp_path: Path) -> None:
-    dimensions = replace(DIMENSIONS, n_text_layer=6, n_text_head=8)
-    weights = {key: weight.half() for key, weight in Whisper(dimensions).state_dict().items()}
-    torch.save({"dims": asdict(dimensions), "model_state_dict": weights}, tmp_path / "base.pt")
-    model = load_engine(tmp_path / "base.pt", "fp32", official_size="base")._model
-    # As published with openai/whisper-base on the hub, in generation_config.json: pairs of layer and head.
-    published = [[3, 1], [4, 2], [4, 3], [4, 7], [5, 1], [5, 2], [5, 4], [5, 6]]
-    assert model.alignment_heads.indices().T.tolist() == published

@@ -1,4 +1,4 @@
-"""Files of every kind, made by real encoders: whole, cut off and damaged."""
+"""Files of all formats, made by real encoders: intact, truncated and damaged."""
 
 import math
 import re
@@ -113,20 +113,21 @@ FILES: dict[str, Make] = {
     "avi": lambda: video("avi", "libmp3lame"),
     "avi pcm": lambda: video("avi", "pcm_s16le"),
 }
-LEADS_IN = {
+HAS_ENCODER_DELAY = {
     *("mp3 without a header", "mp3 variable rate without a header", "mp3 with a cover", "mp3 after garbage"),
     *("mp3 before tags and zeros", "m4a of Safari", "adts", "avi"),
 }
-"""They do not tell their encoder's delay, so it is heard."""
-MAX_LEAD_S = 0.03
+"""Files that do not declare their encoder delay, so it is not removed."""
+MAX_DELAY_S = 0.03
 
-TELLS_ITS_LENGTH = re.compile(
+DECLARES_ITS_DURATION = re.compile(
     "wav|mp3 (constant|variable rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mkv|avi|webm opus$"
 )
-MAY_BE_CUT = [
+MAY_BE_TRUNCATED = [
     name for name in FILES if name not in ("m4a of a phone", "mp3 before tags and zeros") and "cover" not in name
 ]
-"""A phone writes the index at the end, without which there is nothing; the others would be cut beside the sound."""
+"""Not the file of a phone: its index is at the end, and nothing can be read without it. Not files with covers and tags:
+they might be cut outside the audio."""
 
 
 def decode(media: Media) -> Recording:
@@ -134,26 +135,26 @@ def decode(media: Media) -> Recording:
 
 
 def sound_of(name: str, recording: Recording) -> Waveform:
-    """Return the sound without its encoder's delay, where the file does not tell of it."""
-    if name not in LEADS_IN:
+    """Return the audio without its encoder delay, even if the file does not declare it."""
+    if name not in HAS_ENCODER_DELAY:
         return recording.waveform
     head = SOUND[: SAMPLE_RATE // 2]
-    lags = np.correlate(recording.waveform[: len(head) + int(MAX_LEAD_S * SAMPLE_RATE)], head)
+    lags = np.correlate(recording.waveform[: len(head) + int(MAX_DELAY_S * SAMPLE_RATE)], head)
     return recording.waveform[int(np.argmax(lags)) :]
 
 
 def expect_the_sound(waveform: Waveform, start_s: float, end_s: float) -> None:
-    """Check that it is SOUND at the same time: at 500 Hz, 1 ms of delay makes the correlation -1."""
-    stretch = slice(round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE))
-    heard, true = waveform[stretch].astype(float), SOUND[stretch].astype(float)
+    """Check that the waveform equals SOUND, at the same time: at 500 Hz a delay of 1 ms makes the correlation -1."""
+    part = slice(round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE))
+    heard, true = waveform[part].astype(float), SOUND[part].astype(float)
     assert len(heard) == len(true)
     product = heard @ true
     assert product / math.sqrt((heard @ heard) * (true @ true)) > 0.95
-    assert product / (true @ true) == pytest.approx(1, rel=0.08)  # LAME makes all of it quieter by 5 %
+    assert product / (true @ true) == pytest.approx(1, rel=0.08)  # LAME lowers the level by 5 %
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_whole_file_gives_its_sound_and_no_warning(name: str) -> None:
+def test_an_intact_file_gives_its_audio_without_warnings(name: str) -> None:
     recording = decode(FILES[name]())
     assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(DURATION_S, abs=0.13)  # the last frame is padded
     sound = sound_of(name, recording)
@@ -162,24 +163,24 @@ def test_a_whole_file_gives_its_sound_and_no_warning(name: str) -> None:
     assert recording.warnings == []
 
 
-@pytest.mark.parametrize("name", MAY_BE_CUT)
+@pytest.mark.parametrize("name", MAY_BE_TRUNCATED)
 @pytest.mark.parametrize("share", [0.4, 0.611, 0.87])
-def test_a_file_that_is_cut_off_keeps_what_came_before_and_says_so(name: str, share: float) -> None:
+def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str, share: float) -> None:
     media = FILES[name]()
     recording = decode(media[: int(share * len(media))])
     duration_s = len(recording.waveform) / SAMPLE_RATE
     assert share * DURATION_S - 1.5 < duration_s < DURATION_S - 0.3
     expect_the_sound(sound_of(name, recording), 0, duration_s - 0.3)
-    told = re.fullmatch(
+    match = re.fullmatch(
         r"The file breaks off: its sound ends after (\S+)( of (\S+))? seconds\.", recording.warnings[-1]
     )
-    assert told is not None
-    assert float(told[1]) == pytest.approx(duration_s, abs=0.051)
-    if TELLS_ITS_LENGTH.match(name):
-        assert float(told[3]) == pytest.approx(DURATION_S, abs=0.25)
+    assert match is not None
+    assert float(match[1]) == pytest.approx(duration_s, abs=0.051)
+    if DECLARES_ITS_DURATION.match(name):
+        assert float(match[3]) == pytest.approx(DURATION_S, abs=0.25)
 
 
-def test_an_mp4_whose_index_was_cut_off_is_an_invalid_file() -> None:
+def test_an_mp4_whose_index_is_missing_is_an_invalid_file() -> None:
     media = FILES["m4a of a phone"]()
     with pytest.raises(InvalidFile):
         decode(media[: len(media) * 9 // 10])
@@ -187,14 +188,14 @@ def test_an_mp4_whose_index_was_cut_off_is_an_invalid_file() -> None:
 
 @pytest.mark.parametrize("data_bytes", [0, 0x7FFFFFFF, 0x7FFFF024, 0x80000000, 0xFFFFFFFF])
 @pytest.mark.parametrize("mask", [None, 4])
-def test_a_wav_sent_before_its_length_was_known_is_whole(data_bytes: int, mask: int | None) -> None:
+def test_a_wav_with_a_placeholder_length_is_intact(data_bytes: int, mask: int | None) -> None:
     recording = decode(as_media(wav_by_hand(channels(16_000), 16_000, mask=mask, data_bytes=data_bytes)))
     assert len(recording.waveform) == len(SOUND)
     expect_the_sound(recording.waveform, 0, DURATION_S)
     assert recording.warnings == []
 
 
-def test_a_streamed_wav_is_whole() -> None:
+def test_a_streamed_wav_is_intact() -> None:
     recording = decode(encode(channels(16_000), 16_000, "wav", "pcm_s16le", is_streamed=True))
     assert len(recording.waveform) == len(SOUND)
     assert recording.warnings == []
@@ -214,37 +215,37 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, "mp3 constant rate", "mp3 without a header"])
-def test_what_is_damaged_is_left_out_and_told(name: str) -> None:
+def test_damaged_audio_is_replaced_by_silence_with_a_warning(name: str) -> None:
     media = FILES[name]().copy()
     start = len(media) * 45 // 100
     media[start : start + 400] = np.frombuffer(np.random.default_rng(1).bytes(400), np.uint8)
     recording = decode(media)
     silence, *rest = recording.warnings
-    told = re.fullmatch(r"(\S+) seconds within the sound are damaged or missing; silence .*", silence)
-    assert told is not None
-    assert 0.01 < float(told[1]) < 2.5
+    match = re.fullmatch(r"(\S+) seconds of the sound are damaged or missing and were replaced by silence\.", silence)
+    assert match is not None
+    assert 0.01 < float(match[1]) < 2.5
     for warning in rest:
-        assert re.fullmatch(r"Packets of the sound that could not be decoded and were left out: \d+\.", warning)
+        assert re.fullmatch(r"Audio packets that could not be decoded and were left out: \d+\.", warning)
     assert 5 < len(recording.waveform) / SAMPLE_RATE < DURATION_S + 0.05
     sound = sound_of(name, recording)
     expect_the_sound(sound, 0, 2)
-    if "mp3" not in name and name != "adts":  # What a raw stream lost without a trace is no longer in its time.
+    if "mp3" not in name and name != "adts":  # A raw stream can lose data without a trace, and the rest is early.
         expect_the_sound(sound, 5, 5.9)
 
 
 @pytest.mark.parametrize("name", ["flac 24 bits", "flac of unknown length"])
 @pytest.mark.parametrize("tenth", range(2, 9))
-def test_one_wrong_byte_in_flac_makes_no_noise(name: str, tenth: int) -> None:
+def test_a_corrupt_byte_in_flac_causes_no_noise(name: str, tenth: int) -> None:
     media = FILES[name]().copy()
     media[len(media) * tenth // 10] ^= 0x80
     recording = decode(media)
     heard = recording.waveform[: len(SOUND)]
     true = SOUND[: len(heard)]
     assert np.abs(heard - true)[np.abs(heard) > 0.001].max() < 0.1
-    assert re.match(r"0\.(09|10) seconds within the sound", recording.warnings[0])
+    assert re.match(r"0\.(09|10) seconds of the sound", recording.warnings[0])
 
 
-def test_the_packets_left_out_are_counted() -> None:
+def test_packets_that_cannot_be_decoded_are_counted() -> None:
     media = FILES["adts"]().copy()
     starts = [at for at in range(len(media) - 1) if media[at] == 0xFF and media[at + 1] == 0xF1]
     for start in (starts[40], starts[80], starts[81]):
@@ -253,7 +254,7 @@ def test_the_packets_left_out_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", ["mp3 constant rate", "mp3 without a header", "ogg opus", "flac"])
-def test_joined_files_are_whole(name: str) -> None:
+def test_concatenated_files_are_intact(name: str) -> None:
     part = FILES[name]()
     recording = decode(joined(part, part))
     assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(2 * DURATION_S, abs=0.1)
@@ -261,14 +262,14 @@ def test_joined_files_are_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("container", ["matroska", "avi"])
-def test_sound_shorter_than_the_pictures_is_whole(container: str) -> None:
+def test_audio_shorter_than_the_video_is_intact(container: str) -> None:
     sound = sweep(3, 44_100)
     media = encode_video(sound, 44_100, container, "libmp3lame", num_pictures=60)
     assert decode(media).warnings == []
 
 
-def test_a_part_of_an_m4a_is_whole() -> None:
-    """An edit list, as a phone writes that cuts a recording without rewriting it."""
+def test_an_m4a_with_an_edit_list_is_intact() -> None:
+    """Phones write edit lists to trim a recording without rewriting it."""
     media = FILES["m4a for the web"]().copy()
     at = media.tobytes().index(b"elst") + 12
     media[at : at + 8] = np.frombuffer(struct.pack(">Ii", 2000, 48_000 * 3), np.uint8)
@@ -279,8 +280,10 @@ def test_a_part_of_an_m4a_is_whole() -> None:
 
 @pytest.mark.parametrize(("num_channels", "channel", "level"), [(2, 0, 0.5), (2, 1, 0.5), (6, 2, 0.29), (8, 2, 0.23)])
 @pytest.mark.parametrize("codec", ["pcm_s16le", "flac"])
-def test_speech_in_one_channel_is_audible(codec: str, num_channels: int, channel: int, level: float) -> None:
-    """In stereo by half, in the centre of 5.1 and 7.1 at the share that it has among all that may sound at once."""
+def test_speech_in_one_channel_has_its_level_in_the_mixdown(
+    codec: str, num_channels: int, channel: int, level: float
+) -> None:
+    """In stereo at half its level. In the center of 5.1 and 7.1 at its share of the mixdown, which must not clip."""
     one = np.zeros((num_channels, len(SOUND)), np.float32)
     one[channel] = SOUND
     container = "flac" if codec == "flac" else "wav"

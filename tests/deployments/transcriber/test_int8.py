@@ -36,12 +36,12 @@ def _go_on() -> None:
 
 
 @pytest.fixture(scope="module")
-def exact() -> Whisper:
+def reference() -> Whisper:
     return whisper.load_model(str(MINIATURE))
 
 
 @pytest.fixture(scope="module")
-def rounded() -> Whisper:
+def quantized() -> Whisper:
     return load_whisper(MINIATURE, "int8")
 
 
@@ -49,50 +49,51 @@ def _mel(seed: int) -> Tensor:
     return torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
 
 
-def _inference(rounded: Whisper) -> Int8Inference:
-    return Int8Inference(rounded, _go_on)
+def _inference(quantized: Whisper) -> Int8Inference:
+    return Int8Inference(quantized, _go_on)
 
 
 @torch.inference_mode()
-def test_logits_stay_close_to_the_packages(exact: Whisper, rounded: Whisper) -> None:
-    features = exact.encoder(_mel(1)[None])
+def test_int8_logits_are_close_to_those_of_the_package(reference: Whisper, quantized: Whisper) -> None:
+    features = reference.encoder(_mel(1)[None])
     tokens = torch.tensor([[50258, 50259, 50359, 50364, 400, 500, 600]])
-    expected, actual = PyTorchInference(exact, 4), _inference(rounded)
+    expected, actual = PyTorchInference(reference, 4), _inference(quantized)
     for end in (4, 5, 6, 7):
-        wanted, got = (inference.logits(tokens[:, :end], features) for inference in (expected, actual))
-        assert got.shape == (1, 4 if end == 4 else 1, exact.dims.n_vocab)
-        assert 0.001 < (got - wanted).norm() / wanted.norm() < 0.1
+        expected_logits, logits = (inference.logits(tokens[:, :end], features) for inference in (expected, actual))
+        assert logits.shape == (1, 4 if end == 4 else 1, reference.dims.n_vocab)
+        assert 0.001 < (logits - expected_logits).norm() / expected_logits.norm() < 0.1
     expected.cleanup_caching()
 
 
 @torch.inference_mode()
-def test_a_row_does_not_depend_on_its_neighbours(rounded: Whisper) -> None:
-    features = rounded.encoder(torch.stack([_mel(1), _mel(2)]))
+def test_a_sequences_logits_do_not_depend_on_the_batch(quantized: Whisper) -> None:
+    features = quantized.encoder(torch.stack([_mel(1), _mel(2)]))
     tokens = torch.tensor([[50258, 50259, 50359, 400], [50258, 50262, 50359, 700]])
-    together = _inference(rounded).logits(tokens, features)
-    for row in range(2):
-        alone = _inference(rounded).logits(tokens[row : row + 1], features[row : row + 1])
-        assert torch.equal(together[row : row + 1], alone)
+    together = _inference(quantized).logits(tokens, features)
+    for i in range(2):
+        alone = _inference(quantized).logits(tokens[i : i + 1], features[i : i + 1])
+        assert torch.equal(together[i : i + 1], alone)
 
 
 @torch.inference_mode()
-def test_rearranged_rows_go_on_from_what_their_sources_have_seen(rounded: Whisper) -> None:
-    features = rounded.encoder(_mel(1)[None])
-    inference = _inference(rounded)
+def test_rearranged_sequences_continue_their_source_sequences(quantized: Whisper) -> None:
+    features = quantized.encoder(_mel(1)[None])
+    inference = _inference(quantized)
     inference.logits(torch.tensor([[50258, 400], [50258, 500], [50258, 600]]), features)
     inference.rearrange_kv_cache([2, 0, 0])
     tokens = torch.tensor([[50258, 600, 700], [50258, 400, 700], [50258, 400, 800]])
     rearranged = inference.logits(tokens, features)
-    anew = _inference(rounded).logits(tokens, features)
-    assert torch.equal(rearranged[:, 0], anew[:, 2])
+    recomputed = _inference(quantized).logits(tokens, features)
+    assert torch.equal(rearranged[:, 0], recomputed[:, 2])
 
 
-def test_beam_search_finds_a_text_at_least_as_probable(rounded: Whisper) -> None:
-    decoder = WindowDecoder(rounded, _go_on)
+def test_beam_search_is_at_least_as_good_as_greedy_decoding(quantized: Whisper) -> None:
+    decoder = WindowDecoder(quantized, _go_on)
     sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
     [greedy], [beam] = (
-        decoder.task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None]) for size in (None, 5)
+        decoder.decoding_task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None])
+        for size in (None, 5)
     )
     assert beam.avg_logprob >= greedy.avg_logprob - 1e-3
     assert beam.text == greedy.text
@@ -100,22 +101,20 @@ def test_beam_search_finds_a_text_at_least_as_probable(rounded: Whisper) -> None
 
 @pytest.mark.parametrize("kernel", ["auto", "onednn"])
 @pytest.mark.parametrize("word_timestamps", [False, True])
-def test_the_miniature_hears_the_same_in_int8(word_timestamps: bool, kernel: KernelChoice) -> None:
+def test_the_miniature_gives_the_same_transcript_in_int8_and_fp32(word_timestamps: bool, kernel: KernelChoice) -> None:
     sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
     task = TranscribeTask(word_timestamps=word_timestamps)
-    exact, rounded = (
-        load_engine(MINIATURE, precision, kernel=kernel).transcribe(sound, task, NEVER)
-        for precision in ("fp32", "int8")
-    )
-    assert rounded.text == exact.text
-    assert rounded.language == exact.language
-    for ours, theirs in zip(rounded.segments, exact.segments, strict=True):
+    exact = load_engine(MINIATURE, "fp32").transcribe(sound, task, NEVER)
+    quantized = load_engine(MINIATURE, "int8", kernel=kernel).transcribe(sound, task, NEVER)
+    assert quantized.text == exact.text
+    assert quantized.language == exact.language
+    for ours, theirs in zip(quantized.segments, exact.segments, strict=True):
         assert ours.start_s == pytest.approx(theirs.start_s, abs=0.1)
         for word, other in zip(ours.words, theirs.words, strict=True):
             assert word.start_s == pytest.approx(other.start_s, abs=0.1)
 
 
-def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> None:
+def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     engine = load_engine(loaded.path, "int8", speech_detection=False)
     sounds, task = [noise(35), chirp(2), tone()], TranscribeTask(word_timestamps=True)
     alone = [engine.transcribe(sound, task, NEVER) for sound in sounds]
@@ -123,8 +122,8 @@ def test_two_recordings_at_once_do_not_disturb_each_other(loaded: Loaded) -> Non
         assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER), sounds)) == alone
 
 
-def test_two_recordings_at_once_also_where_numba_bears_one_thread_only() -> None:
-    """As on machines without libgomp, where numba would end the process."""
+def test_concurrent_transcriptions_work_with_a_numba_threading_layer_that_is_not_thread_safe() -> None:
+    """As on machines without libgomp. Two threads in this layer at once would make numba end the process."""
     script = f"""
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -150,24 +149,26 @@ with ThreadPoolExecutor(2) as threads:
     assert run.returncode == 0, run.stderr
 
 
-def test_int8_weighs_a_quarter(exact: Whisper) -> None:
+def test_int8_weights_take_a_quarter_of_the_memory(reference: Whisper) -> None:
     linear_bytes = (
-        sum(module.weight.nbytes for module in exact.modules() if isinstance(module, torch.nn.Linear))
-        + exact.decoder.token_embedding.weight.nbytes
+        sum(module.weight.nbytes for module in reference.modules() if isinstance(module, torch.nn.Linear))
+        + reference.decoder.token_embedding.weight.nbytes
     )
-    total, rounded = (weight_bytes(load_whisper(MINIATURE, precision)) for precision in ("fp32", "int8"))
-    assert rounded == pytest.approx(total - linear_bytes * 3 / 4, rel=0.03)  # scales, and biases where there were none
+    total, quantized = (weight_bytes(load_whisper(MINIATURE, precision)) for precision in ("fp32", "int8"))
+    assert quantized == pytest.approx(total - linear_bytes * 3 / 4, rel=0.03)  # plus scales and biases
 
 
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_a_checkpoint_is_read_as_the_package_reads_it(exact: Whisper, tmp_path: Path, is_zip: bool) -> None:
+def test_a_checkpoint_loads_the_same_weights_as_in_the_package(
+    reference: Whisper, tmp_path: Path, is_zip: bool
+) -> None:
     path = tmp_path / "model.pt"
     contents = torch.load(MINIATURE, weights_only=True)
     torch.save(contents, path, _use_new_zipfile_serialization=is_zip)
-    ours, theirs = load_whisper(path, "fp32"), exact.state_dict()
+    ours, theirs = load_whisper(path, "fp32"), reference.state_dict()
     assert ours.state_dict().keys() == theirs.keys()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.state_dict().items())
-    assert torch.equal(ours.alignment_heads.to_dense(), exact.alignment_heads.to_dense())
-    assert torch.equal(ours.decoder.mask, exact.decoder.mask)
-    path.unlink()  # nothing is read from it later
+    assert torch.equal(ours.alignment_heads.to_dense(), reference.alignment_heads.to_dense())
+    assert torch.equal(ours.decoder.mask, reference.decoder.mask)
+    path.unlink()  # the weights are copied, not mapped
     assert ours.decoder(torch.tensor([[50258]]), torch.zeros(1, 4, ours.dims.n_audio_state)).isfinite().all()

@@ -1,4 +1,4 @@
-"""How much memory a long recording takes, in a process of its own: a process only ever tells its peak."""
+"""Memory for a long recording, measured in a new process, because only the peak of a whole process is known."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def peak_mb():
     status = Path("/proc/self/status")
     if not status.exists():  # macOS
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    # On Linux ru_maxrss begins with what the process had that started this one.
+    # On Linux ru_maxrss starts with the memory of the parent process.
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", status.read_text())[1]) * 1024 / 1e6
 
 def decode(media):
@@ -33,8 +33,8 @@ print(decode(two_hours), peak_mb() - before)
 """
 
 
-def test_two_hours_take_the_memory_of_their_waveform_alone() -> None:
-    told = subprocess.run([sys.executable, "-c", DECODE], check=True, capture_output=True, text=True).stdout
-    duration_s, growth_mb = map(float, told.split())
+def test_decoding_two_hours_takes_the_memory_of_the_waveform_alone() -> None:
+    output = subprocess.run([sys.executable, "-c", DECODE], check=True, capture_output=True, text=True).stdout
+    duration_s, growth_mb = map(float, output.split())
     assert duration_s == TWO_HOURS_S
     assert 0.9 * WAVEFORM_MB < growth_mb < 1.1 * WAVEFORM_MB

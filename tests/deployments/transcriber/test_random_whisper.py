@@ -1,4 +1,4 @@
-"""What the tests need of the random checkpoint."""
+"""The properties of the random checkpoint that other tests rely on."""
 
 import math
 
@@ -18,7 +18,7 @@ def test_different_sounds_give_different_words(loaded: Loaded) -> None:
     assert set(" ".join(texts).split()) <= set(WORDS.split())
 
 
-def test_texts_are_confident_short_and_timed(loaded: Loaded) -> None:
+def test_texts_are_confident_short_and_have_timestamps(loaded: Loaded) -> None:
     for sound in (tone(), noise(5)):
         transcript = loaded.engine.transcribe(sound, TranscribeTask(), Cancellation(math.inf))
         assert transcript.confidence > 0.5

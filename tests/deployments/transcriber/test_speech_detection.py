@@ -1,4 +1,4 @@
-"""The engine with its speech detector, on the miniature and on speech."""
+"""The engine with voice activity detection, tested with the miniature on real speech."""
 
 import copy
 import math
@@ -22,11 +22,11 @@ from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
 from deployments.transcriber.checkpoint import Precision, load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.engine import WhisperEngine, _rest, _split_at_timestamps, load_engine
+from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
 from deployments.transcriber.mel import LogMel
-from deployments.transcriber.speech import SpeechDetector, find_speech
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.transcriber.windows import gather
+from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
+from deployments.transcriber.windows import pack_into_windows
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
@@ -59,12 +59,12 @@ def sentence() -> Waveform:
     return decoded("tests/data/speech.wav")
 
 
-SAID = [*RECORDING, *(sentence for _, sentence in CLIP), SENTENCE]
+SENTENCES = [*RECORDING, *(sentence for _, sentence in CLIP), SENTENCE]
 
 
 @pytest.fixture(scope="module")
 def long_recording(sentence: Waveform) -> Waveform:
-    """All of SAID three times, in 90 s, which is several windows."""
+    """SENTENCES three times, in 90 s, which are several windows."""
     return np.tile(joined(decoded("samples/recording.mp3"), decoded("samples/clip.mp4"), sentence), 3)
 
 
@@ -77,20 +77,20 @@ def long_recording(sentence: Waveform) -> Waveform:
         ("tests/data/speech-opus.ogg", SENTENCE),
     ],
 )
-def test_what_is_said_comes_back_word_for_word(engine: WhisperEngine, path: str, text: str) -> None:
+def test_speech_is_transcribed_word_for_word(engine: WhisperEngine, path: str, text: str) -> None:
     transcript = engine.transcribe(decoded(path), TranscribeTask(), NEVER)
     assert (transcript.text, transcript.language) == (text, "en")
 
 
 def note(hertz: float, duration_s: float) -> NDArray[np.float64]:
-    """Return a struck string: overtones that fade."""
+    """Return the sound of a struck string: decaying overtones."""
     t = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
     string = sum(np.sin(2 * np.pi * hertz * k * t) / k**1.5 for k in range(1, 9))
     return np.asarray(string * np.minimum(t / 0.02, 1) * np.exp(-t / 0.5))
 
 
 def music(duration_s: float, *, has_drums: bool) -> Waveform:
-    """Return chords in changing keys, two a second, with or without drums."""
+    """Return chords in changing keys, two per second, with or without drums."""
     rng = np.random.default_rng(3)
     sound = np.zeros(round((duration_s + 1) * SAMPLE_RATE))
     for beat in range(round(2 * duration_s)):
@@ -131,14 +131,16 @@ WITHOUT_SPEECH: dict[str, Callable[[], Waveform]] = {
 
 @pytest.mark.parametrize("language", [None, "es"])
 @pytest.mark.parametrize("sound", list(WITHOUT_SPEECH))
-def test_nothing_is_said_where_nobody_speaks(engine: WhisperEngine, sound: str, language: str | None) -> None:
+def test_audio_without_speech_gives_an_empty_transcript(
+    engine: WhisperEngine, sound: str, language: str | None
+) -> None:
     waveform = WITHOUT_SPEECH[sound]()
     transcript = engine.transcribe(waveform, TranscribeTask(language, word_timestamps=True), NEVER)
     assert transcript == Transcript("", language or "und", 0.0, [], len(waveform) / SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("background", ["silence", "noise"])
-def test_speech_between_long_silences_has_the_times_of_the_recording(
+def test_segments_between_long_silences_have_the_times_of_the_recording(
     engine: WhisperEngine, sentence: Waveform, background: str
 ) -> None:
     waveform = joined(silence(120), sentence, silence(5), sentence, silence(60), sentence, silence(20))
@@ -165,17 +167,17 @@ def test_words_between_long_silences_have_the_times_of_the_recording(engine: Whi
     waveform = joined(silence(120), sentence, silence(5), sentence, silence(1))
     segments = engine.transcribe(waveform, task, NEVER).segments
     for segment, offset_s in zip(segments, (119.6, 124.6 + len(sentence) / SAMPLE_RATE), strict=True):
-        for word, its in zip(segment.words, alone.words, strict=True):
-            assert word.word == its.word
-            assert word.start_s == pytest.approx(its.start_s + offset_s, abs=0.2)
-            assert word.end_s == pytest.approx(its.end_s + offset_s, abs=0.2)
+        for word, expected in zip(segment.words, alone.words, strict=True):
+            assert word.word == expected.word
+            assert word.start_s == pytest.approx(expected.start_s + offset_s, abs=0.2)
+            assert word.end_s == pytest.approx(expected.end_s + offset_s, abs=0.2)
         assert all(a.end_s <= b.start_s for a, b in pairwise(segment.words))
 
 
 @pytest.fixture(params=["int8", "fp32"])
 def decoder(request: pytest.FixtureRequest) -> WindowDecoder:
     model = load_whisper(MINIATURE, request.param)
-    model.dims.n_text_ctx = 120  # half of it for text: a window of nonsense would be filled at every temperature
+    model.dims.n_text_ctx = 120  # half of it is for text; otherwise windows of noise would get very long texts
     return WindowDecoder(model, lambda: None)
 
 
@@ -183,15 +185,15 @@ def frames_of(sound: Waveform) -> torch.Tensor:
     return LogMel(sound, 80, lambda: None).window(0)
 
 
-def test_a_window_does_not_depend_on_those_it_is_decoded_with(decoder: WindowDecoder, sentence: Waveform) -> None:
-    """Also not where some windows are tried again, at higher temperatures, and others are not."""
+def test_a_windows_result_does_not_depend_on_its_batch(decoder: WindowDecoder, sentence: Waveform) -> None:
+    """Even if some windows are decoded again at higher temperatures and others are not."""
     sounds = [sentence, decoded("samples/recording.mp3"), noise(7)]
     unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
     mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
-    alone = [decoder.decode_together([mel], "en")[0] for mel in mels]
+    alone = [decoder.decode_batch([mel], "en")[0] for mel in mels]
     assert len({result.temperature for result in alone}) > 1
     for order in ([0, 1, 2, 3, 4], [3, 2]):
-        together = decoder.decode_together([mels[i] for i in order], "en")
+        together = decoder.decode_batch([mels[i] for i in order], "en")
         for i, result in zip(order, together, strict=True):
             assert result.tokens == alone[i].tokens
             if decoder._is_int8:
@@ -199,12 +201,12 @@ def test_a_window_does_not_depend_on_those_it_is_decoded_with(decoder: WindowDec
                 assert result.no_speech_prob == alone[i].no_speech_prob
 
 
-def test_as_many_windows_as_are_decoded_together_give_the_bits_of_one(sentence: Waveform) -> None:
+def test_results_of_the_largest_batch_are_bit_equal_to_those_of_one_window(sentence: Waveform) -> None:
     decoder = WindowDecoder(load_whisper(MINIATURE, "int8"), lambda: None)
-    mels = [frames_of(sentence[1000 * i :]) for i in range(decoder.max_windows)]
-    together = decoder.decode_together(mels, "en")
+    mels = [frames_of(sentence[1000 * i :]) for i in range(decoder.max_batch_size)]
+    together = decoder.decode_batch(mels, "en")
     for i in (0, 3, 7):
-        [alone] = decoder.decode_together([mels[i]], "en")
+        [alone] = decoder.decode_batch([mels[i]], "en")
         assert (together[i].tokens, together[i].avg_logprob) == (alone.tokens, alone.avg_logprob)
 
 
@@ -212,10 +214,8 @@ def test_as_many_windows_as_are_decoded_together_give_the_bits_of_one(sentence: 
     ("width", "heads", "layers", "expected"),
     [(384, 6, 4, (8, 4)), (512, 8, 6, (7, 2)), (768, 12, 12, (3, 1)), (1024, 16, 24, (1, 1))],
 )
-def test_the_larger_the_model_the_fewer_windows_at_once(
-    width: int, heads: int, layers: int, expected: tuple[int, int]
-) -> None:
-    found = []
+def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, expected: tuple[int, int]) -> None:
+    batch_sizes = []
     for precision in get_args(Precision):
         model = load_whisper(MINIATURE, precision)
         model.dims = replace(
@@ -225,20 +225,20 @@ def test_the_larger_the_model_the_fewer_windows_at_once(
             n_text_head=heads,
             n_text_layer=layers,
         )
-        found.append(WindowDecoder(model, lambda: None).max_windows)
-    assert tuple(found) == expected
+        batch_sizes.append(WindowDecoder(model, lambda: None).max_batch_size)
+    assert tuple(batch_sizes) == expected
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("word_timestamps", [False, True])
-def test_a_long_recording_is_the_same_window_by_window(
+def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
     long_recording: Waveform, precision: Precision, word_timestamps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(MINIATURE, precision)
     task = TranscribeTask(word_timestamps=word_timestamps)
     together = engine.transcribe(long_recording, task, NEVER)
-    assert together.text == " ".join(SAID * 3)
-    monkeypatch.setattr(decoding, "_MOST_ROWS", 1)
+    assert together.text == " ".join(SENTENCES * 3)
+    monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 1)
     one_by_one = engine.transcribe(long_recording, task, NEVER)
     if precision == "int8":
         assert together == one_by_one
@@ -247,13 +247,13 @@ def test_a_long_recording_is_the_same_window_by_window(
         assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
 
 
-def test_a_window_with_more_to_say_than_fits_goes_on_in_another_before_the_next(
+def test_a_window_with_more_text_than_the_token_limit_is_continued_before_the_next_window(
     engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_MOST_ROWS", 1)
+    monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 1)
     sound = joined(decoded("samples/recording.mp3"), silence(40), decoded("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
-    narrow._model.dims.n_text_ctx = 52  # half of which are for text; the three sentences take 31 tokens
+    narrow._model.dims.n_text_ctx = 52  # half of it is for text; the three sentences take 31 tokens
     cancellation = CancelAfter(0)
     whole, parts = (
         engine.transcribe(sound, TranscribeTask(), NEVER),
@@ -268,66 +268,66 @@ def test_a_window_with_more_to_say_than_fits_goes_on_in_another_before_the_next(
     assert len(set(seconds)) == 4
 
 
-def test_text_without_an_end_is_kept_up_to_the_end_of_its_window(engine: WhisperEngine) -> None:
+def test_text_without_an_end_timestamp_lasts_until_the_end_of_its_window(engine: WhisperEngine) -> None:
     tokenizer = engine._tokenizer("en")
     begin = tokenizer.timestamp_begin
     tokens = [begin + 50, *tokenizer.encode(" One."), begin + 100, begin + 120, *tokenizer.encode(" Two.")]
     result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
-    said = _split_at_timestamps(result, tokenizer, 0, 900)
-    assert [(segment["text"], segment["start"], segment["end"]) for segment in said.segments] == [(" One.", 1.0, 2.0)]
-    assert said.unfinished is not None
-    assert (said.unfinished["text"], said.unfinished["start"], said.unfinished["end"]) == (" Two.", 2.4, 9.0)
+    parsed = _parse_timestamps(result, tokenizer, 0, 900)
+    assert [(segment["text"], segment["start"], segment["end"]) for segment in parsed.segments] == [(" One.", 1.0, 2.0)]
+    assert parsed.unfinished is not None
+    assert (parsed.unfinished["text"], parsed.unfinished["start"], parsed.unfinished["end"]) == (" Two.", 2.4, 9.0)
     result = replace(result, tokens=tokens[:-2])
-    assert _split_at_timestamps(result, tokenizer, 0, 900).unfinished is None
+    assert _parse_timestamps(result, tokenizer, 0, 900).unfinished is None
 
 
-def test_a_window_may_end_with_a_text_without_an_end(
+def test_text_without_an_end_timestamp_is_in_the_transcript(
     engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the miniature does not do is put into its mouth."""
+    """The decoder is patched, because the miniature does not do this by itself."""
     tokenizer = engine._tokenizer("en")
     begin = tokenizer.timestamp_begin
     tokens = [begin + 20, *tokenizer.encode(" One."), begin + 50, begin + 60, *tokenizer.encode(" Two.")]
     result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
-    monkeypatch.setattr(WindowDecoder, "decode_together", lambda self, mels, language: [result for _ in mels])
+    monkeypatch.setattr(WindowDecoder, "decode_batch", lambda self, mels, language: [result for _ in mels])
     transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER)
     assert transcript.text == "One. Two."
     assert transcript.segments[1].start_s == pytest.approx(60 - 0.4 + 1.2, abs=0.1)
     assert transcript.segments[1].end_s == pytest.approx(63, abs=0.3)
 
 
-def test_speech_after_a_cut_that_the_model_does_not_listen_to_is_given_to_it_alone(
+def test_speech_after_a_removed_silence_that_the_model_ignored_gets_a_window_of_its_own(
     engine: WhisperEngine, sentence: Waveform
 ) -> None:
     tokenizer = engine._tokenizer("en")
     waveform = joined(sentence, silence(5), sentence)
-    probabilities = SpeechDetector().probabilities(waveform, lambda: None)
-    [window] = gather(find_speech(probabilities, len(waveform)), probabilities, len(waveform))
+    probabilities = VoiceActivityDetector().probabilities(waveform, lambda: None)
+    [window] = pack_into_windows(find_speech(probabilities, len(waveform)), probabilities, len(waveform))
     begin = tokenizer.timestamp_begin
     tokens = [begin + 20, *tokenizer.encode(" One."), begin + 150]
     result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
-    rest = _rest(window, _split_at_timestamps(result, tokenizer, 0, 700), is_broken_off=False)
-    assert rest is not None
-    assert rest.spans == window.spans[1:]
+    part = _untranscribed_part(window, _parse_timestamps(result, tokenizer, 0, 700), hit_token_limit=False)
+    assert part is not None
+    assert part.spans == window.spans[1:]
     result = replace(result, tokens=[*tokens, *tokens[:-1], begin + 300])
-    assert _rest(window, _split_at_timestamps(result, tokenizer, 0, 700), is_broken_off=False) is None
+    assert _untranscribed_part(window, _parse_timestamps(result, tokenizer, 0, 700), hit_token_limit=False) is None
 
 
-def test_the_language_is_that_of_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:
+def test_the_language_is_detected_on_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:
     waveform = joined(noise(40) / 3, sentence, noise(40) / 3)
     assert engine.transcribe(waveform, TranscribeTask(), NEVER).language == "en"
 
 
-def test_a_window_that_whisper_hears_no_speech_in_says_nothing(long_recording: Waveform) -> None:
+def test_a_window_in_which_whisper_finds_no_speech_gives_no_text(long_recording: Waveform) -> None:
     deaf = whisper.load_model(str(MINIATURE))
     tokenizer = whisper.tokenizer.get_tokenizer(True)
     deaf.decoder.ln.weight.data *= 0.1  # never sure of a word
     deaf.decoder.token_embedding.weight.data[tokenizer.no_speech] = 100 * deaf.decoder.ln.bias.data.sign()
-    transcript = WhisperEngine(deaf, SpeechDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
+    transcript = WhisperEngine(deaf, VoiceActivityDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
     assert transcript == Transcript("", "und", 0.0, [], len(long_recording) / SAMPLE_RATE)
 
 
-def test_work_stops_at_any_check_and_leaves_the_model_as_it_was(
+def test_work_stops_at_any_check_and_leaves_the_model_unchanged(
     engine: WhisperEngine, long_recording: Waveform, sentence: Waveform
 ) -> None:
     task = TranscribeTask(word_timestamps=True)
@@ -340,8 +340,10 @@ def test_work_stops_at_any_check_and_leaves_the_model_as_it_was(
     assert engine.transcribe(sentence, task, NEVER) == before
 
 
-def test_every_token_of_a_batch_is_a_chance_to_stop(engine: WhisperEngine, long_recording: Waveform) -> None:
-    """The windows share their steps, so that there are fewer chances than tokens, but one for each layer of a step."""
+def test_cancellation_is_checked_in_every_layer_of_every_batched_step(
+    engine: WhisperEngine, long_recording: Waveform
+) -> None:
+    """All windows of a batch share their steps, so there are fewer checks than tokens times layers."""
     cancellation = CancelAfter(0)
     transcript = engine.transcribe(long_recording, TranscribeTask(), cancellation)
     num_windows, num_layers = math.ceil(90 / 30), engine._model.dims.n_text_layer
@@ -349,10 +351,10 @@ def test_every_token_of_a_batch_is_a_chance_to_stop(engine: WhisperEngine, long_
     assert len(cancellation.progress) > tokens_of_a_window * num_layers
 
 
-def test_progress_tells_the_seconds_done(
+def test_progress_counts_the_seconds_transcribed(
     engine: WhisperEngine, long_recording: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "_MOST_ROWS", 2)
+    monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 2)
     cancellation = CancelAfter(0)
     engine.transcribe(joined(silence(100), long_recording), TranscribeTask("en"), cancellation)
     seconds = [
@@ -364,7 +366,7 @@ def test_progress_tells_the_seconds_done(
     assert len(set(seconds)) == 3
 
 
-def test_a_late_recording_is_told_how_far_it_came(engine: WhisperEngine, long_recording: Waveform) -> None:
+def test_a_missed_deadline_reports_the_seconds_transcribed(engine: WhisperEngine, long_recording: Waveform) -> None:
     class Late(Cancellation):
         def check(self, progress: str = "") -> None:
             raise DeadlineExceeded(progress)

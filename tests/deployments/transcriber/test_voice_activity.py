@@ -13,13 +13,18 @@ from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.transcriber.audio import Waveform, decode_audio
-from deployments.transcriber.speech import FRAME_SAMPLES, Probabilities, SpeechDetector, find_speech
+from deployments.transcriber.voice_activity import (
+    FRAME_SAMPLES,
+    SpeechProbabilities,
+    VoiceActivityDetector,
+    find_speech,
+)
 from tests.deployments.transcriber.sounds import noise, tone
 
 
 @pytest.fixture(scope="module")
-def detector() -> SpeechDetector:
-    return SpeechDetector()
+def detector() -> VoiceActivityDetector:
+    return VoiceActivityDetector()
 
 
 def go_on() -> None:
@@ -33,7 +38,7 @@ def clip() -> Waveform:
     ).waveform
 
 
-def packages_probabilities(waveform: Waveform) -> Probabilities:
+def packages_probabilities(waveform: Waveform) -> SpeechProbabilities:
     """Return what the package's own model says, called as the package calls it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -54,13 +59,13 @@ SOUNDS: dict[str, Callable[[], Waveform]] = {
 
 
 @pytest.mark.parametrize("sound", list(SOUNDS))
-def test_probabilities_are_the_packages_own(detector: SpeechDetector, sound: str) -> None:
+def test_probabilities_equal_those_of_the_package(detector: VoiceActivityDetector, sound: str) -> None:
     waveform = SOUNDS[sound]()
     expected = packages_probabilities(waveform)
     np.testing.assert_allclose(detector.probabilities(waveform, go_on), expected, rtol=0, atol=1e-4)
 
 
-def test_spans_are_the_packages_own(detector: SpeechDetector) -> None:
+def test_speech_spans_equal_those_of_the_package(detector: VoiceActivityDetector) -> None:
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
     waveform = np.concatenate([clip(), np.zeros(16_000, np.float32), clip() + noise(16), clip()[20_000:]])
@@ -77,7 +82,7 @@ def test_spans_are_the_packages_own(detector: SpeechDetector) -> None:
     assert [span._asdict() for span in spans] == expected
 
 
-def frames(*runs: tuple[float, int]) -> Probabilities:
+def frames(*runs: tuple[float, int]) -> SpeechProbabilities:
     return np.concatenate([np.full(count, probability, np.float32) for probability, count in runs])
 
 
@@ -94,7 +99,9 @@ def frames(*runs: tuple[float, int]) -> Probabilities:
         (frames((0.9, 0)), []),
     ],
 )
-def test_speech_lasts_until_it_is_surely_over(probabilities: Probabilities, expected: list[tuple[int, int]]) -> None:
+def test_speech_starts_at_the_onset_threshold_and_ends_below_the_offset_threshold(
+    probabilities: SpeechProbabilities, expected: list[tuple[int, int]]
+) -> None:
     spans = find_speech(probabilities, len(probabilities) * FRAME_SAMPLES)
     assert spans == [(start * FRAME_SAMPLES, end * FRAME_SAMPLES) for start, end in expected]
 
@@ -103,7 +110,7 @@ def test_a_span_ends_with_the_recording() -> None:
     assert find_speech(frames((0.9, 10)), 10 * FRAME_SAMPLES - 500) == [(0, 10 * FRAME_SAMPLES - 500)]
 
 
-def test_listening_stops_between_minutes(detector: SpeechDetector) -> None:
+def test_cancellation_is_checked_before_each_minute(detector: VoiceActivityDetector) -> None:
     cancellation = Cancellation(time.time() - 1)
     with pytest.raises(DeadlineExceeded):
         detector.probabilities(noise(1), cancellation.check)
@@ -112,11 +119,11 @@ def test_listening_stops_between_minutes(detector: SpeechDetector) -> None:
     assert len(checks) == 3
 
 
-def test_torch_keeps_its_threads() -> None:
+def test_the_number_of_torch_threads_does_not_change() -> None:
     """Importing the detector's package would set them to 1."""
     torch.set_num_threads(2)
     try:
-        SpeechDetector()
+        VoiceActivityDetector()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
