@@ -20,7 +20,7 @@ from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Reused
 from deployments.errors import ServiceError
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 from deployments.log import logger
 from deployments.malloc import trim_freed_memory
 from deployments.media import Media, Pixels

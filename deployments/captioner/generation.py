@@ -9,7 +9,7 @@ from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import nn
 from whisper import Whisper
 from whisper.model import AudioEncoder, ModelDimensions, ResidualAttentionBlock, TextDecoder
 
+from deployments.settings import KernelChoice
 from deployments.transcriber.int8 import quantize
 
 Precision = Literal["int8", "fp32"]
@@ -28,7 +29,7 @@ _OFFICIAL_DECODERS = {
 turbo). large-v1 and large-v2 are missing: they have the same dimensions, but different alignment heads."""
 
 
-def load_whisper(path: Path, precision: Precision) -> Whisper:
+def load_whisper(path: Path, precision: Precision, kernel: KernelChoice = "auto") -> Whisper:
     """Return the model of a `.pt` file, ready for inference: as `whisper.load_model`, but in the given precision.
 
     Word timestamps come from the cross-attention of a few alignment heads. OpenAI chose them for each official model,
@@ -36,7 +37,8 @@ def load_whisper(path: Path, precision: Precision) -> Whisper:
     file is called. Any other checkpoint uses all heads in the second half of the decoder's layers, as in
     `whisper.load_model(path)`.
 
-    Raises what `torch.load` and `load_state_dict` raise for a file that is not an openai-whisper checkpoint.
+    `kernel` is for int8 only. Raises ModelNotLoaded if this CPU lacks it, and what `torch.load` and `load_state_dict`
+    raise for a file that is not an openai-whisper checkpoint.
     """
     # With mmap, tensors are read from disk as they are converted. Only files from before torch 1.6 cannot be mapped.
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -46,7 +48,7 @@ def load_whisper(path: Path, precision: Precision) -> Whisper:
     if size is not None:
         model.set_alignment_heads(whisper._ALIGNMENT_HEADS[size])
     if precision == "int8":
-        quantize(model)
+        quantize(model, kernel)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(torch.float32, copy=True)

@@ -23,7 +23,7 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps, dtw_cpu
 from whisper.tokenizer import Tokenizer
 
-from deployments.inference.compiled import keep, numba_turn, on_torch_threads
+from deployments.inference.jit import call_cached, numba_lock
 from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
 from deployments.transcriber.types import SuspectReason
 
@@ -51,8 +51,7 @@ def compile_word_timestamps() -> None:
 
     Compiling takes two seconds.
     """
-    keep(dtw_cpu)
-    on_torch_threads(dtw_cpu)(np.zeros((2, 2)))
+    call_cached(dtw_cpu, "word_timestamps", np.zeros((2, 2)))
 
 
 class WindowDecoder:
@@ -150,7 +149,7 @@ class WindowDecoder:
         Arguments as in `whisper.timing.add_word_timestamps`: `mel` has shape (num_mels, N_FRAMES), of which the first
         `num_frames` are audio, and `last_speech_s` is the end of the last word before the window.
         """
-        with self._lock_word_timestamps(), numba_turn(), _keep_num_threads():
+        with self._lock_word_timestamps(), numba_lock(), _keep_num_threads():
             add_word_timestamps(
                 segments=segments,
                 model=_with_private_modules(self._shared_model, self._check),

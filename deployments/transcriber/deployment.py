@@ -67,7 +67,7 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
     return_freed_memory()
     report("warming up")
-    engine = load_engine(file.path, config.precision, speech_detection=config.speech_detection)
+    engine = load_engine(file.path, config.precision, kernel=config.kernel, speech_detection=config.speech_detection)
     trim_freed_memory()
     reuse_freed_memory()
     return LoadedModel(

@@ -17,7 +17,8 @@ from whisper.utils import get_end
 from deployments.cancellation import Cancellation
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import InvalidRequest, ModelNotLoaded
-from deployments.inference.int8 import weight_bytes
+from deployments.inference.int8_layers import weight_bytes
+from deployments.settings import KernelChoice
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.checkpoint import Precision, load_whisper
 from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
@@ -196,14 +197,16 @@ class WhisperEngine:
         )
 
 
-def load_engine(path: Path, precision: Precision, *, speech_detection: bool = True) -> WhisperEngine:
+def load_engine(
+    path: Path, precision: Precision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
+) -> WhisperEngine:
     """Return the engine for an openai-whisper `.pt` checkpoint, warmed up, with or without voice activity detection.
 
-    Raises ModelNotLoaded if the file is not such a checkpoint.
+    Raises ModelNotLoaded if the file is not such a checkpoint, or if this CPU lacks the int8 kernel.
     """
     detector = VoiceActivityDetector() if speech_detection else None
     try:
-        engine = WhisperEngine(load_whisper(path, precision), detector)
+        engine = WhisperEngine(load_whisper(path, precision, kernel), detector)
         engine.warm_up()
     except _INVALID_CHECKPOINT_ERRORS as error:
         raise ModelNotLoaded(

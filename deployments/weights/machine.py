@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.inference.cpu import vnni_vector_bytes
 from deployments.weights.checkpoint import ModelCheckpoint
 from deployments.weights.download import format_bytes
 
@@ -48,7 +49,7 @@ def check_cpu(capabilities: Mapping[str, Any], cores: int, precisions: Collectio
         "AVX2": has("avx2"),
         "AVX-512": has("avx512_f"),
         "NEON": has("neon"),
-        "VNNI": has("avx_vnni", "avx512_vnni"),
+        "VNNI": bool(vnni_vector_bytes(capabilities)),
         "dot product": has("dot"),
         "int8 matrices": has("i8mm", "amx_int8"),
         "bf16": has("avx512_bf16", "amx_bf16", "bf16"),

@@ -12,7 +12,7 @@ from deployments.captioner.generation import Answer, check_fits_context, generat
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 from tests.deployments.captioner.checkpoints import EOS, FIRST_MERGE, colored_noise
 
 IDS = [1, 300, 2, 302, 3]
