@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from deployments.captioner.protocol import CaptionerService
 from deployments.frame_sampler.protocol import FrameSamplerService
-from deployments.malloc import ENVIRONMENT
+from deployments.malloc import MALLOC_ENVIRONMENT
 from deployments.transcriber.protocol import TranscriberService
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 
@@ -80,7 +80,7 @@ CAPTIONER = Node(
     sections=("captioner", "weights", "limits"),
     methods={"caption_image": "always", "caption_frames": "always", "summarize": "always"},
     model_section="captioner",
-    environment=ENVIRONMENT,
+    environment=MALLOC_ENVIRONMENT,
 )
 
 TRANSCRIBER = Node(
