@@ -205,8 +205,8 @@ def test_seeking_avoids_decoding_from_the_start() -> None:
     content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
     with open_video(content) as video:
         assert video.keyframes() == [0, 8, 16, 24]
-        assert video.num_decoded([29]) == 6
-        assert video.num_decoded([0, 29]) == 7
+        assert video.num_frames_to_decode([29]) == 6
+        assert video.num_frames_to_decode([0, 29]) == 7
 
 
 def test_frames_that_cannot_be_decoded_are_replaced_by_the_frame_before() -> None:

@@ -11,7 +11,7 @@ import pytest
 from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.media import Media, as_media
-from deployments.transcriber.audio import SAMPLE_RATE, Recording, Waveform, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE, DecodedAudio, Waveform, decode_audio
 from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
 
 DURATION_S = 6.0
@@ -130,11 +130,11 @@ MAY_BE_TRUNCATED = [
 they might be cut outside the audio."""
 
 
-def decode(media: Media) -> Recording:
+def decode(media: Media) -> DecodedAudio:
     return decode_audio(media, Cancellation(math.inf), 100)
 
 
-def sound_of(name: str, recording: Recording) -> Waveform:
+def sound_of(name: str, recording: DecodedAudio) -> Waveform:
     """Return the audio without its encoder delay, even if the file does not declare it."""
     if name not in HAS_ENCODER_DELAY:
         return recording.waveform

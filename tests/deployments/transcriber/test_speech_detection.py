@@ -20,10 +20,11 @@ from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
-from deployments.transcriber.checkpoint import Precision, load_whisper
+from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
 from deployments.transcriber.mel import LogMel
+from deployments.transcriber.settings import Precision
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import pack_into_windows
