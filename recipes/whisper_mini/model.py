@@ -147,7 +147,7 @@ class TrainableWhisper(nn.Module):
         torch.save({"dims": asdict(DIMENSIONS), "model_state_dict": halves}, path)
 
     def _embedding(self) -> Tensor:
-        """Return the embeddings of `token_ids`, one for all unused tokens, and those of the timestamps, in this order."""
+        """Return the embeddings of `token_ids`, then one for all unused tokens, then those of the timestamps."""
         with torch.autocast("cpu", enabled=False):
             timestamps = self.timestamp_sinusoids @ self.timestamp_map + self.timestamp_bias
             return torch.cat([self.token_embedding, timestamps])

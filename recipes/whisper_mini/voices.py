@@ -116,9 +116,7 @@ def synthesize_utterances(num_per_language: int, seed: int, num_workers: int) ->
 
 
 def log_power(waveform: Waveform) -> NDArray[np.float16]:
-    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), with _PADDING samples of silence
-    on both sides.
-    """
+    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), including _PADDING on both sides."""
     padded = torch.from_numpy(np.pad(waveform, _PADDING))
     stft = torch.stft(padded, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
     power = mel_filters("cpu", 80) @ stft.abs() ** 2
