@@ -32,7 +32,7 @@ def _headers(
 # 3306) has the real sizes in its first chunk, "ds64".
 
 _MIN_PLACEHOLDER_SIZE = 0x7FFF0000
-"""Larger sizes are placeholders of programs that write before they know the size: 0x7FFFFFFF, 0xFFFFFFFF etc."""
+"""From here on, sizes are placeholders of programs that write before they know the size: 0x7FFFFFFF, 0xFFFFFFFF etc."""
 
 
 def _riff_declared_bytes(view: memoryview) -> int:
@@ -202,7 +202,7 @@ def mp3_declared_s(content: Content) -> float | None:
     if mp3_frame_bytes(frame) is None:
         return None
     version, is_mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3
-    # Both headers are where a frame with audio has its audio: Xing after the side information, VBRI always at byte 36.
+    # Both headers take the place of audio data: Xing and Info after the side information, VBRI always at byte 36.
     side_info_bytes = (17 if is_mono else 32) if version == _MPEG_1 else (9 if is_mono else 17)
     xing, vbri = frame[4 + side_info_bytes :], frame[36:]
     has_num_frames = len(xing) >= 12 and xing[7] & 1

@@ -64,8 +64,8 @@ def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float
     that it cannot clip. Encoder delay and padding are removed where the file declares them. Of several audio streams,
     the one that a player would choose is used.
 
-    A truncated file gives the audio up to its end. Damaged audio is replaced by silence of the same duration, which the
-    timestamps tell, so that the audio after it keeps its time. `warnings` reports both.
+    A truncated file gives the audio up to its end. Damaged audio is replaced by silence of the duration that the
+    timestamps indicate, so that the audio after it keeps its time. `warnings` reports both.
 
     Raises InvalidFile if no audio can be decoded, and FileTooLarge if it is longer than `max_duration_s`; never more
     than that is in memory. The decoder's own error messages go to the log.

@@ -49,7 +49,7 @@ def quantize(model: Whisper) -> None:
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
-    """Decode steps with int8 KV caches for one batch of windows, in the interface of `whisper.decoding.DecodingTask`.
+    """Decode steps with int8 KV caches for one batch of windows, as `whisper.decoding.DecodingTask` calls them.
 
     Each sequence has a self-attention cache. The sequences of one window (several in beam search) share its
     cross-attention cache, which is computed once.

@@ -22,15 +22,9 @@ from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
-from tests.deployments.transcriber.sounds import noise, tone
+from tests.deployments.transcriber.sounds import noise, sweep, tone
 
 NEVER_CANCELLED = Cancellation(math.inf)
-
-
-def chirp(duration_s: float) -> Waveform:
-    time_s = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
-    sound: Waveform = (0.3 * np.sin(2 * np.pi * (100 + 40 * time_s) * time_s)).astype(np.float32)
-    return sound
 
 
 def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTask) -> Transcript:
@@ -82,7 +76,7 @@ def with_flat_logits(model: Whisper) -> Whisper:
 def test_the_transcript_of_several_windows_equals_whispers(
     load: Callable[[int], Loaded], seed: int, task: TranscribeTask
 ) -> None:
-    sound = np.concatenate([chirp(20), noise(11.3)])
+    sound = np.concatenate([sweep(20), noise(11.3)])
     transcript = load(seed).engine.transcribe(sound, task, NEVER_CANCELLED)
     assert transcript.segments
     assert transcript == reference_transcript(load(seed).reference, sound, task)
@@ -120,7 +114,7 @@ def test_a_window_beyond_a_threshold_is_suspect(measures: dict[str, float], reas
 
 def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     task = TranscribeTask(word_timestamps=True)
-    sounds = [noise(12), chirp(12)]
+    sounds = [noise(12), sweep(12)]
     alone = [loaded.engine.transcribe(sound, task, NEVER_CANCELLED) for sound in sounds]
     with ThreadPoolExecutor(2) as threads:
         together = list(threads.map(lambda sound: loaded.engine.transcribe(sound, task, NEVER_CANCELLED), sounds))
@@ -137,7 +131,7 @@ def test_sampling_is_reproducible_while_another_request_runs(loaded: Loaded) -> 
     engine = WhisperEngine(with_flat_logits(loaded.reference))
     alone = engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
     with ThreadPoolExecutor(2) as threads:
-        other = threads.submit(engine.transcribe, chirp(2), TranscribeTask(), NEVER_CANCELLED)
+        other = threads.submit(engine.transcribe, sweep(2), TranscribeTask(), NEVER_CANCELLED)
         together = engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
     assert together == alone
     assert other.result().text != alone.text

@@ -24,8 +24,7 @@ from deployments.transcriber.engine import load_engine
 from deployments.transcriber.int8 import Int8Inference
 from deployments.transcriber.types import TranscribeTask
 from tests.deployments.transcriber.conftest import Loaded
-from tests.deployments.transcriber.sounds import noise, tone
-from tests.deployments.transcriber.test_engine import chirp
+from tests.deployments.transcriber.sounds import noise, sweep, tone
 
 MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
 NEVER_CANCELLED = Cancellation(math.inf)
@@ -122,7 +121,7 @@ def test_the_miniature_gives_the_same_transcript_in_int8_and_fp32(word_timestamp
 
 def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     engine = load_engine(loaded.path, "int8", speech_detection=False)
-    sounds, task = [noise(35), chirp(2), tone()], TranscribeTask(word_timestamps=True)
+    sounds, task = [noise(35), sweep(2), tone()], TranscribeTask(word_timestamps=True)
     alone = [engine.transcribe(sound, task, NEVER_CANCELLED) for sound in sounds]
     with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER_CANCELLED), sounds)) == alone
