@@ -41,8 +41,8 @@ class TranscriberDeployment:
 
         def work(cancellation: Cancellation) -> Transcript:
             try:
-                recording = decode_audio(media, cancellation, self._max_duration_s)
-                return replace(engine.transcribe(recording.waveform, task, cancellation), warnings=recording.warnings)
+                audio = decode_audio(media, cancellation, self._max_duration_s)
+                return replace(engine.transcribe(audio.waveform, task, cancellation), warnings=audio.warnings)
             finally:
                 trim_freed_memory()
 

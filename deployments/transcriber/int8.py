@@ -52,7 +52,7 @@ def quantize(model: Whisper, kernel: KernelChoice) -> None:
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
-    """Decoder steps with int8 KV caches, as `whisper.decoding.DecodingTask` needs them, for one batch of windows.
+    """Decode steps with int8 KV caches for one batch of windows, as `whisper.decoding.DecodingTask` calls them.
 
     Each sequence has a self-attention cache. The sequences of one window (several in beam search) share its
     cross-attention cache, which is computed once.
@@ -66,7 +66,7 @@ class Int8Inference(Inference):  # type: ignore[misc]
         self._self_attn_caches: list[Int8Cache] = []
         """One for each sequence."""
         self._cross_attn_caches: list[Int8Cache] = []
-        """That of each sequence's window."""
+        """For each sequence, the cache of its window."""
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
         """Return logits, shape (num_sequences, num_new, n_vocab), for the tokens that are not yet in the KV cache.
@@ -83,7 +83,7 @@ class Int8Inference(Inference):  # type: ignore[misc]
         return torch.stack([self._decode_step(tokens[:, i]) for i in range(num_cached, tokens.shape[1])], dim=1)
 
     def rearrange_kv_cache(self, source_indices: Sequence[int]) -> None:
-        """Let sequence i continue sequence `source_indices[i]`."""
+        """Replace the tokens cached for each sequence i by those of sequence `source_indices[i]`."""
         sources = [self._self_attn_caches[index] for index in source_indices]
         in_use: set[int] = set()
         for i, source in enumerate(sources):
