@@ -28,7 +28,7 @@ from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import Precision
 from deployments.inference.cache import KeyValueCache
 from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
-from deployments.malloc import ENVIRONMENT, return_freed_memory, reuse_freed_memory
+from deployments.malloc import MALLOC_ENVIRONMENT, return_freed_memory, reuse_freed_memory
 from deployments.units import MEGABYTE
 
 NEW_TOKENS = 40
@@ -240,9 +240,9 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(options)
-    if not ENVIRONMENT.items() <= os.environ.items():
+    if not MALLOC_ENVIRONMENT.items() <= os.environ.items():
         options = sys.argv[1:] if options is None else options
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | ENVIRONMENT)
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | MALLOC_ENVIRONMENT)
     torch.set_num_threads(arguments.threads)
     return_freed_memory()
 

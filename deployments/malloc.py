@@ -10,7 +10,7 @@ layer can reuse them; Moondream2's KV cache is larger."""
 _MAX_KEPT_FREE = 256 * 1024 * 1024
 
 
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+MALLOC_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """Environment for processes that run large models: switches off malloc's per-thread cache of small blocks.
 
 The cache would keep the remainders that malloc cuts off when it aligns a tensor. A later tensor of the same size then

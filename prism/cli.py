@@ -82,8 +82,8 @@ def _benchmark(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         "prism benchmark",
         usage="prism benchmark [-h] {captioner,transcriber} ...",
-        description="Measures the speed and memory of a model on this machine. Needs no weights: by default they are "
-        "random, of the real model's sizes. `prism benchmark captioner --help` lists the options.",
+        description="Measures the speed and memory of a model on this machine. Needs no checkpoint: by default the "
+        "weights are random, in the real model's sizes. `prism benchmark captioner --help` lists the options.",
     )
     parser.add_argument("model", choices=("captioner", "transcriber"))
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="options of that benchmark")
@@ -97,7 +97,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("check the configuration and start the server", _serve),
     "check": Command("check a Serve YAML for misspelt keys and invalid values", _check),
     "weights": Command("fetch, verify or shrink the models' weights", _weights),
-    "conformance": Command("compare the captioner with vectors of a reference implementation", _conformance),
+    "conformance": Command("compare the captioner with test vectors of the reference implementation", _conformance),
     "benchmark": Command("measure the speed and memory of a model on this machine", _benchmark),
 }
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from deployments.malloc import ENVIRONMENT
+from deployments.malloc import MALLOC_ENVIRONMENT
 from samples.running_server import RunningServer
 from tests.e2e.client import DATA, ORIGIN, answer_of, data_url, error_of, post_file, post_json, replica_of
 
@@ -109,7 +109,7 @@ def _memory_used(server: RunningServer) -> float:
 
 
 def test_the_captioner_is_started_with_what_keeps_its_memory_small(server: RunningServer) -> None:
-    assert ENVIRONMENT.items() <= replica_of(server.pid, "Captioner").environ().items()
+    assert MALLOC_ENVIRONMENT.items() <= replica_of(server.pid, "Captioner").environ().items()
 
 
 def test_no_process_talks_to_another_machine(server: RunningServer, url: str) -> None:

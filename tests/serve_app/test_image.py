@@ -61,6 +61,6 @@ def test_a_timeout_says_how_far_it_got_and_what_to_change(make_api: MakeApi, gra
     assert response.status_code == 504
     assert response.json()["error"] == {
         "code": "TIMEOUT",
-        "message": "The request ran out of its 0.5 s: wrote 7 of 200 tokens. Lower max_length, send a smaller picture, "
+        "message": "The request ran out of its 0.5 s: wrote 7 of 200 tokens. Lower max_length, send a smaller image, "
         "or raise REQUEST_TIMEOUT_SECONDS.",
     }

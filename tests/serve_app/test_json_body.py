@@ -8,7 +8,7 @@ import pytest
 
 from deployments.errors import FileTooLarge, InvalidRequest
 from deployments.units import MEGABYTE
-from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, LongText, decode_base64, parse_json
+from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, LongString, decode_base64, parse_json
 
 FILE = bytes(range(256)) * 12000
 ENCODED = base64.b64encode(FILE).decode()
@@ -28,10 +28,10 @@ def test_short_bodies_parse_as_json_does() -> None:
     assert parse(json.dumps(document, ensure_ascii=False, indent=2)) == document
 
 
-def test_long_texts_are_cut_out_and_decode_to_their_files() -> None:
+def test_long_strings_are_cut_out_and_decode_to_their_files() -> None:
     document = parse(json.dumps({"a": ENCODED, "b": {"c": [{"d": ENCODED}]}, "e": "short"}))
     assert document["e"] == "short"
-    assert isinstance(document["a"], LongText)
+    assert isinstance(document["a"], LongString)
     assert decode(document["a"]) == FILE
     assert decode(document["b"]["c"][0]["d"]) == FILE  # type: ignore[index]
 

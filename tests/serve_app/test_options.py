@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import InvalidRequest
-from serve_app.json_body import LongText
+from serve_app.json_body import LongString
 from serve_app.modalities.audio import AudioOptions
 from serve_app.modalities.image import ImageOptions
 from serve_app.modalities.video import VideoOptions
@@ -71,7 +71,7 @@ def test_different_values_for_one_option_are_refused_by_name() -> None:
         (ImageOptions, "max_length", "5"),
         (ImageOptions, "max_length", 5.5),
         (ImageOptions, "prompt", 5),
-        (ImageOptions, "prompt", LongText(bytearray(40_000), 0, 40_000)),
+        (ImageOptions, "prompt", LongString(bytearray(40_000), 0, 40_000)),
         (ImageOptions, "num_frames", 5),
         (VideoOptions, "num_frames", 0),
         (VideoOptions, "num_frames", 33),
@@ -95,7 +95,7 @@ def test_an_unknown_option_is_told_the_known_ones() -> None:
         in_json(ImageOptions, {"max_lenght": 5})
 
 
-@pytest.mark.parametrize("options", ["text", [], 5, True, LongText(bytearray(), 0, 0)])
+@pytest.mark.parametrize("options", ["text", [], 5, True, LongString(bytearray(), 0, 0)])
 def test_options_must_be_an_object(options: Any) -> None:
     with pytest.raises(InvalidRequest, match="'options' must be a JSON object"):
         in_json(ImageOptions, options)

@@ -66,7 +66,7 @@ FILES: dict[str, tuple[Kind, Callable[[], bytes]]] = {
     "mp3 cut out of a stream": ("audio", lambda: _media("mp3", audio="libmp3lame", id3v2_version="0")[700:]),
     "wav": ("audio", lambda: _media("wav", audio="pcm_s16le")),
     "m4a": ("audio", lambda: _media("ipod", audio="aac")),
-    "mp4 with sound only": ("audio", lambda: _media("mp4", audio="aac")),
+    "mp4 with audio only": ("audio", lambda: _media("mp4", audio="aac")),
     "flac": ("audio", lambda: _media("flac", audio="flac")),
     "ogg vorbis": ("audio", (DATA / "speech.ogg").read_bytes),
     "ogg opus": ("audio", lambda: _media("ogg", audio="libopus")),
@@ -148,12 +148,12 @@ def test_anything_else_is_named_and_refused(content: bytes, words: str, kind: Ki
 def test_raw_aac_and_a_recording_of_chrome_are_named_and_refused() -> None:
     with pytest.raises(InvalidFileType, match="raw AAC.*M4A"):
         require_kind(_media("adts", audio="aac"), "audio")
-    with pytest.raises(InvalidFileType, match="WebM file with sound only.*OGG"):
+    with pytest.raises(InvalidFileType, match="WebM file with audio only.*OGG"):
         require_kind(_media("webm", audio="libopus", live="1"), "audio")
 
 
-def test_matroska_with_sound_only_is_no_video() -> None:
-    with pytest.raises(InvalidFileType, match="sound only"):
+def test_matroska_with_audio_only_is_no_video() -> None:
+    with pytest.raises(InvalidFileType, match="audio only"):
         require_kind(_media("matroska", audio="libopus"), "video")
 
 

@@ -20,29 +20,29 @@ class FakeService:
     def __init__(self, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> None:
         self._outcomes = list(outcomes)
         self.is_idle = is_idle
-        self.is_asked_out = asyncio.Event()
+        self.has_reached_last_outcome = asyncio.Event()
 
     async def status(self, timeout_s: float) -> ModelStatus:
         outcome = self._outcomes[0]
         if len(self._outcomes) > 1:
             self._outcomes.pop(0)
         else:
-            self.is_asked_out.set()
+            self.has_reached_last_outcome.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
 
 def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
-    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADED_S", 0.001)
-    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADING_S", 0.001)
-    monkeypatch.setattr(SystemMonitor, "_watch_memory", lambda self: None)
+    monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(system_monitor, "LOADING_STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
 
     async def watch() -> str:
         service = FakeService(*outcomes, is_idle=is_idle)
         monitor = SystemMonitor([CAPTIONER], {CAPTIONER.name: service}, AppConfig())  # type: ignore[dict-item]
         monitor.start()
-        await asyncio.wait_for(service.is_asked_out.wait(), 5)
+        await asyncio.wait_for(service.has_reached_last_outcome.wait(), 5)
         await asyncio.sleep(0.01)
         return monitor.models()[0].state
 
