@@ -13,7 +13,10 @@ MINIATURES_FILE = "config/mini.yaml"
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> int:
-    """Check the configuration and replace this process by the server; returns only if the check fails, with the status."""
+    """Check the configuration, then replace this process by the server.
+
+    Returns only if the check fails, with the exit status.
+    """
     file = _parse(arguments, prog)
     # Imported here, because it imports ray, which takes seconds and which `--help` does not need.
     from serve_app.check import check

@@ -101,7 +101,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="image, video or audio files, told apart by their extension (default: the three sample files)",
+        help="image, video or audio files; the extension decides which (default: the three sample files)",
     )
     options = parser.parse_args(arguments)
     if options.serve is not None and not options.serve.is_file():

@@ -23,7 +23,7 @@ def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"- 1", "not a mapping"), (b": :", "not valid YAML"), (b"\xff\xfe\x00", "not valid YAML")]
 )
-def test_a_file_that_is_no_serve_yaml_is_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_a_serve_yaml_is_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "serve.yaml"
     path.write_bytes(content)
     with pytest.raises(InvalidServeYaml, match=f"serve.yaml.*{reason}"):

@@ -15,7 +15,7 @@ LOADED = ModelStatus("moondream2", "loaded")
 
 
 class FakeService:
-    """Answers with each outcome in turn, and with the last one again and again."""
+    """Returns or raises the outcomes in order; the last one is repeated."""
 
     def __init__(self, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> None:
         self._outcomes = list(outcomes)
@@ -49,21 +49,21 @@ def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Except
     return asyncio.run(watch())
 
 
-def test_a_model_is_what_its_replica_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_models_state_is_what_its_replica_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, ModelLoading("soon"), LOADED) == "loaded"
     assert state_after(monkeypatch, LOADED, ModelNotLoaded("no replica could be started")) == "failed"
 
 
-def test_a_replica_at_work_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_replica_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     for silence in (DeadlineExceeded("busy"), ServerBusy("queue full")):
         assert state_after(monkeypatch, LOADED, silence, is_idle=False) == "loaded"
 
 
-def test_an_idle_replica_that_does_not_answer_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_replica_that_does_not_respond_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, LOADED, DeadlineExceeded("silent")) == "loading"
 
 
-def test_an_unforeseen_error_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_does_not_end_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, ModelLoading("soon"), RuntimeError("Ray's"), LOADED) == "loaded"
 
 
@@ -76,8 +76,8 @@ def test_a_process_that_ends_while_it_is_measured_counts_nothing(monkeypatch: py
     assert system_monitor._memory_bytes(psutil.Process(os.getpid())) > 10 * 2**20
 
 
-def test_the_processes_below_serve_run_are_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This test stands where a replica would, its parent where the raylet and its grandparent where `serve run` are."""
+def test_the_descendants_of_serve_run_are_the_apps_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process stands for a replica, its parent for the raylet, and its grandparent for `serve run`."""
     launcher = psutil.Process(os.getppid()).parent()
     assert launcher is not None
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: ["serve", "run"])
