@@ -89,13 +89,13 @@ class AnswerUnexpectedErrors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_note_start(message: Message) -> None:
             nonlocal has_started
             has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, send_and_note_start)
         except Exception as error:
             if has_started or scope["type"] != "http":
                 raise

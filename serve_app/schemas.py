@@ -99,7 +99,9 @@ class AudioMetadata(_Body):
 class AudioAnalysis(_SuccessBody):
     type: Literal["audio"] = "audio"
     transcription: str = Field(description="Empty if nobody speaks.", examples=["Hello, this is a test."])
-    language: str = Field(description="A Whisper language code; `und` if nobody speaks.", examples=["en"])
+    language: str = Field(
+        description="A Whisper language code, or `und` if none was requested and nobody speaks.", examples=["en"]
+    )
     confidence: Confidence = Field(
         description="Mean of the segments' confidence, weighted by duration; 0.0 without segments."
     )

@@ -42,7 +42,7 @@ class Modality(Generic[OptionsT]):
     summary: str
     """One line about the route, for OpenAPI."""
     formats: tuple[FileFormat, ...]
-    """The supported ones."""
+    """The supported formats, in the order in which messages list them."""
     options: type[OptionsT]
     example_options: Mapping[str, Any]
     """For OpenAPI."""
