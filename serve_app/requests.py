@@ -1,4 +1,4 @@
-"""What routes ask of a request."""
+"""What routes read from a Starlette request, besides its body."""
 
 from starlette.requests import Request
 
@@ -6,16 +6,16 @@ from serve_app.context import AppContext
 
 
 def context_of(request: Request) -> AppContext:
-    """Return the app's context, which `create_api` has put into its state."""
+    """Return the app's context, which `create_api` put into the app's state."""
     context: AppContext = request.app.state.context
     return context
 
 
 def client_address(request: Request) -> str:
-    """Return the client that the rate limit counts a request for.
+    """Return the address under which the rate limit counts a request.
 
-    Serve's proxy believes `X-Forwarded-For` and puts what it says in the place of the client's address. Anybody can
-    write that header, so all requests that have it count as one client.
+    Serve's proxy trusts `X-Forwarded-For` and replaces the client's address by the one in it. Anybody can send that
+    header, so all requests that have it count as one client.
     """
     if "x-forwarded-for" in request.headers:
         return "forwarded"
