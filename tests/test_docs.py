@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from deployments.project import project_folder
-from serve_app.settings import ENVIRONMENT, AppConfig
+from serve_app.settings import ENVIRONMENT_VARIABLES, AppConfig
 
 ROOT = project_folder()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("checkpoints/mini/**/*.md")])
@@ -77,5 +77,5 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_every_environment_variable_is_documented_with_its_setting() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
-    for variable, (section, field) in ENVIRONMENT.items():
+    for variable, (section, field) in ENVIRONMENT_VARIABLES.items():
         assert re.search(rf"\| `{variable}` \|.*\| `{section}\.{field}` \|", page)

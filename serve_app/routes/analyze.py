@@ -12,7 +12,7 @@ from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import Analysis, Modality
 from serve_app.openapi import describe_upload, error_responses
 from serve_app.options import OptionsT, parse_options
-from serve_app.requests import client_address, context_of
+from serve_app.request_info import client_address, context_of
 from serve_app.schemas import body_of
 from serve_app.sniffing import require_kind
 from serve_app.uploads import Upload, read_upload

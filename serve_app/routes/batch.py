@@ -17,7 +17,7 @@ from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import Analysis
 from serve_app.openapi import describe_batch, error_responses
 from serve_app.options import Options, parse_options
-from serve_app.requests import client_address, context_of
+from serve_app.request_info import client_address, context_of
 from serve_app.routes.analyze import analyze_upload
 from serve_app.schemas import BatchAnalysis, BatchResult, ErrorBody, body_of
 from serve_app.stopwatch import Stopwatch

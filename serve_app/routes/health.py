@@ -11,7 +11,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
 from serve_app.modalities import MODALITIES
 from serve_app.openapi import error_responses
-from serve_app.requests import context_of
+from serve_app.request_info import context_of
 from serve_app.routes.batch import BATCH_PATH
 from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
 

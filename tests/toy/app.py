@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from serve_app.app import bind_graph
 from serve_app.graph import GRAPH, Node
-from serve_app.requests import context_of
+from serve_app.request_info import context_of
 from tests.toy.protocol import NotebookService
 from tests.toy.settings import ToyConfig
 
