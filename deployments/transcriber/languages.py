@@ -8,4 +8,5 @@ LANGUAGES: tuple[str, ...] = tuple(
         "yue"
     ).split()
 )
-"""Codes in the order of Whisper's vocabulary. A checkpoint knows the first N of them, most all but the last."""
+"""Codes in the order of Whisper's vocabulary. A checkpoint knows the first N of them: large-v3 all,
+earlier ones all but the last."""
