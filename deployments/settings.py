@@ -1,5 +1,6 @@
 """Settings that several packages share. Those of one capability are in the `settings.py` of its package."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -32,6 +33,11 @@ class ModelSection(Section):
     VNNI instructions, for small batches and oneDNN for large ones; else `onednn` for all."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 lets the model choose by the number of cores."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The model's name in answers and in health."""
 
     @property
     def is_official(self) -> bool:

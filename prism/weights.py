@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
-from deployments.settings import ModelSection
 from deployments.weights.checkpoint import ModelCheckpoint
 from deployments.weights.download import DownloadFailed, format_bytes
 from deployments.weights.machine import Finding, check_cpu, check_memory, needed_bytes
+from serve_app.graph import GRAPH, Node
 from serve_app.serve_yaml import InvalidServeYaml, read_serve_yaml, settings_of, validate_settings
 from serve_app.settings import AppConfig
 
@@ -53,22 +53,23 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism weights") ->
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        advice = f" What has arrived is kept; `{FETCH_COMMAND}` continues from there." * (options.command == "fetch")
+        kept = f" What has arrived is kept; `{FETCH_COMMAND}` continues from there."
+        advice = kept if options.command == "fetch" else ""
         sys.stderr.write(f"\nInterrupted.{advice}\n")
         return INTERRUPTED
 
 
-def describe_models(config: AppConfig) -> list[ModelCheckpoint]:
-    """Return the checkpoint of every capability that has a model, in the order of the settings.
+def describe_models(config: AppConfig, nodes: Sequence[Node[Any]] = GRAPH) -> list[ModelCheckpoint]:
+    """Return the checkpoint of every deployment that holds a model, in the order of the graph's rows.
 
-    A capability has a model if its section of the settings is a ModelSection. The package of the same name then has a
-    module `weights` with a function `describe`.
+    The package of such a deployment has a module `weights` with a function `describe`.
     """
     models = []
-    for name in _capabilities():
-        module = importlib.import_module(f"deployments.{name}.weights")
-        model: ModelCheckpoint = module.describe(getattr(config, name), config.weights)
-        models.append(model)
+    for node in nodes:
+        if node.model_section:
+            module = importlib.import_module(f"{node.package}.weights")
+            model: ModelCheckpoint = module.describe(getattr(config, node.model_section), config.weights)
+            models.append(model)
     return models
 
 
@@ -154,7 +155,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     for name, description in DESCRIPTIONS.items():
         command = commands.add_parser(name, help=description.partition(".")[0], description=description)
         capability_options = command.add_mutually_exclusive_group()
-        for capability in _capabilities():
+        for capability in [node.model_section for node in GRAPH if node.model_section]:
             capability_options.add_argument(
                 f"--{capability}",
                 dest="capability",
@@ -169,12 +170,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
             help="a Serve YAML whose `args:` choose the models and the cache folder; default: environment and .env",
         )
     return parser
-
-
-def _capabilities() -> list[str]:
-    """Return the names of the settings' sections that choose a model."""
-    annotations = ((name, field.annotation) for name, field in AppConfig.model_fields.items())
-    return [name for name, kind in annotations if isinstance(kind, type) and issubclass(kind, ModelSection)]
 
 
 def _settings(path: Path | None) -> AppConfig:

@@ -19,7 +19,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """The kind of a file, which decides the route, by its extension."""
 
-OPTIONS: Mapping[Kind, Mapping[str, str]] = {"image": {}, "video": {"include_audio": "true"}, "audio": {}}
+OPTIONS: Mapping[Kind, Mapping[str, str]] = {modality.kind: modality.sample_options for modality in MODALITIES}
 """Options that are sent with each kind."""
 
 CONNECT_TIMEOUT_S = 5

@@ -1,7 +1,7 @@
 """Formats results for a terminal, in rows: a label, and beside it a text that wraps."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
@@ -39,7 +39,7 @@ def upload_rows(upload: Upload) -> list[Row]:
 
 
 def answer_rows(answer: Answer) -> list[Row]:
-    rows = {"image": _image_rows, "video": _video_rows, "audio": _audio_rows}[answer.body["type"]](answer.body)
+    rows = _ROWS.get(answer.body["type"], _plain_rows)(answer.body)
     return [
         *rows,
         ("took", f"{answer.seconds:.2f} s, of which {_processing_ms(answer.body) / 1000:.2f} s were processing"),
@@ -120,6 +120,18 @@ def _audio_rows(body: Mapping[str, Any]) -> list[Row]:
 
 def _span(segment: Mapping[str, Any]) -> str:
     return f"{format_time(segment['start'])}-{format_time(segment['end'])}"
+
+
+def _plain_rows(body: Mapping[str, Any]) -> list[Row]:
+    """Return the fields of an answer that has no rows of its own."""
+    return [(name, str(value)) for name, value in body.items() if name not in ("success", "timestamp", "metadata")]
+
+
+_ROWS: Mapping[str, Callable[[Mapping[str, Any]], list[Row]]] = {
+    "image": _image_rows,
+    "video": _video_rows,
+    "audio": _audio_rows,
+}
 
 
 def _processing_ms(body: Mapping[str, Any]) -> float:

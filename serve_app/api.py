@@ -5,8 +5,9 @@ from importlib.resources import files
 from pkgutil import resolve_name
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -48,11 +49,11 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     )
     api.state.context = context
     add_error_handlers(api)
-    for router in (analyze.router, batch.router, health.router):
+    routers = [analyze.router, batch.router, health.router]
+    routers += [resolve_name(node.routes) for node in nodes if node.routes]
+    for router in routers:
         api.include_router(router)
-    for node in nodes:
-        if node.routes:
-            api.include_router(resolve_name(node.routes))
+    api.state.endpoints = [path for router in routers for path in _posted_paths(router)]
     _add_docs(api)
     return api
 
@@ -74,3 +75,8 @@ def _add_docs(api: FastAPI) -> None:
             # Swagger UI would send the schema to its own validator on the internet.
             swagger_ui_parameters={"validatorUrl": None},
         )
+
+
+def _posted_paths(router: APIRouter) -> list[str]:
+    """Return the paths that take a POST; health lists them."""
+    return [route.path for route in router.routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())]

@@ -58,6 +58,11 @@ class Node(Generic[S]):
     """`module:router` of the routes that belong to this deployment alone. Analyses, which use several deployments, are
     in serve_app/routes."""
 
+    @property
+    def package(self) -> str:
+        """The package that the class is in."""
+        return self.class_path.partition(":")[0].rpartition(".")[0]
+
     def serve_options(self) -> dict[str, Any]:
         """Return the options that Serve uses unless the YAML sets them; `serve_config.yaml` repeats them."""
         actor: dict[str, Any] = {"num_cpus": 0}

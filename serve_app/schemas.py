@@ -134,6 +134,10 @@ class VideoAnalysis(_SuccessBody):
     processing_time_ms: Milliseconds
 
 
+Analysis = ImageAnalysis | VideoAnalysis | AudioAnalysis
+"""What a modality answers. A modality of a new type belongs here, for the batch."""
+
+
 class ErrorDetail(_Body):
     code: str = Field(examples=["INVALID_FILE_TYPE"])
     message: str = Field(description="What is wrong and what to do, for a person to read.")
@@ -147,7 +151,7 @@ class ErrorBody(_Body):
 
 class BatchResult(_Body):
     file_index: int
-    result: ImageAnalysis | VideoAnalysis | AudioAnalysis | ErrorBody = Field(
+    result: Analysis | ErrorBody = Field(
         description="What the file's own route would have returned, a success or an error."
     )
 

@@ -96,6 +96,7 @@ AUDIO = Modality(
     formats=FORMATS,
     options=AudioOptions,
     example_options={"language": "en", "word_level_timestamps": True},
+    sample_options={},
     limit_mb=lambda limits: limits.audio_mb,
     analysis_type=AudioAnalysis,
     analyze=analyze,

@@ -45,6 +45,7 @@ IMAGE = Modality(
     formats=FORMATS,
     options=ImageOptions,
     example_options={"prompt": "What is in this image?"},
+    sample_options={},
     limit_mb=lambda limits: limits.image_mb,
     analysis_type=ImageAnalysis,
     analyze=analyze,

@@ -8,10 +8,9 @@ from deployments.media import Media
 from deployments.settings import LimitsConfig
 from serve_app.context import AppContext
 from serve_app.options import OptionsT
-from serve_app.schemas import AudioAnalysis, ImageAnalysis, VideoAnalysis
+from serve_app.schemas import Analysis
 
 Kind = Literal["image", "video", "audio"]
-Analysis = ImageAnalysis | VideoAnalysis | AudioAnalysis
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,8 @@ class Modality(Generic[OptionsT]):
     options: type[OptionsT]
     example_options: Mapping[str, Any]
     """For OpenAPI."""
+    sample_options: Mapping[str, str]
+    """What `prism samples` asks for besides the defaults."""
     limit_mb: Callable[[LimitsConfig], float]
     """The size limit for this kind, in MB; the limit for all uploads also applies (`limit_bytes`)."""
     analysis_type: type[Analysis]

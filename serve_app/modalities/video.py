@@ -154,6 +154,7 @@ VIDEO = Modality(
     formats=FORMATS,
     options=VideoOptions,
     example_options={"num_frames": 5, "frame_sampling": "keyframes"},
+    sample_options={"include_audio": "true"},
     limit_mb=lambda limits: limits.video_mb,
     analysis_type=VideoAnalysis,
     analyze=analyze,

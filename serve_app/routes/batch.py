@@ -11,15 +11,14 @@ from starlette.responses import JSONResponse
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.units import MEGABYTE
+from serve_app.analysis import analyze_upload
 from serve_app.context import AppContext
 from serve_app.error_handlers import as_service_error, error_body
 from serve_app.modalities import MODALITIES
-from serve_app.modalities.modality import Analysis
 from serve_app.openapi import describe_batch, error_responses
 from serve_app.options import Options, parse_options
 from serve_app.request_info import client_address, context_of
-from serve_app.routes.analyze import analyze_upload
-from serve_app.schemas import BatchAnalysis, BatchResult, ErrorBody, body_of
+from serve_app.schemas import Analysis, BatchAnalysis, BatchResult, ErrorBody, body_of
 from serve_app.stopwatch import Stopwatch
 from serve_app.uploads import read_json_object, upload_from_json
 

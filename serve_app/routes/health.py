@@ -9,15 +9,11 @@ from starlette.responses import JSONResponse
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
-from serve_app.modalities import MODALITIES
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
-from serve_app.routes.batch import BATCH_PATH
 from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
 
 router = APIRouter()
-
-ANALYZE_ENDPOINTS = [*(modality.path for modality in MODALITIES), BATCH_PATH]
 
 MINIATURE_DETAIL = (
     "A miniature, for trying and testing: it only knows a small synthetic world. For the real model run "
@@ -35,7 +31,7 @@ async def health(request: Request) -> JSONResponse:
         status=_status(models),
         models_loaded=all(model.state == "loaded" for model in models),
         models=[_report(model) for model in models],
-        available_endpoints=ANALYZE_ENDPOINTS,
+        available_endpoints=request.app.state.endpoints,
         system_info=SystemInfo(
             memory_usage_mb=round(system.memory_usage_mb(), 1),
             available_memory_mb=round(system.available_memory_mb(), 1),

@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,6 +18,18 @@ from deployments.transcriber.types import Segment, TranscribeTask, Transcript, W
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER, FRAME_SAMPLER, TRANSCRIBER
 from serve_app.settings import AppConfig
+
+
+@dataclass(frozen=True)
+class _SharedMedia:
+    """As opaque as Ray's reference: only a service may look inside."""
+
+    content: bytes
+
+
+def _content_of(media: Media) -> bytes:
+    assert isinstance(media, _SharedMedia)
+    return media.content
 
 
 @dataclass
@@ -55,7 +67,7 @@ class FakeCaptioner(Fake):
     summary_error: BaseException | None = None
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
-        await self.work((bytes(media), task), deadline, "wrote 7 of 200 tokens")
+        await self.work((_content_of(media), task), deadline, "wrote 7 of 200 tokens")
         return ImageCaption(Caption("a picture", "stop"), 640, 480)
 
     async def caption_frames(
@@ -77,7 +89,7 @@ class FakeTranscriber(Fake):
     )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
-        await self.work((bytes(media), task), deadline, "transcribed 10.0 of 45.2 s")
+        await self.work((_content_of(media), task), deadline, "transcribed 10.0 of 45.2 s")
         return self.transcript
 
 
@@ -86,7 +98,7 @@ class FakeFrameSampler(Fake):
     has_audio: bool = True
 
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
-        await self.work((bytes(media), task), deadline, "decoded 3.0 of 30.5 s")
+        await self.work((_content_of(media), task), deadline, "decoded 3.0 of 30.5 s")
         frames = [
             SampledFrame(number * 183, number * 6.1, np.full((2, 2, 3), number, np.uint8))
             for number in range(task.num_frames)
@@ -139,4 +151,4 @@ class FakeGraph:
 
     async def _share(self, media: Media) -> Media:
         self.uploads.append(weakref.ref(media))
-        return media.copy()
+        return cast(Media, _SharedMedia(bytes(media)))

@@ -1,11 +1,14 @@
 import base64
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.testclient import TestClient
 
 from deployments.captioner.types import CaptionTask
 from deployments.errors import InvalidFile
+from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Modality
+from serve_app.schemas import BatchResult
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -142,3 +145,9 @@ def test_a_form_is_refused(client: TestClient, png: bytes) -> None:
     response = client.post(BATCH, files={"files": png})
     assert response.status_code == 400
     assert "application/json" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.kind)
+def test_a_batch_can_hold_the_answer_of_every_modality(modality: Modality[Any]) -> None:
+    accepted = get_args(BatchResult.model_fields["result"].annotation)
+    assert modality.analysis_type in accepted

@@ -11,9 +11,10 @@ import yaml
 
 from deployments.project import project_folder
 from serve_app.graph import GRAPH, INGRESS_OPTIONS, Node
-from serve_app.settings import AppConfig
+from tests.toy.app import NOTEBOOK
+from tests.toy.settings import ToyConfig
 
-rows = pytest.mark.parametrize("node", GRAPH, ids=lambda node: node.name)
+rows = pytest.mark.parametrize("node", [*GRAPH, NOTEBOOK], ids=lambda node: node.name)
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
@@ -29,7 +30,15 @@ def test_a_deployment_has_the_methods_of_its_protocol_with_the_same_signatures(n
     methods = public_methods(resolve_name(node.class_path))
     if node.model_section:
         assert list(methods.pop("status").parameters) == ["self"]
-    assert methods == public_methods(node.protocol)
+    expected = public_methods(node.protocol)
+    for name, replay in node.methods.items():
+        if replay == "with_request_id":
+            # RemoteService gives it, so that callers need not.
+            parameters = methods[name].parameters
+            assert parameters["request_id"].kind is inspect.Parameter.KEYWORD_ONLY
+            without = [parameter for key, parameter in parameters.items() if key != "request_id"]
+            methods[name] = methods[name].replace(parameters=without)
+    assert methods == expected
 
 
 @rows
@@ -38,14 +47,8 @@ def test_each_method_says_whether_it_may_be_replayed(node: Node[Any]) -> None:
 
 
 @rows
-def test_a_method_that_is_replayed_by_its_request_id_takes_one(node: Node[Any]) -> None:
-    for name, signature in public_methods(node.protocol).items():
-        assert ("request_id" in signature.parameters) == (node.methods[name] == "with_request_id")
-
-
-@rows
 def test_a_deployment_takes_the_sections_of_its_row(node: Node[Any]) -> None:
-    config = AppConfig()
+    config = ToyConfig()
     parameters = list(inspect.signature(resolve_name(node.class_path)).parameters.values())
     expected = [type(getattr(config, section)) for section in node.sections] + [bool] * bool(node.model_section)
     assert [parameter.annotation for parameter in parameters] == expected

@@ -6,7 +6,7 @@ from typing import Protocol
 class NotebookService(Protocol):
     """`deadline` is in epoch seconds."""
 
-    async def add(self, note: str, *, request_id: str, deadline: float) -> int:
+    async def add(self, note: str, *, deadline: float) -> int:
         """Add a note and return the number of notes. A request that is replayed adds its note once."""
 
     async def add_blindly(self, note: str, *, deadline: float) -> int:
