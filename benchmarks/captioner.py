@@ -28,7 +28,7 @@ from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import Precision
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.int8_layers import weight_bytes
-from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.int8_matmul import choose_matmul
 from deployments.inference.kv_cache import KeyValueCache
 from deployments.inference.quantization import quantize_per_channel
 from deployments.malloc import MALLOC_ENVIRONMENT, return_freed_memory, reuse_freed_memory
@@ -178,7 +178,7 @@ def measure_bandwidth() -> float:
 def measure_int8(choice: KernelChoice) -> float:
     """Return the multiplications and additions per second of an int8 kernel on a matrix that stays in the cache."""
     size = 1024
-    kernel = choose_kernel(choice, torch.cpu.get_capabilities())
+    kernel = choose_matmul(choice, torch.cpu.get_capabilities())
     packed = kernel.pack(quantize_per_channel(torch.randn(size, size))[0])
     x, _ = quantize_per_channel(torch.randn(size, size))
 
@@ -271,7 +271,7 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
 
     say(f"{torch.cpu.get_capabilities().get('cpu_name')}, {arguments.threads} threads, torch {torch.__version__}")
     kernel, *other_kernels = arguments.kernels
-    say(f"{arguments.precision}; int8 kernel: {choose_kernel(kernel, torch.cpu.get_capabilities()).name}")
+    say(f"{arguments.precision}; int8 kernel: {choose_matmul(kernel, torch.cpu.get_capabilities()).name}")
     before = resident_mb()
     started = time.perf_counter()
     model = load(arguments.precision, kernel)

@@ -126,10 +126,10 @@ SHAPES = [(7, 64), (1, 16), (5, 42), (3, 96)]
 @pytest.mark.parametrize(("num_blocks", "head_dim"), SHAPES)
 def test_key_products_are_bit_equal_to_numpy(multiply: Callable[..., None], num_blocks: int, head_dim: int) -> None:
     rng = np.random.default_rng(1)
-    num_fours = math.ceil(head_dim / 4)
-    keys = rng.integers(0, 256, (num_blocks, num_fours, KEYS_IN_BLOCK, 4), np.uint8)
+    num_quads = math.ceil(head_dim / 4)
+    keys = rng.integers(0, 256, (num_blocks, num_quads, KEYS_IN_BLOCK, 4), np.uint8)
     values = np.empty((num_blocks * KEYS_IN_BLOCK // 4, head_dim, 4), np.int8)
-    query = rng.integers(-127, 128, 4 * num_fours, np.int8)
+    query = rng.integers(-127, 128, 4 * num_quads, np.int8)
     products = np.empty(num_blocks * KEYS_IN_BLOCK, np.int32)
     multiply(keys, query, products, values)
     assert np.array_equal(products, np.einsum("bfik,fk->bi", keys.astype(int), query.reshape(-1, 4)).ravel())
