@@ -24,7 +24,7 @@ MATMULS: list[Int8Matmul] = [
 @pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
 @pytest.mark.parametrize(("num_tokens", "length", "num_rows"), [(1, 64, 64), (33, 256, 130), (300, 1024, 96)])
 def test_products_are_bit_equal_to_numpy(matmul: Int8Matmul, num_tokens: int, length: int, num_rows: int) -> None:
-    num_tokens = max(num_tokens, matmul.max_small_batch + 1)  # Smaller batches never come here.
+    num_tokens = max(num_tokens, matmul.max_small_batch + 1)  # Smaller batches use small_batch_linear.
     torch.manual_seed(1)
     weight = torch.randint(-127, 128, (num_rows, length), dtype=torch.int8)
     tokens = torch.randint(-matmul.qmax, matmul.qmax + 1, (num_tokens, length), dtype=torch.int8)
@@ -41,7 +41,7 @@ def test_a_small_batch_is_bit_equal_to_numpy(length: int, num_rows: int) -> None
     weight = torch.randint(-127, 128, (num_rows, length), dtype=torch.int8)
     weight[0], weight[-1] = 127, -127
     tokens = torch.randint(-127, 128, (7, length))
-    tokens[:, 0] = 127  # So that quantization leaves them as they are.
+    tokens[:, 0] = 127  # The largest magnitude of each token, so that quantization changes nothing.
     tokens[3], tokens[4] = 127, -127
     weights = weight.numpy(), torch.ones(num_rows).numpy(), torch.zeros(num_rows).numpy()
     y = small_batch_linear(tokens.float(), weights)
@@ -92,7 +92,7 @@ def test_a_vnni_kernel_with_wrong_products_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_seven_bit_activations_are_exact_without_vnni() -> None:
-    """With oneDNN limited to AVX2, as on an older CPU."""
+    """OneDNN is limited to AVX2, as on an older CPU."""
     folder = Path(__file__).parent
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), "-k", "7-bit"],
@@ -122,7 +122,7 @@ for choice, capabilities in (("auto", {"avx512_vnni": True}), ("auto", {"dot": T
 
 @needs_vnni
 def test_a_small_batch_is_right_with_vectors_of_256_bits(tmp_path: Path) -> None:
-    """As on CPUs that have AVX-VNNI only."""
+    """Such are the vectors of CPUs that have AVX-VNNI only."""
     script = """
 import torch
 torch.cpu.get_capabilities = lambda: {"avx_vnni": True}
@@ -131,7 +131,7 @@ from deployments.inference.small_batch import small_batch_linear
 assert vnni.vector_bytes() == 32
 weight = torch.randint(-127, 128, (7, 200), dtype=torch.int8)
 x = torch.randint(-127, 128, (6, 200)).float()
-x[:, 0] = 127  # So that quantization leaves them as they are.
+x[:, 0] = 127  # The largest magnitude of each token, so that quantization changes nothing.
 weights = weight.numpy(), torch.ones(7).numpy(), torch.zeros(7).numpy()
 torch.testing.assert_close(small_batch_linear(x, weights), x @ weight.T.float(), rtol=1e-5, atol=0.1)
 """

@@ -10,6 +10,7 @@ from deployments.inference.kernel_cache import KernelCache, fingerprint
 
 
 def _run(script: str, **environment: str) -> str:
+    """Run a script in a new process, and return its stderr."""
     run = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True
     )
@@ -122,7 +123,7 @@ run = precompile.subprocess.run
 precompile.subprocess.run = refuse
 precompile.ensure_compiled()
 
-# A power failure truncated a file, and the child process cannot be started: kernels are compiled in this one.
+# A file is empty, as after a power failure, and the child process cannot be started: the file is deleted.
 folder = KernelCache(jit.PACKAGE_CACHE).folder
 [damaged] = folder.rglob("*_quantize_per_token*.nbc")
 damaged.write_bytes(b"")
@@ -132,7 +133,7 @@ precompile.subprocess.run = fail
 precompile.ensure_compiled()
 assert not damaged.exists()
 
-# A child process whose kernels are not saved.
+# The child process ends, but has saved nothing.
 precompile.subprocess.run = lambda command, **options: run(["true"], **options)
 with mock.patch.object(precompile.logger, "warning") as warning:
     precompile.ensure_compiled()
