@@ -77,8 +77,8 @@ class Workloads:
         self.model = model
         generator = np.random.default_rng(1)
         self._photo = generator.integers(0, 256, (1080, 1920, 3), np.uint8)
-        self._single_crop_image = generator.integers(0, 256, (378, 378, 3), np.uint8)
-        self._crops = make_crops(self._single_crop_image, model.config.vision, 1)
+        single_crop_image = generator.integers(0, 256, (378, 378, 3), np.uint8)
+        self._crops = make_crops(single_crop_image, model.config.vision, 1)
         self._embeddings = model.encode_image(self._crops, _never_cancelled)
         self._cache = self._prefilled_cache()
         self._prefix = self._cache.length

@@ -277,7 +277,7 @@ def append_and_attend_kernel(
     num_sequences, num_heads, head_dim = queries.shape
     num_kv_heads = keys.shape[1]
     heads_per_kv_head = num_heads // num_kv_heads
-    num_quads = (head_dim + 3) // 4
+    num_dim_quads = (head_dim + 3) // 4
     softmax_scale = np.float32(1 / np.sqrt(head_dim))
     num_jobs = num_sequences * num_kv_heads
     num_workers = min(num_threads, num_jobs)
@@ -287,7 +287,7 @@ def append_and_attend_kernel(
     # Buffers are allocated once per thread, not per job: malloc makes threads wait for each other.
     for worker in numba.prange(num_workers):
         row = np.empty(head_dim, np.float32)
-        quantized_row, quantized_query = np.empty(head_dim, np.int8), np.zeros(4 * num_quads, np.int8)
+        quantized_row, quantized_query = np.empty(head_dim, np.int8), np.zeros(4 * num_dim_quads, np.int8)
         all_products, all_weights = np.empty(max_positions, np.int32), np.empty(max_positions, np.float32)
         all_bytes = np.empty((2, max_positions), np.uint8)
         sums = np.empty((2, head_dim), np.int32)
@@ -296,8 +296,8 @@ def append_and_attend_kernel(
             capacity, length = cache_table[sequence, _CAPACITY], cache_table[sequence, _LENGTH]
             offset = (layer * num_kv_heads + kv_head) * capacity
             head_keys = numba.carray(
-                _uint8_pointer(cache_table[sequence, _KEYS] + offset * 4 * num_quads),
-                (capacity // KEYS_IN_BLOCK, num_quads, KEYS_IN_BLOCK, 4),
+                _uint8_pointer(cache_table[sequence, _KEYS] + offset * 4 * num_dim_quads),
+                (capacity // KEYS_IN_BLOCK, num_dim_quads, KEYS_IN_BLOCK, 4),
             )
             head_values = numba.carray(
                 _int8_pointer(cache_table[sequence, _VALUES] + offset * head_dim), (capacity // 4, head_dim, 4)
