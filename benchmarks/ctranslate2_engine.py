@@ -1,6 +1,6 @@
 """CTranslate2, the engine of faster-whisper, running the weights of an openai-whisper model.
 
-The package `ctranslate2` is not in requirements.txt: benchmarks leave this engine out where it is not installed.
+The package `ctranslate2` is not in requirements.txt; where it is not installed, the benchmark leaves this engine out.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from whisper import Whisper
 from whisper.tokenizer import get_tokenizer
 
 PACKAGE = "ctranslate2"
+"""The import name."""
 
 
 def convert(model: Whisper, folder: Path) -> None:
@@ -26,7 +27,7 @@ def convert(model: Whisper, folder: Path) -> None:
 
 
 class CTranslate2Engine:
-    """A Whisper model in CTranslate2's int8, on the CPU, with the end token suppressed."""
+    """A Whisper model in int8 by CTranslate2, on the CPU, with the end token suppressed."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         """Load what `convert` has written into `folder`."""
@@ -48,7 +49,7 @@ class CTranslate2Engine:
             self.encode(mel),
             [self._prompt] * len(mel),
             beam_size=beam_size,
-            max_length=2 * num_tokens,  # CTranslate2 generates half as many
+            max_length=2 * num_tokens,  # CTranslate2 generates at most half of it.
             suppress_tokens=self._suppressed_ids,
             return_scores=True,
             return_no_speech_prob=True,
@@ -90,6 +91,7 @@ def _specification(model: Whisper) -> Any:
 
 
 def _vocabulary(size: int) -> list[str]:
+    """Return the special tokens, which CTranslate2 looks up by name, at their ids, and any name for the others."""
     special = {code: name for name, code in get_tokenizer(True).special_tokens.items()}
     return [special.get(code, f"token {code}") for code in range(size)]
 

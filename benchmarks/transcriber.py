@@ -1,9 +1,9 @@
 """Measures Whisper on this machine: `prism benchmark transcriber [--size base] [--threads N]`.
 
-Compares our engine in int8, with each kernel that this CPU has, with openai-whisper in fp32 and, if the package
-ctranslate2 is installed, with the int8 engine of faster-whisper. No weights are needed: all engines get the same seeded
-random weights, or those of a checkpoint with `--weights FILE`. The end token is suppressed, so that each window of 30 s
-gives a fixed number of tokens. The engines take turns within one run.
+Compares our engine in int8, with each kernel that this CPU has, to openai-whisper in fp32 and, if the package
+ctranslate2 is installed, to the int8 engine of faster-whisper. No weights are needed: all engines get the same seeded
+random weights, or with `--weights FILE` those of a checkpoint. The end token is suppressed, so that each window of 30 s
+gives a fixed number of tokens. The engines take turns in one run.
 
 Ten minutes of audio are decoded in batches, as with speech detection; openai-whisper decodes one window at a time, and
 CTranslate2 is measured with several batch sizes. Memory is that of a process that does nothing else, without Ray.
@@ -47,14 +47,16 @@ NUM_TOKENS = 60
 NUM_WINDOWS = 20
 """Ten minutes."""
 BATCH_SIZES = (1, 4, 8)
-"""For CTranslate2."""
+"""The batch sizes that CTranslate2 is measured with."""
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
-"""Width, heads and layers; the same for encoder and decoder."""
+"""Width, heads and layers of the encoder, and of the decoder."""
 WINDOW_S = 30.0
 OURS: dict[str, KernelChoice] = {"int8-vnni": "vnni", "int8-onednn": "onednn"}
-"""Our engines, and their setting `kernel`."""
+"""The names of our engines, with the setting `kernel` of each."""
 OPENAI, CTRANSLATE2 = "openai-whisper-fp32", "ctranslate2-int8"
+"""The names of the other engines."""
 CHECKPOINT, CONVERTED = "model.pt", "ctranslate2"
+"""The names of the file and the folder that `prepare` writes, in openai-whisper's format and in CTranslate2's."""
 
 
 def random_model(size: str) -> Whisper:
@@ -70,7 +72,7 @@ def random_model(size: str) -> Whisper:
 
 
 class SuppressToken:
-    """A logit filter for `DecodingTask`."""
+    """A logit filter for `DecodingTask` that makes one token impossible."""
 
     def __init__(self, token: int) -> None:
         self._token = token
@@ -80,6 +82,8 @@ class SuppressToken:
 
 
 class Engine(Protocol):
+    """An implementation of Whisper with its weights loaded."""
+
     def encode(self, windows: Tensor) -> object:
         """Return the audio features of windows, shape (n, num_mels, N_FRAMES)."""
 
@@ -88,30 +92,33 @@ class Engine(Protocol):
 
 
 class PythonEngine:
-    """A model with the package's decoding rules: ours in int8, or the package's in fp32."""
+    """A model with openai-whisper's decoding rules: ours in int8, or the package's own in fp32."""
 
-    def __init__(self, model: Whisper, task: Callable[[DecodingOptions], DecodingTask]) -> None:
+    def __init__(self, model: Whisper, new_task: Callable[[DecodingOptions], DecodingTask]) -> None:
         self._model = model
-        self._task = task
+        self._new_task = new_task
 
     def encode(self, windows: Tensor) -> Tensor:
-        # One by one: the attention of a batch would take hundreds of megabytes.
+        # One window at a time: attention for a batch would take hundreds of megabytes.
         return torch.cat([self._model.encoder(window[None]) for window in windows])
 
     def decode(self, windows: Tensor, beam_size: int, num_tokens: int) -> object:
-        beams = beam_size if beam_size > 1 else None
-        task = self._task(DecodingOptions(language="en", beam_size=beams, sample_len=num_tokens, fp16=False))
+        beam_size_or_greedy = beam_size if beam_size > 1 else None
+        options = DecodingOptions(language="en", beam_size=beam_size_or_greedy, sample_len=num_tokens, fp16=False)
+        task = self._new_task(options)
         task.logit_filters.append(SuppressToken(get_tokenizer(True).eot))
         return task.run(self.encode(windows))
 
 
 def decode_recording(engine: Engine, mel: Tensor, batch_size: int) -> None:
+    """Decode NUM_WINDOWS windows, all of them equal to `mel`, shape (num_mels, N_FRAMES)."""
     for first in range(0, NUM_WINDOWS, batch_size):
         num_windows = min(batch_size, NUM_WINDOWS - first)
         engine.decode(mel[None].expand(num_windows, -1, -1).contiguous(), 1, NUM_TOKENS)
 
 
 def noise_mel() -> Tensor:
+    """Return a random mel spectrogram of one window, shape (80, N_FRAMES)."""
     return torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
 
 
@@ -140,7 +147,10 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def measure_memory(name: str, folder: Path, threads: int) -> str:
-    """Load an engine, decode ten minutes of audio (ours with speech detection), and report this process's memory."""
+    """Load an engine, decode ten minutes of audio, and return a line that reports this process's memory.
+
+    Our engine also runs speech detection.
+    """
     torch.set_num_threads(threads)
     process = psutil.Process()
     return_freed_memory()
@@ -162,7 +172,7 @@ def measure_memory(name: str, folder: Path, threads: int) -> str:
     after = process.memory_info().rss
     return (
         f"{name}, {batch_size} at once: {loaded // MEGABYTE} MB when loaded, {peak // MEGABYTE} MB at most with ten "
-        f"minutes of sound, {after // MEGABYTE} MB after"
+        f"minutes of audio, {after // MEGABYTE} MB after"
     )
 
 
@@ -177,26 +187,34 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def compare(title: str, works: Mapping[str, Callable[[], object]], sound_s: float, rounds: int) -> None:
-    """Run the engines in turns; print each one's median time, real-time factor, and time as a multiple of ours."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+def compare(title: str, workloads: Mapping[str, Callable[[], object]], audio_s: float, rounds: int) -> None:
+    """Run the engines in turns; print each one's median time, real-time factor, and ratio to the first one's time.
+
+    `workloads` has the work of each engine by its name, `audio_s` the seconds of audio that it processes.
+    """
+    durations: dict[str, list[float]] = {name: [] for name in workloads}
     for _ in range(rounds):
-        for name, work in works.items():
-            taken[name].append(_seconds(work))
-    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    ours = next(iter(medians.values()))
+        for name, work in workloads.items():
+            durations[name].append(_seconds(work))
+    medians = {name: statistics.median(seconds) for name, seconds in durations.items()}
+    first = next(iter(medians.values()))
     say(title)
     for name, seconds in medians.items():
-        say(f"  {name:28} {seconds:8.3f} s   real-time factor {seconds / sound_s:.4f}   {seconds / ours:5.2f}x")
+        say(f"  {name:28} {seconds:8.3f} s   real-time factor {seconds / audio_s:.4f}   {seconds / first:5.2f}x")
 
 
 def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks.transcriber") -> int:
-    """Measure and write the figures; returns the exit status."""
+    """Measure the engines and print the figures; returns the exit status."""
     parser = argparse.ArgumentParser(prog, description=__doc__)
-    parser.add_argument("--size", choices=tuple(SIZES), default="base")
-    parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file")
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", choices=tuple(SIZES), default="base", help="size of a model with random weights")
+    parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file (default: random weights)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=psutil.cpu_count(logical=False) or 1,
+        help="threads of each engine (default: the number of physical cores)",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="how often each engine is timed (default: 5)")
     parser.add_argument(
         "--kernels",
         choices=tuple(OURS.values()),
@@ -221,6 +239,7 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
 
 
 def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> None:
+    """Print the memory of each engine, measured in a process of its own, and then the times of all."""
     for name in names:
         command = [
             "-m",
@@ -240,11 +259,13 @@ def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> No
     with torch.inference_mode():
         for engine in engines.values():  # warm up
             engine.decode(windows, 5, 2)
-        works = {name: partial(engine.encode, windows) for name, engine in engines.items()}
-        compare("encoder, a window", works, WINDOW_S, rounds)
+        workloads = {name: partial(engine.encode, windows) for name, engine in engines.items()}
+        compare("encoder, a window", workloads, WINDOW_S, rounds)
         for beam_size, title in ((1, "greedy"), (5, "beam 5")):
-            works = {name: partial(engine.decode, windows, beam_size, NUM_TOKENS) for name, engine in engines.items()}
-            compare(f"a window, {title}, {NUM_TOKENS} tokens", works, WINDOW_S, rounds)
+            workloads = {
+                name: partial(engine.decode, windows, beam_size, NUM_TOKENS) for name, engine in engines.items()
+            }
+            compare(f"a window, {title}, {NUM_TOKENS} tokens", workloads, WINDOW_S, rounds)
         batches = [(name, batch_size) for name, (_, batch_size) in loaded.items()]
         batches += [(names[0], 1), *((CTRANSLATE2, size) for size in BATCH_SIZES[:-1] if CTRANSLATE2 in engines)]
         recordings: dict[str, Callable[[], object]] = {

@@ -14,7 +14,7 @@ from deployments.captioner.quantization import SCALES_SUFFIX, int8_layout, int8_
 from deployments.captioner.safetensors_writer import SafetensorsWriter
 from deployments.captioner.settings import Precision
 from deployments.errors import ModelNotLoaded
-from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.int8_matmul import choose_matmul
 from deployments.inference.quantization import quantize_per_channel
 from deployments.log import logger
 from deployments.model_loader import ReportProgress
@@ -74,7 +74,7 @@ def load_or_quantize(
     `load_moondream` does.
     """
     # First, because a kernel that this CPU lacks is no reason to quantize the weights again.
-    choose_kernel(kernel, torch.cpu.get_capabilities())
+    choose_matmul(kernel, torch.cpu.get_capabilities())
     if int8_copy.exists():
         try:
             return load_int8(config, int8_copy, report, kernel)
@@ -103,9 +103,9 @@ def load_weights(
     `read` returns the tensor of a key; with `is_int8_copy` it reads an int8 copy, so nothing is quantized. `save` is
     called with the key and value of every loaded tensor; in int8, those are what an int8 copy holds.
     """
-    int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities()) if precision == "int8" else None
-    if int8_kernel:
-        logger.info("int8 kernel: %s", int8_kernel.name)
+    matmul = choose_matmul(kernel, torch.cpu.get_capabilities()) if precision == "int8" else None
+    if matmul:
+        logger.info("int8 kernel: %s", matmul.name)
     num_tensors, num_read = len(parameter_shapes(model)), 0
     for module_name, module in list(model.named_modules()):
         tensors: dict[str, Tensor] = {}
@@ -115,7 +115,7 @@ def load_weights(
                 report(f"reading weights, {num_read} of {num_tensors} tensors")
             tensors[key] = read(key)
             num_read += 1
-        if int8_kernel and is_quantized(module_name, module):
+        if matmul and is_quantized(module_name, module):
             weight = keys["weight"]
             scales = weight + SCALES_SUFFIX
             if is_int8_copy:
@@ -123,7 +123,7 @@ def load_weights(
             else:
                 tensors[weight], tensors[scales] = quantize_per_channel(tensors[weight])
             bias = tensors[keys["bias"]] if "bias" in keys else None
-            int8 = int8_module(module, tensors[weight], tensors[scales], bias, int8_kernel)
+            int8 = int8_module(module, tensors[weight], tensors[scales], bias, matmul)
             model.set_submodule(module_name, int8)
         else:
             for name, key in keys.items():
@@ -132,7 +132,7 @@ def load_weights(
                 setattr(module, name, nn.Parameter(tensor, requires_grad=False))
         for key, tensor in tensors.items():
             save(key, tensor)
-    if int8_kernel:
-        fuse_layers(model, int8_kernel)
-    model.uses_int8_kv_cache = int8_kernel is not None
+    if matmul:
+        fuse_layers(model, matmul)
+    model.uses_int8_kv_cache = matmul is not None
     model.eval()

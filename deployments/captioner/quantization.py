@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from deployments.captioner.checkpoint import TensorLayout, parameter_shapes, tensor_key
 from deployments.captioner.moondream import Moondream
 from deployments.inference.int8_layers import Int8Embedding, Int8Linear
-from deployments.inference.int8_matmul import Int8Kernel
+from deployments.inference.int8_matmul import Int8Matmul
 
 SCALES_SUFFIX = "_scales"
 """The scales of a quantized weight are stored under the weight's key plus this suffix."""
@@ -30,10 +30,10 @@ def int8_layout(model: Moondream) -> TensorLayout:
 
 
 def int8_module(
-    module: nn.Module, weight: Tensor, scales: Tensor, bias: Tensor | None, kernel: Int8Kernel
+    module: nn.Module, weight: Tensor, scales: Tensor, bias: Tensor | None, matmul: Int8Matmul
 ) -> Int8Embedding | Int8Linear:
     """Return the int8 counterpart of an embedding or a linear layer, with these quantized weights."""
     if isinstance(module, nn.Embedding):
         return Int8Embedding(weight, scales)
     assert bias is not None
-    return Int8Linear(weight, scales, bias.float(), kernel)
+    return Int8Linear(weight, scales, bias.float(), matmul)

@@ -10,28 +10,29 @@ One decode step of the captioner in int8, on a CPU with VNNI (`captioner/moondre
    KV cache is.
 4. **Layer norm** in fp32, then quantization to int8 with a scale per token (`quantize_small_batch`). The same int8
    tokens go through fc1 with GELU and through qkv. Each is `multiply_small_batch` (`small_batch.py`): int8 weights
-   (out, in), with a scale per output channel, times int8 tokens, summed in int32 by VPDPBUSD (`vnni.py`), then
-   dequantized to fp32. Threads split the output channels. VPDPBUSD takes one unsigned operand, so the weights are
-   shifted by 128, which `zero_point_correction` removes from the sums.
-5. **Attention**, `append_and_attend_kernel` (`int8_attention.py`). Threads split the pairs of sequence and KV head.
-   Each rotates its new key, quantizes key and value, and appends them to the KV cache (layout: `Int8Cache` in
-   `kv_cache.py`). Each query is rotated and quantized; its products with the keys are int32, softmax is fp32, its
-   weights are quantized to 16 bits, and their sums with the values are int32 again. The output is fp32.
+   (out, in), with a scale per output channel, times int8 tokens, summed in int32 by the instruction VPDPBUSD
+   (`vnni.py`), then dequantized to fp32. Threads split the output channels. One operand of VPDPBUSD is unsigned, so
+   128 is added to each weight; `zero_point_correction` is what that adds to the sums, and is subtracted.
+5. **Attention**, `append_and_attend_kernel` (`int8_attention.py`). Threads split the jobs, one for each KV head of each
+   sequence. A job rotates the new key, quantizes key and value, and appends them to the KV cache (layout: `Int8Cache`
+   in `kv_cache.py`). Then it rotates and quantizes the queries. Their products with the keys are int32, softmax is
+   fp32, its weights are quantized to 16 bits, and the weighted sums of the values are int32 again. The output is fp32.
 6. The output of attention and that of fc1 are quantized per token and multiplied by proj and fc2; both results are
    added to the block's input in fp32.
 7. **Logits.** After the last block the model increases `length` of each cache, applies the last layer norm in fp32, and
    `Int8Linear` as `lm_head` returns fp32 logits, (num_sequences, vocab).
 
 Prefill has too many tokens for these kernels. `Int8Linear` then quantizes them in parallel (`quantize_per_token` in
-`quantization.py`), lets oneDNN multiply (`int8_matmul.py`), and dequantizes. In `Int8FeedForward`, GELU and the next
-quantization are done in one pass (`gelu_quantize`). Attention runs in fp32 (`float_attention.py`), and
-`Int8Cache.write` stores the keys and values of all positions.
+`quantization.py`), has oneDNN multiply them (`int8_matmul.py`), and dequantizes the products. In `Int8FeedForward`,
+GELU and the next quantization are done in one pass (`gelu_quantize`). Attention runs in fp32 (`float_attention.py`),
+and `Int8Cache.write` stores the keys and values of all positions.
 
-Without VNNI, or with `kernel: onednn`, a decode step takes the layers one by one, each as in prefill, and step 5 is
-called by itself, with `portable_key_products` and `portable_weighted_values` if the CPU has no VNNI. In bf16 and fp32
-the models use torch's own layers and `FloatCache`. Whisper's decoder (`transcriber/int8.py`) calls the same layers one
-by one, with a second cache of each window's cross-attention keys and values.
+Without VNNI, or with the setting `kernel: onednn`, a decode step calls the layers one by one, each as in prefill, and
+attention (step 5) on its own; without VNNI, attention uses `portable_key_products` and `portable_weighted_values`. In
+bf16 and fp32 the models use torch's own layers and `FloatCache`. Whisper's decoder (`transcriber/int8.py`) also calls
+the layers one by one; each of its windows has a second cache, for the keys and values of cross-attention.
 
-Numba compiles the kernels (`jit.py`, arithmetic they share in `numba_math.py`), ahead of time and in another process
-(`precompile.py`), into a folder that later starts load them from (`kernel_cache.py`).
+A kernel is a function that numba compiles (`jit.py`; the arithmetic that kernels share is in `numba_math.py`). This is
+done ahead of time in another process (`precompile.py`), into a folder from which later starts load them
+(`kernel_cache.py`).
 """

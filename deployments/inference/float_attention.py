@@ -1,14 +1,14 @@
-"""Attention in the precision of its inputs, computed by torch."""
+"""Attention computed by torch, in the precision of its inputs."""
 
 from torch import Tensor
 from torch.nn import functional
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return scaled dot-product attention, shaped as the queries: (..., num_heads, n, head_dim).
+    """Return scaled dot-product attention, in the shape of the queries: (..., num_heads, n, head_dim).
 
     Keys and values have shape (..., num_kv_heads, num_keys, head_dim); num_heads is a multiple of num_kv_heads. `mask`,
-    bool of shape (n, num_keys), is true where a query may attend to a key.
+    bool of shape (n, num_keys), is true where a query may attend to a key; without it, each attends to all keys.
     """
     is_grouped = keys.shape[-3] != queries.shape[-3]
     if queries.ndim == 3:

@@ -1,6 +1,6 @@
 """A decode step of one decoder block in a single compiled call, in int8, for a small batch of sequences.
 
-Called from Python one after the other, the kernels of a block would leave memory idle in between.
+If Python called the kernels of a block one by one, no weights would be read from memory between the calls.
 """
 
 from collections.abc import Sequence
@@ -18,35 +18,37 @@ from deployments.inference.numba_math import FASTMATH
 from deployments.inference.rotary import Rotation
 from deployments.inference.small_batch import Int8Weights, multiply_small_batch, quantize_small_batch
 
-Norm = tuple[NDArray[np.float32], NDArray[np.float32], float]
+LayerNorm = tuple[NDArray[np.float32], NDArray[np.float32], float]
 """Weight, bias and epsilon of a layer norm."""
 
 
 def fused_parallel_block(
     hidden: Tensor,
-    norm: Norm,
+    norm: LayerNorm,
     layers: tuple[Int8Weights, Int8Weights, Int8Weights, Int8Weights],
     num_kv_heads: int,
     caches: Sequence[Int8Cache],
     layer: int,
     rotation: Rotation,
 ) -> Tensor:
-    """Append one token to each sequence and return the block's output for its hidden state h, fp32 (n, dim).
+    """Return the block's output for one new token of each of n sequences, and append its key and value to the caches.
 
+    `hidden` is the block's input, the hidden states h of the new tokens, fp32 (n, dim); the output has the same shape.
     Attention and feed-forward are parallel: the output is h + proj(attention(qkv(x))) + fc2(gelu(fc1(x))), where x is
-    norm(h). `layers` are qkv, proj, fc1 and fc2; `layer` is the block's index in the caches; `rotation` is that of the
-    tokens' positions. Needs a CPU with VNNI.
+    norm(h). `layers` are qkv, proj, fc1 and fc2; `layer` is the block's index in the caches; `rotation` belongs to the
+    positions of the tokens. Raises ValueError if a cache is full. Needs a CPU with VNNI.
     """
     cache_table = Int8Cache.cache_table(caches, to_append=True)
     y = torch.empty(hidden.shape)
-    # Contiguous, because numba compiles a kernel again for every other memory layout.
+    # Contiguous, because numba would compile the kernel again for another memory layout.
     arrays = (part.contiguous().numpy() for part in (hidden, *rotation))
     _parallel_block(norm, *layers, num_kv_heads, *arrays, cache_table, layer, torch.get_num_threads(), y.numpy())
     return y
 
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _layer_norm(x: NDArray[np.float32], norm: Norm, y: NDArray[np.float32]) -> None:
+def _layer_norm(x: NDArray[np.float32], norm: LayerNorm, y: NDArray[np.float32]) -> None:
+    """Write the layer norm of tokens, fp32 (n, dim), into y."""
     weight, bias, epsilon = norm
     for token in range(len(x)):
         row = x[token]
@@ -65,7 +67,7 @@ def _layer_norm(x: NDArray[np.float32], norm: Norm, y: NDArray[np.float32]) -> N
 @on_torch_threads
 @kernel(parallel=False, needs_vnni=True)
 def _parallel_block(
-    norm: Norm,
+    norm: LayerNorm,
     qkv: Int8Weights,
     proj: Int8Weights,
     fc1: Int8Weights,

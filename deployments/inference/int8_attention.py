@@ -1,4 +1,8 @@
-"""Attention to an int8 KV cache in integer arithmetic: one new position of each sequence, one job per KV head."""
+"""Attention of one new position per sequence to its int8 KV cache, in integer arithmetic, and writing into that cache.
+
+A quad is four bytes that are multiplied and summed together (see `vnni.py`). Positions of a cache that are not filled
+yet hold arbitrary bytes: keys get products that nobody reads, values get the weight 0.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
@@ -15,30 +20,37 @@ from deployments.inference import vnni
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.jit import kernel, on_torch_threads
 from deployments.inference.numba_math import FASTMATH, exp, quantize_row, row_max
+from deployments.inference.rotary import Rotation
 from deployments.inference.vnni import KEYS_IN_BLOCK
 
 _QMAX = np.float32(127)
 _KEY_ZERO_POINT = np.int32(128)
-"""The unsigned byte that stands for zero in a stored key."""
+"""The unsigned byte that stands for 0 in a stored key."""
 _WEIGHT_QMAX = np.float32(65535)
+"""Attention weights are quantized to unsigned 16 bits."""
 _KEYS, _KEY_SCALES, _VALUES, _VALUE_SCALES, _CAPACITY, _LENGTH = range(6)
-"""Columns of a cache table."""
+"""Columns of a cache table (see `append_and_attend`)."""
 _VALUE_VECTORS_PER_PASS = 4
-"""The values, and their sums by the high and the low bytes of the weights, fit into the registers."""
+"""Vectors of values that are weighted at once: they and their two vectors of sums each fit into the registers."""
 
 
 def quantize_keys_and_values(keys: Tensor, values: Tensor, stored: Sequence[Tensor], start: int) -> None:
-    """Quantize keys and values, fp32 (n, num_kv_heads, head_dim), into one layer's positions from `start` on.
+    """Quantize keys and values, fp32 (n, num_kv_heads, head_dim), and write them as positions from `start` on.
 
-    `stored` are the layer's parts of a cache: keys, uint8 with zero point 128, (num_kv_heads, capacity / KEYS_IN_BLOCK,
-    num_fours, KEYS_IN_BLOCK, 4), where num_fours is head_dim / 4 rounded up; their fp32 scales, (num_kv_heads,
-    capacity); values, int8, (num_kv_heads, capacity / 4, head_dim, 4); and their scales. Raises ValueError when the
-    positions exceed the capacity.
+    `stored` are the four tensors of one layer of a cache:
+
+    - keys, uint8 with zero point 128, (num_kv_heads, capacity / KEYS_IN_BLOCK, num_quads, KEYS_IN_BLOCK, 4), where
+      num_quads is head_dim / 4 rounded up
+    - the scales of the keys, fp32, (num_kv_heads, capacity)
+    - values, int8, (num_kv_heads, capacity / 4, head_dim, 4)
+    - the scales of the values, fp32, (num_kv_heads, capacity)
+
+    Raises ValueError if the positions exceed the capacity.
     """
     capacity = stored[1].shape[-1]
     if start + len(keys) > capacity:
         raise ValueError(f"{len(keys)} positions from {start} on do not fit into {capacity}.")
-    # Contiguous, because numba compiles a kernel again for every other memory layout.
+    # Contiguous, because numba would compile the kernel again for another memory layout.
     arrays = (keys.contiguous(), values.contiguous(), *stored)
     _quantize_keys_and_values(*(part.numpy() for part in arrays), start)
 
@@ -47,25 +59,25 @@ def append_and_attend(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    rotation: tuple[Tensor, Tensor] | None,
+    rotation: Rotation | None,
     cache_table: NDArray[np.int64],
     layer: int,
 ) -> Tensor:
-    """Append one position to each sequence and return the attention of its queries to all positions up to itself.
+    """Append one position to each of n sequences; return the attention of its queries to all positions up to itself.
 
     Queries and the result have shape (n, num_heads, head_dim), keys and values (n, num_kv_heads, head_dim), all fp32.
     Queries and keys are rotated by `rotation`, the cosines and sines of the new positions, shape (n, 1, num_pairs);
     None leaves them as they are. With keys and values of shape (0, num_kv_heads, head_dim) nothing is appended, and the
-    queries attend to what the cache holds.
+    queries attend to all filled positions.
 
-    `cache_table`, shape (n, 6), has a row for each sequence: the addresses of its stored keys, their scales, its values
-    and their scales (all layers, each layer as in `quantize_keys_and_values`), its capacity and its length.
+    `cache_table`, shape (n, 6), has a row for each sequence: the addresses of its keys, their scales, its values and
+    their scales (all layers one after the other, each as in `quantize_keys_and_values`), its capacity and its length.
 
     Queries are quantized to 8 bits, attention weights to 16.
     """
     attn_out = torch.empty(queries.shape)
     cosines, sines = rotation or (queries.new_empty(len(queries), 1, 0),) * 2
-    # Contiguous, because numba compiles a kernel again for every other memory layout.
+    # Contiguous, because numba would compile the kernel again for another memory layout.
     arrays = (part.contiguous().numpy() for part in (queries, keys, values, cosines, sines))
     _append_and_attend(*arrays, cache_table, layer, torch.get_num_threads(), attn_out.numpy())
     return attn_out
@@ -73,7 +85,10 @@ def append_and_attend(
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def _store_key(row: Any, quantized: Any, keys: Any, position: Any) -> Any:
-    """Quantize a key, write it into its head's `keys` (blocks, num_fours, KEYS_IN_BLOCK, 4), and return its scale."""
+    """Quantize a key, write it into its head's `keys`, (num_blocks, num_quads, KEYS_IN_BLOCK, 4), and return its scale.
+
+    `quantized` is a buffer, int8 (head_dim,).
+    """
     scale = quantize_row(row, _QMAX, quantized)
     block, slot = position // KEYS_IN_BLOCK, position % KEYS_IN_BLOCK
     for i in range(len(row)):
@@ -83,7 +98,10 @@ def _store_key(row: Any, quantized: Any, keys: Any, position: Any) -> Any:
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def _store_value(row: Any, quantized: Any, values: Any, position: Any) -> Any:
-    """Quantize a value, write it into its head's `values` (capacity / 4, head_dim, 4), and return its scale."""
+    """Quantize a value, write it into its head's `values`, (capacity / 4, head_dim, 4), and return its scale.
+
+    `quantized` is a buffer, int8 (head_dim,).
+    """
     scale = quantize_row(row, _QMAX, quantized)
     for i in range(len(row)):
         values[position // 4, i, position % 4] = quantized[i]
@@ -110,15 +128,19 @@ def _quantize_keys_and_values(
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def portable_key_products(keys: Any, query: Any, products: Any, values: Any) -> None:
-    """Write the dot products of a query, int8 (4 * num_fours,), with keys (blocks, num_fours, KEYS_IN_BLOCK, 4)."""
+    """Write the dot products of a query with keys into `products`, int32 (num_blocks * KEYS_IN_BLOCK,).
+
+    The query is int8 (4 * num_quads,), the keys are uint8 (num_blocks, num_quads, KEYS_IN_BLOCK, 4). `values` is not
+    used; `vnni_key_products` prefetches it.
+    """
     for block in range(len(keys)):
         block_products = products[block * KEYS_IN_BLOCK : (block + 1) * KEYS_IN_BLOCK]
         block_products[:] = 0
-        for four in range(keys.shape[1]):
-            a, b = np.int32(query[4 * four]), np.int32(query[4 * four + 1])
-            c, d = np.int32(query[4 * four + 2]), np.int32(query[4 * four + 3])
+        for quad in range(keys.shape[1]):
+            a, b = np.int32(query[4 * quad]), np.int32(query[4 * quad + 1])
+            c, d = np.int32(query[4 * quad + 2]), np.int32(query[4 * quad + 3])
             for i in range(KEYS_IN_BLOCK):
-                key = keys[block, four, i]
+                key = keys[block, quad, i]
                 block_products[i] += (a * np.int32(key[0]) + b * np.int32(key[1])) + (
                     c * np.int32(key[2]) + d * np.int32(key[3])
                 )
@@ -130,32 +152,36 @@ _multiply_one_block = vnni.multiply_key_blocks(lambda: 1)
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def vnni_key_products(keys: Any, query: Any, products: Any, values: Any) -> None:
-    """Do what `portable_key_products` does, and prefetch the head's values, which are read next."""
-    query_address, num_fours = vnni.address(query, 0), keys.shape[1]
-    block_bytes = num_fours * KEYS_IN_BLOCK * 4
+    """Do what `portable_key_products` does with VNNI, and prefetch the head's values, which are read next."""
+    query_address, num_quads = vnni.address(query, 0), keys.shape[1]
+    block_bytes = num_quads * KEYS_IN_BLOCK * 4
     block = 0
     while block < len(keys):
         key_address = vnni.address(keys[block], 0)
         product_address = vnni.address(products[block * KEYS_IN_BLOCK :], 0)
         prefetched = vnni.address(values, block * block_bytes)
         if block + vnni.key_blocks_per_pass() <= len(keys):
-            _multiply_several_blocks(key_address, query_address, product_address, prefetched, num_fours)
+            _multiply_several_blocks(key_address, query_address, product_address, prefetched, num_quads)
             block += vnni.key_blocks_per_pass()
         else:
-            _multiply_one_block(key_address, query_address, product_address, prefetched, num_fours)
+            _multiply_one_block(key_address, query_address, product_address, prefetched, num_quads)
             block += 1
 
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def portable_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any) -> None:
-    """Sum values (num_fours, head_dim, 4) weighted by high bytes and by low bytes into int32 sums, (2, head_dim)."""
+    """Write the sums of values weighted by high bytes, and by low bytes, into `sums`, int32 (2, head_dim).
+
+    The values are int8 (num_quads, head_dim, 4); `high` and `low` are uint8 (4 * num_quads,) or longer. `next_keys` is
+    not used; `vnni_weighted_values` prefetches it.
+    """
     sums[:] = 0
-    for four in range(len(values)):
+    for quad in range(len(values)):
         for i in range(values.shape[1]):
             for k in range(4):
-                value = np.int32(values[four, i, k])
-                sums[0, i] += np.int32(high[4 * four + k]) * value
-                sums[1, i] += np.int32(low[4 * four + k]) * value
+                value = np.int32(values[quad, i, k])
+                sums[0, i] += np.int32(high[4 * quad + k]) * value
+                sums[1, i] += np.int32(low[4 * quad + k]) * value
 
 
 _add_several_vectors, _add_one_vector = (
@@ -166,8 +192,8 @@ _add_several_vectors, _add_one_vector = (
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def vnni_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys: Any) -> None:
-    """Do what `portable_weighted_values` does, and prefetch the next head's keys."""
-    num_fours, head_dim, _ = values.shape
+    """Do what `portable_weighted_values` does with VNNI, and prefetch the next head's keys."""
+    num_quads, head_dim, _ = values.shape
     high_address, low_address = vnni.address(high, 0), vnni.address(low, 0)
     first = 0
     while first + vnni.num_lanes() <= head_dim:
@@ -175,12 +201,12 @@ def vnni_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_keys:
         value_address, prefetched = vnni.address(values[0, first:], 0), vnni.address(next_keys, 4 * first)
         if first + _VALUE_VECTORS_PER_PASS * vnni.num_lanes() <= head_dim:
             _add_several_vectors(
-                value_address, high_address, low_address, high_sums, low_sums, prefetched, num_fours, head_dim
+                value_address, high_address, low_address, high_sums, low_sums, prefetched, num_quads, head_dim
             )
             first += _VALUE_VECTORS_PER_PASS * vnni.num_lanes()
         else:
             _add_one_vector(
-                value_address, high_address, low_address, high_sums, low_sums, prefetched, num_fours, head_dim
+                value_address, high_address, low_address, high_sums, low_sums, prefetched, num_quads, head_dim
             )
             first += vnni.num_lanes()
     if first < head_dim:
@@ -206,9 +232,9 @@ def _choose_weighted_values(values: Any, high: Any, low: Any, sums: Any, next_ke
 
 
 def _pointer_to(element: Any) -> Any:
-    """Return an intrinsic that turns an address into a pointer to elements of that type."""
+    """Return an intrinsic that turns an address into a pointer to elements of a numba type."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     def pointer(typing_context: Any, address: Any) -> Any:
@@ -244,14 +270,14 @@ def append_and_attend_kernel(
     num_threads: int,
     attn_out: NDArray[np.float32],
 ) -> None:
-    """Do what `append_and_attend` does, writing the result into `attn_out`; for kernels.
+    """Do what `append_and_attend` does, and write the result into `attn_out`; for other kernels.
 
     Threads split the jobs; a job is one KV head of one sequence.
     """
     num_sequences, num_heads, head_dim = queries.shape
     num_kv_heads = keys.shape[1]
-    heads_per_key = num_heads // num_kv_heads
-    num_fours = (head_dim + 3) // 4
+    heads_per_kv_head = num_heads // num_kv_heads
+    num_dim_quads = (head_dim + 3) // 4
     softmax_scale = np.float32(1 / np.sqrt(head_dim))
     num_jobs = num_sequences * num_kv_heads
     num_workers = min(num_threads, num_jobs)
@@ -261,7 +287,7 @@ def append_and_attend_kernel(
     # Buffers are allocated once per thread, not per job: malloc makes threads wait for each other.
     for worker in numba.prange(num_workers):
         row = np.empty(head_dim, np.float32)
-        quantized_row, quantized_query = np.empty(head_dim, np.int8), np.zeros(4 * num_fours, np.int8)
+        quantized_row, quantized_query = np.empty(head_dim, np.int8), np.zeros(4 * num_dim_quads, np.int8)
         all_products, all_weights = np.empty(max_positions, np.int32), np.empty(max_positions, np.float32)
         all_bytes = np.empty((2, max_positions), np.uint8)
         sums = np.empty((2, head_dim), np.int32)
@@ -270,8 +296,8 @@ def append_and_attend_kernel(
             capacity, length = cache_table[sequence, _CAPACITY], cache_table[sequence, _LENGTH]
             offset = (layer * num_kv_heads + kv_head) * capacity
             head_keys = numba.carray(
-                _uint8_pointer(cache_table[sequence, _KEYS] + offset * 4 * num_fours),
-                (capacity // KEYS_IN_BLOCK, num_fours, KEYS_IN_BLOCK, 4),
+                _uint8_pointer(cache_table[sequence, _KEYS] + offset * 4 * num_dim_quads),
+                (capacity // KEYS_IN_BLOCK, num_dim_quads, KEYS_IN_BLOCK, 4),
             )
             head_values = numba.carray(
                 _int8_pointer(cache_table[sequence, _VALUES] + offset * head_dim), (capacity // 4, head_dim, 4)
@@ -293,9 +319,10 @@ def append_and_attend_kernel(
             end = num_blocks * KEYS_IN_BLOCK
             products, weights = all_products[:end], all_weights[:length]
             high, low = all_bytes[0, :end], all_bytes[1, :end]
+            # The last quad of values may contain positions that are not filled.
             high[length:] = 0
             low[length:] = 0
-            for head in range(kv_head * heads_per_key, (kv_head + 1) * heads_per_key):
+            for head in range(kv_head * heads_per_kv_head, (kv_head + 1) * heads_per_kv_head):
                 row[:] = queries[sequence, head]
                 _rotate(row, cosines[sequence, 0], sines[sequence, 0])
                 factor = quantize_row(row, _QMAX, quantized_query[:head_dim]) * softmax_scale
@@ -303,6 +330,7 @@ def append_and_attend_kernel(
                 for i in range(head_dim):
                     zero_point_correction += _KEY_ZERO_POINT * np.int32(quantized_query[i])
                 _key_products(head_keys[:num_blocks], quantized_query, products, head_values)
+                # `weights` holds first the scores, then the softmax weights times the scales of the values.
                 for position in range(length):
                     product = np.float32(products[position] - zero_point_correction)
                     weights[position] = product * (factor * key_scales[position])

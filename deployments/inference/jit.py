@@ -1,4 +1,4 @@
-"""How kernels are compiled by numba, and how Python calls them.
+"""How numba compiles kernels, and how Python calls them.
 
 A kernel is a function that numba compiles for this CPU at its first call, or loads from the kernel cache.
 """
@@ -6,36 +6,39 @@ A kernel is a function that numba compiles for this CPU at its first call, or lo
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numba
 import torch
 
 from deployments.inference.cpu import local_vnni_vector_bytes
-from deployments.inference.kernel_cache import KernelCache
+from deployments.inference.kernel_cache import Dispatcher, KernelCache
 from deployments.inference.numba_math import FASTMATH
 from deployments.log import logger
 
 PACKAGE_CACHE = "package"
 """Name of the KernelCache of this package's kernels."""
 _MAX_SAVES_PER_CALL = 8
-"""More kernels than any kernel compiles at its first call, itself included."""
+"""Upper bound of the kernels that a first call compiles: the kernel itself and those that it calls."""
 
-_kernels: list[tuple[Any, bool]] = []
-_not_cached_yet: list[Any] = []
+_kernels: list[tuple[Dispatcher, bool]] = []
+"""All kernels, each with its `needs_vnni`."""
+_not_cached_yet: list[Dispatcher] = []
+"""Kernels for which the cache is not enabled yet."""
 _enable_lock = threading.Lock()
 _numba_lock = threading.RLock()
 
 
-def kernel(*, parallel: bool, needs_vnni: bool = False) -> Callable[[Callable[..., None]], Any]:
-    """Return a decorator that makes a function a kernel, called by other kernels or through `on_torch_threads`.
+def kernel(*, parallel: bool, needs_vnni: bool = False) -> Callable[[Callable[..., None]], Dispatcher]:
+    """Return a decorator that makes a function a kernel. Other kernels call it directly, Python by `on_torch_threads`.
 
-    `parallel` says that it contains prange. Division by zero gives infinity or NaN, as in numpy: a check would keep
-    LLVM from vectorizing.
+    `parallel` means that it contains prange, `needs_vnni` that it uses the intrinsics of `vnni.py`. Division by zero
+    gives infinity or NaN, as in numpy; checking for it would keep LLVM from vectorizing.
     """
 
-    def decorate(function: Callable[..., None]) -> Any:
-        dispatcher = numba.njit(function, parallel=parallel, nogil=True, fastmath=FASTMATH, error_model="numpy")
+    def decorate(function: Callable[..., None]) -> Dispatcher:
+        dispatcher: Dispatcher = numba.njit(
+            function, parallel=parallel, nogil=True, fastmath=FASTMATH, error_model="numpy"
+        )
         _kernels.append((dispatcher, needs_vnni))
         _not_cached_yet.append(dispatcher)
         return dispatcher
@@ -43,15 +46,18 @@ def kernel(*, parallel: bool, needs_vnni: bool = False) -> Callable[[Callable[..
     return decorate
 
 
-def kernels() -> list[Any]:
-    """Return the dispatchers of all kernels that this CPU can run, of the modules that were imported."""
+def kernels() -> list[Dispatcher]:
+    """Return all kernels that this CPU can run, from the modules imported so far."""
     return [dispatcher for dispatcher, needs_vnni in _kernels if local_vnni_vector_bytes() or not needs_vnni]
 
 
-def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
-    """Return a kernel as Python calls it: it runs on as many threads as torch is set to."""
+def on_torch_threads(dispatcher: Dispatcher) -> Callable[..., None]:
+    """Return a function that calls a kernel from Python, cached, on as many threads as torch is set to.
 
-    def call(*arguments: Any) -> None:
+    If the compiled code cannot be saved, a warning is logged and the kernel runs all the same.
+    """
+
+    def call(*arguments: object) -> None:
         if _not_cached_yet:
             _enable_cache()
         num_threads = torch.get_num_threads()
@@ -62,12 +68,12 @@ def on_torch_threads(dispatcher: Any) -> Callable[..., None]:
                     dispatcher(*arguments)
                 break
             except OSError as error:
-                # It was compiled, but could not be saved; numba raises once for each kernel inside.
+                # A kernel was compiled, but could not be saved. Numba raises this once for each kernel in the call.
                 if attempt == _MAX_SAVES_PER_CALL - 1:
                     raise
                 logger.warning("A compiled kernel cannot be saved, so each start will compile it again: %s", error)
         if torch.get_num_threads() != num_threads:
-            # Numba runs on torch's OpenMP threads, and its first call sets their number to all that the machine has.
+            # Numba runs on torch's OpenMP threads; its first call sets their number to that of all CPUs.
             torch.set_num_threads(num_threads)
 
     return call
@@ -86,8 +92,8 @@ def _enable_cache() -> None:
         _not_cached_yet.clear()
 
 
-def call_cached(dispatcher: Any, name: str, *arguments: Any) -> None:
-    """Call another package's numba function, its compiled code loaded from the kernel cache, or saved there."""
+def call_cached(dispatcher: Dispatcher, name: str, *arguments: object) -> None:
+    """Call another package's numba function; its compiled code is kept in the KernelCache with this name."""
     call = on_torch_threads(dispatcher)
     try:
         cache = KernelCache(name)
@@ -99,16 +105,16 @@ def call_cached(dispatcher: Any, name: str, *arguments: Any) -> None:
             if any(dispatcher.stats.cache_misses.values()):
                 cache.seal()
     except (OSError, RuntimeError) as error:
-        logger.warning("%s cannot be saved compiled, so each start will compile it again: %s", name, error)
+        logger.warning("The compiled kernel %s cannot be saved, so each start will compile it again: %s", name, error)
         call(*arguments)
 
 
 @contextmanager
 def numba_lock() -> Iterator[None]:
-    """Hold this around every call of numba's parallel code: some of its threading layers admit only one caller.
+    """Hold this lock during every call of numba's parallel code: some of its threading layers allow only one caller.
 
-    Its OpenMP layer admits several, but needs the system's libgomp. Where that is missing, a second caller would make
-    numba end the process.
+    Its OpenMP layer allows several, but needs the system's libgomp. Where that is missing, numba would end the process
+    at a second simultaneous call.
     """
     if _has_thread_safe_layer():
         yield

@@ -1,4 +1,4 @@
-"""KV caches: the attention keys and values of one sequence, all layers, allocated to their full capacity at once."""
+"""KV caches: the attention keys and values of one sequence in all layers. Their full capacity is allocated at once."""
 
 import math
 from abc import ABC, abstractmethod
@@ -25,10 +25,11 @@ class KeyValueCache(ABC):
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self.length = 0
-        """Positions filled; the model increases it after all layers have written theirs."""
+        """Number of positions that are filled; the model increases it after all layers have written the new ones."""
 
     @property
     def capacity(self) -> int:
+        """Number of positions that fit."""
         return self._shape[2]
 
     @property
@@ -47,15 +48,18 @@ class KeyValueCache(ABC):
         return self._copy_into(self._empty(self._shape))
 
     def _copy_into(self, target: Self) -> Self:
-        for (source_part, dim, step), (target_part, _, _) in zip(self._parts(), target._parts(), strict=True):
-            num_filled = math.ceil(self.length / step)
-            target_part.narrow(dim, 0, num_filled).copy_(source_part.narrow(dim, 0, num_filled))
+        for (source, dim, positions_per_index), (copy, _, _) in zip(self._parts(), target._parts(), strict=True):
+            num_filled = math.ceil(self.length / positions_per_index)
+            copy.narrow(dim, 0, num_filled).copy_(source.narrow(dim, 0, num_filled))
         target.length = self.length
         return target
 
     @abstractmethod
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store keys and values, shape (n, num_kv_heads, head_dim), as a layer's positions from `length` on."""
+        """Store keys and values, shape (n, num_kv_heads, head_dim), as a layer's positions from `length` on.
+
+        `length` stays as it is.
+        """
 
     @abstractmethod
     def read(self, layer: int, end: int) -> tuple[Tensor, Tensor]:
@@ -75,20 +79,21 @@ class KeyValueCache(ABC):
         """Append one position to each sequence; return the attention of its queries to all positions up to itself.
 
         Queries and the result have shape (num_sequences, num_heads, head_dim), keys and values (num_sequences,
-        num_kv_heads, head_dim). Queries and keys are rotated by `rotation` first, if there is one.
+        num_kv_heads, head_dim). Queries and keys are rotated by `rotation` first, if there is one. As with `write`, the
+        lengths of the caches stay as they are.
         """
 
     @abstractmethod
     def _empty(self, shape: Shape) -> Self:
-        """Return an empty cache of the same kind."""
+        """Return an empty cache of the same class and data type."""
 
     @abstractmethod
     def _parts(self) -> list[tuple[Tensor, int, int]]:
-        """Return each stored tensor, the dimension that runs over positions, and the positions in one step of it."""
+        """Return each stored tensor, its dimension that counts positions, and the positions in one index of it."""
 
 
 class FloatCache(KeyValueCache):
-    """Keys and values as the layers compute them."""
+    """Keys and values in the data type that the layers compute them in."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
         super().__init__(shape)
@@ -131,9 +136,10 @@ class FloatCache(KeyValueCache):
 class Int8Cache(KeyValueCache):
     """Keys and values quantized to 8 bits, with a scale for each position and head.
 
-    The layout suits instructions that multiply four bytes at a time: keys are interleaved by four dimensions of
-    KEYS_IN_BLOCK keys, values by four positions of each dimension. The capacity is rounded up to a multiple of
-    KEYS_IN_BLOCK.
+    The layout suits VPDPBUSD, which multiplies and sums quads of bytes: a quad holds four dimensions of a key, or four
+    positions of one dimension of the values. A block of KEYS_IN_BLOCK keys stores the first quad of each key, then the
+    second, and so on. The shapes are in `int8_attention.quantize_keys_and_values`. The capacity is rounded up to a
+    multiple of KEYS_IN_BLOCK.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -171,16 +177,16 @@ class Int8Cache(KeyValueCache):
 
     @classmethod
     def attend(cls, caches: Sequence[Self], layer: int, queries: Tensor) -> Tensor:
-        """Return the attention of one query per cache, shape (n, num_heads, head_dim), to what the cache holds."""
+        """Return the attention of one query per cache, shape (n, num_heads, head_dim), to all its filled positions."""
         _, num_kv_heads, _, head_dim = caches[0]._shape
-        nothing = queries.new_empty(0, num_kv_heads, head_dim)
-        return append_and_attend(queries, nothing, nothing, None, cls.cache_table(caches, to_append=False), layer)
+        none = queries.new_empty(0, num_kv_heads, head_dim)
+        return append_and_attend(queries, none, none, None, cls.cache_table(caches, to_append=False), layer)
 
     @staticmethod
     def cache_table(caches: Sequence["Int8Cache"], *, to_append: bool) -> NDArray[np.int64]:
-        """Return the caches as `int8_attention.append_and_attend` takes them.
+        """Return the caches as `int8_attention.append_and_attend` takes them, int64 (num_sequences, 6).
 
-        Raises ValueError if `to_append` and a cache is full.
+        The addresses in it are valid while the caches exist. Raises ValueError if `to_append` and a cache is full.
         """
         if to_append and any(cache.length >= cache.capacity for cache in caches):
             raise ValueError("The KV cache of a sequence is full.")

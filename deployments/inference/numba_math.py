@@ -1,5 +1,6 @@
 """Arithmetic that is inlined into several kernels: exp, the maximum of a row, the quantization of a row."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -12,14 +13,14 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 """Sums may be reordered, so that LLVM can vectorize them. NaN is not assumed away: NaN in gives NaN out."""
 
 MIN_ABS_MAX = np.float32(1e-30)
-"""Lower bound of a row's largest magnitude when it is quantized: a row of zeros is not divided by zero."""
+"""The scale of a row is computed from at least this magnitude, so that a row of zeros is not divided by zero."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _bits_to_float(typing_context: Any, bits: Any) -> Any:
     """Reinterpret an int32 as fp32."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
@@ -29,7 +30,7 @@ def _bits_to_float(typing_context: Any, bits: Any) -> Any:
 def _float_to_bits(typing_context: Any, number: Any) -> Any:
     """Reinterpret fp32 as an int32."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value]) -> ir.Value:
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.int32(types.float32), generate
@@ -37,7 +38,11 @@ def _float_to_bits(typing_context: Any, number: Any) -> Any:
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def exp(x: Any) -> Any:
-    """Return e ** x with a relative error of at most 2e-7; coefficients of expf in Cephes (Moshier)."""
+    """Return e ** x for fp32 x, limited to [-87, 88], with a relative error of at most 2e-7.
+
+    x is power * ln 2 + rest; ln 2 is subtracted in two parts, so that rest is exact. The coefficients of e ** rest are
+    those of expf in Cephes (Moshier).
+    """
     x = min(max(x, np.float32(-87)), np.float32(88))
     power = np.rint(x * np.float32(1.44269504088896341))
     rest = x - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
@@ -53,9 +58,10 @@ def exp(x: Any) -> Any:
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def row_max(x: Any) -> Any:
-    """Return the maximum of fp32 numbers, or NaN if one of them is NaN.
+    """Return the maximum of fp32 numbers; if one of them is NaN, that may be NaN or the maximum of the others.
 
-    Compares their bits as integers, mapped to the same order: LLVM does not vectorize the comparison of floats.
+    Their bits are mapped to integers in the same order, and those compared: LLVM vectorizes this, but not the maximum
+    of floats.
     """
     maximum = np.int32(-0x80000000)
     for i in range(len(x)):
@@ -66,8 +72,8 @@ def row_max(x: Any) -> Any:
 
 @numba.njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def quantize_row(x: Any, qmax: Any, quantized: Any) -> Any:
-    """Quantize an fp32 row to integers in [-qmax, qmax] and return its scale: x is about quantized * scale."""
-    # Without the sign bit, floats are ordered like their bits, and NaN comes last.
+    """Quantize an fp32 row x to int8 in [-qmax, qmax] and return its scale: x is about quantized * scale."""
+    # Without the sign bit, floats have the order of their bits, and NaN is the largest.
     bits = np.int32(0)
     for i in range(len(x)):
         bits = max(bits, _float_to_bits(x[i]) & np.int32(0x7FFFFFFF))

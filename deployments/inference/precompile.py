@@ -1,6 +1,6 @@
 """Ahead-of-time compilation of this package's kernels: `python -m deployments.inference.precompile`.
 
-It runs in a process of its own, because LLVM never returns its memory: 400 MB for these kernels.
+It runs in a process of its own, because LLVM never frees its memory: 400 MB for these kernels.
 """
 
 import subprocess
@@ -23,9 +23,10 @@ _TIMEOUT_S = 300
 
 
 def ensure_compiled() -> None:
-    """Compile the kernels for this CPU in another process, unless the cache has them; only one process does it.
+    """Compile the kernels for this CPU in a new process, unless they are in the kernel cache.
 
-    If that fails, the log says so, and each kernel is compiled at its first call.
+    If several processes call this, one compiles and the others wait. If it fails, a warning is logged, and each kernel
+    is compiled at its first call.
     """
     try:
         cache = KernelCache(PACKAGE_CACHE)
@@ -35,13 +36,13 @@ def ensure_compiled() -> None:
             if cache.is_complete():
                 return
             cache.clear()
-            logger.info("Compiling kernels for this CPU, once; this takes about a quarter of a minute.")
+            logger.info("Compiling kernels for this CPU. This takes 15 to 30 seconds, only once.")
             command = [sys.executable, "-m", _MODULE]
             run = subprocess.run(
                 command, cwd=_IMPORT_ROOT, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
             )
             if not cache.is_complete():
-                raise RuntimeError(f"They were compiled, but not saved. {run.stderr}")
+                raise RuntimeError(f"the new process has not saved them. {run.stderr}")
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         logger.warning("Kernels cannot be compiled ahead of time, so each is compiled at its first call: %s", reason)
@@ -52,7 +53,7 @@ def compile_all() -> None:
     has_vnni = bool(local_vnni_vector_bytes())
     x, weight, ones = torch.ones(2, 64), torch.ones(64, 64, dtype=torch.int8), torch.ones(64)
     _, scales = quantization.quantize_per_token(x, 127)
-    # Products of both int8 matmuls: torch's on VNNI in int32, oneDNN's in fp32.
+    # The products of VnniMatmul are int32, those of OneDnnMatmul fp32.
     for dtype in (torch.int32, torch.float32) if has_vnni else (torch.float32,):
         products = torch.zeros(2, 64, dtype=dtype)
         quantization.dequantize(products, scales, ones, ones)

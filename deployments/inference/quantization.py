@@ -1,7 +1,7 @@
 """Quantization, dequantization, and GELU between two int8 layers.
 
-All of it is symmetric: a quantized number times its scale is the number. Weights have a scale per output channel (a row
-of the matrix), activations a scale per token.
+Quantization is symmetric: a number is about its quantized value times the scale. Weights have a scale per output
+channel (a row of the matrix), activations a scale per token.
 """
 
 from typing import Any
@@ -16,9 +16,10 @@ from deployments.inference.jit import kernel, on_torch_threads
 from deployments.inference.numba_math import FASTMATH, MIN_ABS_MAX, exp, quantize_row
 
 QMAX = 127
-"""The largest int8 number in use; -128 is not."""
+"""The largest magnitude of a quantized number: -128 is not used."""
 _CHANNELS_PER_PASS = 1024
-"""The fp32 copy of a whole embedding would be the peak of memory while a model loads."""
+"""Channels that are converted to fp32 at a time. A whole embedding in fp32 would be the peak of memory while a model
+loads."""
 
 
 def quantize_per_channel(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,10 @@ def quantize_per_token(x: Tensor, qmax: int) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(products: Tensor, token_scales: Tensor, channel_scales: Tensor, bias: Tensor) -> Tensor:
-    """Return products * token_scales * channel_scales + bias in fp32, for products of shape (n, out)."""
+    """Return products * token_scales * channel_scales + bias in fp32, for products, int32 or fp32, of shape (n, out).
+
+    `token_scales` has shape (n,), `channel_scales` and `bias` have shape (out,).
+    """
     y = torch.empty(products.shape)
     _dequantize(products.numpy(), token_scales.numpy(), channel_scales.numpy(), bias.numpy(), y.numpy())
     return y
@@ -50,7 +54,10 @@ def dequantize(products: Tensor, token_scales: Tensor, channel_scales: Tensor, b
 def gelu_quantize(
     products: Tensor, token_scales: Tensor, channel_scales: Tensor, bias: Tensor, qmax: int
 ) -> tuple[Tensor, Tensor]:
-    """Return quantize_per_token(gelu(dequantize(...)), qmax), with the tanh form of GELU; no fp32 matrix is written."""
+    """Return quantize_per_token(gelu(dequantize(...)), qmax), with the tanh form of GELU, in one pass.
+
+    No fp32 matrix is written to memory.
+    """
     tokens, scales = torch.empty(products.shape, dtype=torch.int8), torch.empty(len(products))
     arguments = (products, token_scales, channel_scales, bias)
     _gelu_quantize(*(part.numpy() for part in arguments), np.float32(qmax), tokens.numpy(), scales.numpy())
@@ -76,7 +83,8 @@ def _dequantize_token(products: Any, token_scale: Any, channel_scales: Any, bias
 def gelu_in_place(y: Any) -> None:
     """Replace fp32 numbers by the tanh form of their GELU; for kernels.
 
-    0.5 (1 + tanh(u)) is 1 / (1 + exp(-2u)); the factors are 2 sqrt(2 / pi), and 0.044715 of that.
+    That is x * 0.5 (1 + tanh(u)), where u = sqrt(2 / pi) (x + 0.044715 x^3). As 0.5 (1 + tanh(u)) is
+    1 / (1 + exp(-2u)), the factors are 2 sqrt(2 / pi), and 0.044715 times that.
     """
     for channel in range(len(y)):
         x = y[channel]

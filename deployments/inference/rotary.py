@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 ROPE_THETA = 10_000.0
-ROTARY_SHARE = 0.5
+ROTARY_FRACTION = 0.5
 """Fraction of head_dim that is rotated."""
 
 Rotation = tuple[Tensor, Tensor]
@@ -12,17 +12,20 @@ Rotation = tuple[Tensor, Tensor]
 
 
 class Rotary:
+    """Computes the rotations of positions."""
+
     def __init__(self, head_dim: int) -> None:
-        num_pairs = int(head_dim * ROTARY_SHARE) // 2
+        num_pairs = int(head_dim * ROTARY_FRACTION) // 2
         self._inverse_frequencies = ROPE_THETA ** (-torch.arange(num_pairs) / num_pairs)
 
     def __call__(self, positions: Tensor) -> Rotation:
+        """Return the fp32 rotation of integer positions."""
         angles = (positions[..., None] * self._inverse_frequencies)[..., None, :]
         return angles.cos(), angles.sin()
 
 
 def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
-    """Apply the rotary embedding to queries or keys of shape (..., n, num_heads, head_dim).
+    """Return queries or keys, shape (..., n, num_heads, head_dim), with the rotation of their positions, (..., n).
 
     Dimension i is paired with dimension num_pairs + i; dimensions from 2 * num_pairs on stay as they are.
     """

@@ -1,4 +1,4 @@
-"""Whole int8 layers for a small batch of tokens, as fast as memory delivers the weights. They need a CPU with VNNI."""
+"""Int8 layers for a small batch of tokens, whose speed is limited by reading the weights. They need a CPU with VNNI."""
 
 from typing import Any
 
@@ -19,18 +19,18 @@ Int8Weights = tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]
 
 _PREFETCH_BYTES = 8192
 """How far ahead of their use weights are prefetched."""
-_L1_BYTES = 16384
-"""Bytes of tokens that surely stay in the first-level cache while weights stream through it."""
+_MAX_TOKEN_BYTES = 16384
+"""Bytes of tokens that stay in the first-level cache while weights stream through it."""
 _CHUNK_BYTES = 2048
-"""Bytes of each token that are multiplied in one pass, where whole tokens exceed _L1_BYTES."""
+"""Bytes of each token that are multiplied in one pass, where whole tokens exceed _MAX_TOKEN_BYTES."""
 _TOKENS_PER_PASS = 5
-"""The sums of two rows with each of them fit into the registers."""
+"""Tokens that are multiplied at once: their sums with two rows of weights fit into the registers."""
 
 
 def small_batch_linear(x: Tensor, weights: Int8Weights) -> Tensor:
-    """Return a linear layer's fp32 outputs, shape (n, out), for fp32 x of shape (n, in), quantized per token inside.
+    """Return a linear layer's outputs, fp32 (n, out), for x, fp32 (n, in), which is quantized per token first.
 
-    The weights are read once for each five tokens.
+    The weights are read once for every five tokens.
     """
     y = torch.empty(len(x), len(weights[0]))
     _small_batch_linear(x.contiguous().numpy(), weights, y.numpy())
@@ -51,7 +51,10 @@ _multiply_1, _multiply_2, _multiply_3, _multiply_4, _multiply_5 = (
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
 def _add_remainder(weight: Any, tokens: Any, sums: Any, column: Any, start: Any) -> None:
-    """Add the products of a row's weights from `start` on, plus 128 each, to its column of the sums."""
+    """Add products to one column of `sums`, int32 (num_tokens, ...): those of a row from `start` on with each token.
+
+    As in `vnni.multiply_rows`, 128 is added to each weight.
+    """
     for token in range(len(tokens)):
         for i in range(start, len(weight)):
             sums[token, column] += (np.int32(weight[i]) + np.int32(128)) * np.int32(tokens[token, i])
@@ -74,27 +77,28 @@ def _write_outputs(
 def multiply_small_batch(
     tokens: NDArray[np.int8], scales: NDArray[np.float32], weights: Int8Weights, with_gelu: bool, y: NDArray[np.float32]
 ) -> None:
-    """Write a layer's outputs, or their GELU, into y (n, out), for quantized tokens and their scales; for kernels.
+    """Write a layer's outputs, or their GELU, into y, fp32 (n, out); for kernels.
 
-    Threads split the blocks of output channels.
+    `tokens`, int8 (n, in), and `scales`, fp32 (n,), come from `quantize_small_batch`. Threads split the output
+    channels, in blocks.
     """
     weight, channel_scales, bias = weights
     num_tokens, length = tokens.shape
     num_rows = len(weight)
     num_vectors = length // vnni.vector_bytes()
     remainder = num_vectors * vnni.vector_bytes()
-    chunk = length if min(num_tokens, _TOKENS_PER_PASS) * length <= _L1_BYTES else _CHUNK_BYTES
+    chunk = length if min(num_tokens, _TOKENS_PER_PASS) * length <= _MAX_TOKEN_BYTES else _CHUNK_BYTES
     vectors_per_chunk = max(1, chunk // vnni.vector_bytes())
     bytes_ahead = max(1, _PREFETCH_BYTES // chunk) * length
-    # VPDPBUSD takes one unsigned operand, so 128 is added to the weights, and its share of the sums subtracted later.
+    # One operand of VPDPBUSD is unsigned, so 128 is added to each weight. `_write_outputs` subtracts what that adds.
     zero_point_correction = np.empty(num_tokens, np.int32)
     for token in range(num_tokens):
         numbers, total = tokens[token], np.int32(0)
         for i in range(length):
             total += np.int32(numbers[i])
         zero_point_correction[token] = np.int32(128) * total
-    # Two rows at a time share each load of the tokens. They are half a matrix apart, because memory delivers two
-    # streams in different pages faster than two in the same page.
+    # Two rows at a time share each load of the tokens. They are half a matrix apart, because two streams from
+    # different pages of memory are faster than two from the same page.
     half = num_rows // 2
     for block in numba.prange((half + ROWS_IN_BLOCK - 1) // ROWS_IN_BLOCK):
         start_row, end_row = block * ROWS_IN_BLOCK, min((block + 1) * ROWS_IN_BLOCK, half)
@@ -140,7 +144,7 @@ def multiply_small_batch(
             _write_outputs(
                 sums[part], zero_point_correction, scales, block_scales, block_bias, with_gelu, y[:, begin:end]
             )
-    if num_rows % 2 == 1:
+    if num_rows % 2 == 1:  # The last row has no partner.
         last = np.zeros((num_tokens, 1), np.int32)
         _add_remainder(weight[num_rows - 1], tokens, last, 0, 0)
         last_scale, last_bias = channel_scales[num_rows - 1 :], bias[num_rows - 1 :]
@@ -149,7 +153,7 @@ def multiply_small_batch(
 
 @numba.njit(fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def quantize_small_batch(x: Any) -> Any:
-    """Return quantize_per_token(x, 127), on one thread; for kernels."""
+    """Return what quantize_per_token(x, 127) does, on one thread; for kernels."""
     tokens, scales = np.empty(x.shape, np.int8), np.empty(len(x), np.float32)
     for token in range(len(x)):
         scales[token] = quantize_row(x[token], np.float32(QMAX), tokens[token])
@@ -168,8 +172,8 @@ def _small_batch_linear(x: NDArray[np.float32], weights: Int8Weights, y: NDArray
 def _small_batch_feed_forward(
     x: NDArray[np.float32], fc1: Int8Weights, fc2: Int8Weights, y: NDArray[np.float32]
 ) -> None:
-    hidden = np.empty((len(x), len(fc1[0])), np.float32)
+    inner = np.empty((len(x), len(fc1[0])), np.float32)
     tokens, scales = quantize_small_batch(x)
-    multiply_small_batch(tokens, scales, fc1, True, hidden)
-    tokens, scales = quantize_small_batch(hidden)
+    multiply_small_batch(tokens, scales, fc1, True, inner)
+    tokens, scales = quantize_small_batch(inner)
     multiply_small_batch(tokens, scales, fc2, False, y)

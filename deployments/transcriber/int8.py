@@ -9,7 +9,7 @@ from whisper.decoding import Inference
 from whisper.model import TextDecoder
 
 from deployments.inference.int8_layers import Int8Embedding, Int8Linear
-from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.int8_matmul import choose_matmul
 from deployments.inference.kv_cache import Int8Cache
 from deployments.inference.quantization import quantize_per_channel
 from deployments.settings import KernelChoice
@@ -36,10 +36,10 @@ class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
 
 def quantize(model: Whisper, kernel: KernelChoice) -> None:
     """Quantize the model's linear layers and its token embedding to int8, in place."""
-    int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities())
+    matmul = choose_matmul(kernel, torch.cpu.get_capabilities())
 
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
-        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), int8_kernel)
+        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), matmul)
 
     for module in list(model.modules()):
         for name, child in list(module.named_children()):

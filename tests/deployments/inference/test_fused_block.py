@@ -16,7 +16,7 @@ EPSILON = 1e-5
 
 def _layer(inputs: int, outputs: int) -> Int8Weights:
     weight = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8)
-    scales = (torch.rand(outputs) + 0.5) / (73 * inputs**0.5)  # Outputs have a variance of about one.
+    scales = (torch.rand(outputs) + 0.5) / (73 * inputs**0.5)  # Outputs have a variance of about 1.
     return weight.numpy(), scales.numpy(), torch.randn(outputs).numpy()
 
 
@@ -55,7 +55,7 @@ def test_the_fused_block_computes_what_its_layers_compute_one_by_one(
     expected = hidden + small_batch_linear(attend(separate, normed), proj) + small_batch_feed_forward(normed, fc1, fc2)
     norm = (weight.numpy(), bias.numpy(), EPSILON)
     actual = fused_parallel_block(hidden, norm, (qkv, proj, fc1, fc2), num_kv_heads, fused, 1, rotation)
-    # A quantized number may differ by one where a sum was added up in another order.
+    # A quantized number may differ by one where its inputs were summed in another order.
     assert float((actual - expected).norm() / expected.norm()) < 0.003
     for fused_cache, separate_cache, length in zip(fused, separate, lengths, strict=True):
         for actual_part, part in zip(fused_cache.read(1, length + 1), separate_cache.read(1, length + 1), strict=True):

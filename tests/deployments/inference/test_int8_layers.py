@@ -3,39 +3,39 @@ import torch
 from torch import Tensor, nn
 
 from deployments.inference.int8_layers import Int8Embedding, Int8FeedForward, Int8Linear
-from deployments.inference.int8_matmul import Int8Kernel, OneDnnKernel, choose_kernel
+from deployments.inference.int8_matmul import Int8Matmul, OneDnnMatmul, choose_matmul
 from deployments.inference.quantization import quantize_per_channel
 
-DEFAULT = choose_kernel("auto", torch.cpu.get_capabilities())
-KERNELS = [
+DEFAULT = choose_matmul("auto", torch.cpu.get_capabilities())
+MATMULS = [
     DEFAULT,
-    *([choose_kernel("onednn", torch.cpu.get_capabilities())] if DEFAULT.name == "VNNI" else []),
-    OneDnnKernel(has_dot_products=False),
+    *([choose_matmul("onednn", torch.cpu.get_capabilities())] if DEFAULT.name == "VNNI" else []),
+    OneDnnMatmul(sums_in_32_bits=False),
 ]
 
 
-def _layers(kernel: Int8Kernel, inputs: int = 256, outputs: int = 192) -> tuple[nn.Linear, Int8Linear]:
+def _layers(matmul: Int8Matmul, inputs: int = 256, outputs: int = 192) -> tuple[nn.Linear, Int8Linear]:
     torch.manual_seed(1)
     exact = nn.Linear(inputs, outputs).requires_grad_(False)
-    return exact, Int8Linear(*quantize_per_channel(exact.weight), exact.bias, kernel)
+    return exact, Int8Linear(*quantize_per_channel(exact.weight), exact.bias, matmul)
 
 
-def _error(actual: Tensor, expected: Tensor) -> float:
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
 @pytest.mark.parametrize("num_tokens", [1, 5, 300])
-def test_a_layer_has_the_error_of_quantization_and_no_other(num_tokens: int, kernel: Int8Kernel) -> None:
-    exact, quantized = _layers(kernel)
+def test_a_layer_has_the_error_of_quantization_and_no_other(num_tokens: int, matmul: Int8Matmul) -> None:
+    exact, quantized = _layers(matmul)
     x = torch.randn(num_tokens, 256)
-    assert 0.001 < _error(quantized(x), exact(x)) < 0.03
+    assert 0.001 < _relative_error(quantized(x), exact(x)) < 0.03
     assert quantized(x[None]).shape == (1, num_tokens, 192)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-def test_an_outlier_token_does_not_change_the_others(kernel: Int8Kernel) -> None:
-    _, quantized = _layers(kernel)
+@pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
+def test_an_outlier_token_does_not_change_the_others(matmul: Int8Matmul) -> None:
+    _, quantized = _layers(matmul)
     x = torch.randn(9, 256)
     alone = torch.cat([quantized(token[None]) for token in x])
     assert torch.equal(quantized(x), alone)
@@ -45,27 +45,27 @@ def test_an_outlier_token_does_not_change_the_others(kernel: Int8Kernel) -> None
     assert torch.equal(with_outlier[others], alone[others])
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-def test_products_of_the_largest_numbers_do_not_saturate(kernel: Int8Kernel) -> None:
-    layer = Int8Linear(torch.full((8, 64), 127, dtype=torch.int8), torch.ones(8), torch.zeros(8), kernel)
+@pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
+def test_products_of_the_largest_numbers_do_not_saturate(matmul: Int8Matmul) -> None:
+    layer = Int8Linear(torch.full((8, 64), 127, dtype=torch.int8), torch.ones(8), torch.zeros(8), matmul)
     torch.testing.assert_close(layer(torch.ones(2, 64)), torch.full((2, 8), 64 * 127.0))
     torch.testing.assert_close(layer(-torch.ones(2, 64)), torch.full((2, 8), -64 * 127.0))
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
 @pytest.mark.parametrize("num_tokens", [1, 6, 33])
 @pytest.mark.parametrize(("inputs", "inner"), [(256, 512), (37, 65)])
 def test_a_feed_forward_block_has_the_error_of_quantization_and_no_other(
-    inputs: int, inner: int, num_tokens: int, kernel: Int8Kernel
+    inputs: int, inner: int, num_tokens: int, matmul: Int8Matmul
 ) -> None:
     torch.manual_seed(1)
     exact = [nn.Linear(inputs, inner).requires_grad_(False), nn.Linear(inner, inputs).requires_grad_(False)]
     quantized = Int8FeedForward(
-        *(Int8Linear(*quantize_per_channel(layer.weight), layer.bias, kernel) for layer in exact)
+        *(Int8Linear(*quantize_per_channel(layer.weight), layer.bias, matmul) for layer in exact)
     )
     x = 3 * torch.randn(num_tokens, inputs)
     expected = exact[1](nn.functional.gelu(exact[0](x), approximate="tanh"))
-    assert 0.001 < _error(quantized(x), expected) < 0.05
+    assert 0.001 < _relative_error(quantized(x), expected) < 0.05
 
 
 def test_nan_in_gives_nan_out_and_only_for_its_token() -> None:
@@ -81,8 +81,8 @@ def test_nan_in_gives_nan_out_and_only_for_its_token() -> None:
 def test_a_token_or_a_weight_of_zeros_gives_the_bias() -> None:
     exact, quantized = _layers(DEFAULT)
     torch.testing.assert_close(quantized(torch.zeros(2, 256)), exact.bias.expand(2, -1))
-    blank = Int8Linear(*quantize_per_channel(torch.zeros(8, 64)), torch.ones(8), DEFAULT)
-    torch.testing.assert_close(blank(torch.randn(2, 64)), torch.ones(2, 8))
+    zero_layer = Int8Linear(*quantize_per_channel(torch.zeros(8, 64)), torch.ones(8), DEFAULT)
+    torch.testing.assert_close(zero_layer(torch.randn(2, 64)), torch.ones(2, 8))
 
 
 def test_an_embedding_has_a_scale_per_row() -> None:
@@ -91,4 +91,4 @@ def test_an_embedding_has_a_scale_per_row() -> None:
     ids = torch.tensor([[9, 0], [3, 3]])
     assert embedding(ids).shape == (2, 2, 64)
     for row in range(10):
-        assert _error(embedding(torch.tensor([row]))[0], rows[row]) < 0.02
+        assert _relative_error(embedding(torch.tensor([row]))[0], rows[row]) < 0.02

@@ -9,27 +9,27 @@ import torch
 
 from deployments.errors import ModelNotLoaded
 from deployments.inference.cpu import local_vnni_vector_bytes
-from deployments.inference.int8_matmul import Int8Kernel, OneDnnKernel, VnniKernel, choose_kernel
+from deployments.inference.int8_matmul import Int8Matmul, OneDnnMatmul, VnniMatmul, choose_matmul
 from deployments.inference.small_batch import small_batch_feed_forward, small_batch_linear
 from deployments.settings import KernelChoice
 
 HAS_VNNI = bool(local_vnni_vector_bytes())
 needs_vnni = pytest.mark.skipif(not HAS_VNNI, reason="the CPU has no VNNI")
-KERNELS: list[Int8Kernel] = [
-    *([VnniKernel(), OneDnnKernel(has_dot_products=True)] if HAS_VNNI else []),
-    OneDnnKernel(has_dot_products=False),
+MATMULS: list[Int8Matmul] = [
+    *([VnniMatmul(), OneDnnMatmul(sums_in_32_bits=True)] if HAS_VNNI else []),
+    OneDnnMatmul(sums_in_32_bits=False),
 ]
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("matmul", MATMULS, ids=lambda matmul: matmul.name)
 @pytest.mark.parametrize(("num_tokens", "length", "num_rows"), [(1, 64, 64), (33, 256, 130), (300, 1024, 96)])
-def test_products_are_bit_equal_to_numpy(kernel: Int8Kernel, num_tokens: int, length: int, num_rows: int) -> None:
-    num_tokens = max(num_tokens, kernel.max_small_batch + 1)  # Smaller batches never come here.
+def test_products_are_bit_equal_to_numpy(matmul: Int8Matmul, num_tokens: int, length: int, num_rows: int) -> None:
+    num_tokens = max(num_tokens, matmul.max_small_batch + 1)  # Smaller batches use small_batch_linear.
     torch.manual_seed(1)
     weight = torch.randint(-127, 128, (num_rows, length), dtype=torch.int8)
-    tokens = torch.randint(-kernel.qmax, kernel.qmax + 1, (num_tokens, length), dtype=torch.int8)
-    weight[0], weight[-1], tokens[0] = 127, -127, kernel.qmax
-    products = kernel.multiply(tokens, kernel.pack(weight))
+    tokens = torch.randint(-matmul.qmax, matmul.qmax + 1, (num_tokens, length), dtype=torch.int8)
+    weight[0], weight[-1], tokens[0] = 127, -127, matmul.qmax
+    products = matmul.multiply(tokens, matmul.pack(weight))
     assert np.array_equal(products.numpy(), tokens.numpy().astype(int) @ weight.numpy().astype(int).T)
 
 
@@ -41,7 +41,7 @@ def test_a_small_batch_is_bit_equal_to_numpy(length: int, num_rows: int) -> None
     weight = torch.randint(-127, 128, (num_rows, length), dtype=torch.int8)
     weight[0], weight[-1] = 127, -127
     tokens = torch.randint(-127, 128, (7, length))
-    tokens[:, 0] = 127  # So that quantization leaves them as they are.
+    tokens[:, 0] = 127  # The largest magnitude of each token, so that quantization changes nothing.
     tokens[3], tokens[4] = 127, -127
     weights = weight.numpy(), torch.ones(num_rows).numpy(), torch.zeros(num_rows).numpy()
     y = small_batch_linear(tokens.float(), weights)
@@ -61,7 +61,7 @@ def test_a_token_in_a_small_batch_is_bit_equal_to_the_same_token_alone() -> None
 
 
 @pytest.mark.parametrize(
-    ("choice", "capabilities", "kernel"),
+    ("choice", "capabilities", "name"),
     [
         ("auto", {"avx2": True, "avx512_f": True, "avx512_vnni": True}, "VNNI"),
         ("auto", {"avx2": True, "avx_vnni": True}, "VNNI"),
@@ -74,25 +74,25 @@ def test_a_token_in_a_small_batch_is_bit_equal_to_the_same_token_alone() -> None
     ],
 )
 def test_the_kernel_follows_the_setting_and_the_cpu(
-    choice: KernelChoice, capabilities: dict[str, bool], kernel: str, monkeypatch: pytest.MonkeyPatch
+    choice: KernelChoice, capabilities: dict[str, bool], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.inference.int8_matmul._is_exact", lambda kernel: True)
-    assert choose_kernel(choice, capabilities).name == kernel
+    monkeypatch.setattr("deployments.inference.int8_matmul._is_exact", lambda matmul: True)
+    assert choose_matmul(choice, capabilities).name == name
 
 
 def test_vnni_on_a_cpu_without_it_is_refused_with_what_to_do() -> None:
     with pytest.raises(ModelNotLoaded, match=r"neither AVX-512 VNNI nor AVX-VNNI.*Set it to auto or onednn"):
-        choose_kernel("vnni", {"avx2": True})
+        choose_matmul("vnni", {"avx2": True})
 
 
 def test_a_vnni_kernel_with_wrong_products_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.inference.int8_matmul._is_exact", lambda kernel: False)
+    monkeypatch.setattr("deployments.inference.int8_matmul._is_exact", lambda matmul: False)
     with pytest.raises(ModelNotLoaded, match="wrong products"):
-        choose_kernel("vnni", {"avx512_vnni": True})
+        choose_matmul("vnni", {"avx512_vnni": True})
 
 
 def test_seven_bit_activations_are_exact_without_vnni() -> None:
-    """With oneDNN limited to AVX2, as on an older CPU."""
+    """OneDNN is limited to AVX2, as on an older CPU."""
     folder = Path(__file__).parent
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder), "-k", "7-bit"],
@@ -113,16 +113,16 @@ def _run(script: str, **environment: str) -> None:
 @needs_vnni
 def test_a_kernel_that_is_not_exact_is_not_chosen() -> None:
     script = """
-from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.int8_matmul import choose_matmul
 for choice, capabilities in (("auto", {"avx512_vnni": True}), ("auto", {"dot": True}), ("onednn", {"avx_vnni": True})):
-    assert choose_kernel(choice, capabilities).name == "oneDNN, 7-bit activations"
+    assert choose_matmul(choice, capabilities).name == "oneDNN, 7-bit activations"
 """
     _run(script, ONEDNN_MAX_CPU_ISA="AVX2")
 
 
 @needs_vnni
 def test_a_small_batch_is_right_with_vectors_of_256_bits(tmp_path: Path) -> None:
-    """As on CPUs that have AVX-VNNI only."""
+    """Such are the vectors of CPUs that have AVX-VNNI only."""
     script = """
 import torch
 torch.cpu.get_capabilities = lambda: {"avx_vnni": True}
@@ -131,7 +131,7 @@ from deployments.inference.small_batch import small_batch_linear
 assert vnni.vector_bytes() == 32
 weight = torch.randint(-127, 128, (7, 200), dtype=torch.int8)
 x = torch.randint(-127, 128, (6, 200)).float()
-x[:, 0] = 127  # So that quantization leaves them as they are.
+x[:, 0] = 127  # The largest magnitude of each token, so that quantization changes nothing.
 weights = weight.numpy(), torch.ones(7).numpy(), torch.zeros(7).numpy()
 torch.testing.assert_close(small_batch_linear(x, weights), x @ weight.T.float(), rtol=1e-5, atol=0.1)
 """

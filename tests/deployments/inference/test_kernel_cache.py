@@ -10,6 +10,7 @@ from deployments.inference.kernel_cache import KernelCache, fingerprint
 
 
 def _run(script: str, **environment: str) -> str:
+    """Run a script in a new process, and return its stderr."""
     run = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True
     )
@@ -95,21 +96,21 @@ from unittest import mock
 import torch
 from deployments.inference import jit, precompile
 from deployments.inference.int8_layers import Int8FeedForward, Int8Linear, Int8ParallelBlock
-from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.int8_matmul import choose_matmul
 from deployments.inference.kernel_cache import KernelCache
 from deployments.inference.kv_cache import Int8Cache
 
 for choice in ("onednn", "auto"):
-    kernel = choose_kernel(choice, torch.cpu.get_capabilities())
-    layer = Int8Linear(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), torch.ones(64), kernel)
+    matmul = choose_matmul(choice, torch.cpu.get_capabilities())
+    layer = Int8Linear(torch.ones(64, 64, dtype=torch.int8), torch.ones(64), torch.ones(64), matmul)
     for num_tokens in (1, 40):
         Int8FeedForward(layer, layer)(layer(torch.ones(num_tokens, 64)))
 cache = Int8Cache((3, 2, 40, 16))
 cache.write(1, *torch.ones(2, 5, 2, 16))
 Int8Cache.append_and_attend([cache], 1, *torch.ones(3, 1, 2, 16), (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
 Int8Cache.attend([cache], 1, torch.ones(1, 2, 16))
-if kernel.max_small_batch:
-    qkv = Int8Linear(torch.ones(128, 64, dtype=torch.int8), torch.ones(128), torch.ones(128), kernel)
+if matmul.max_small_batch:
+    qkv = Int8Linear(torch.ones(128, 64, dtype=torch.int8), torch.ones(128), torch.ones(128), matmul)
     norm = torch.nn.LayerNorm(64).requires_grad_(False)
     block = Int8ParallelBlock(norm, qkv, layer, Int8FeedForward(layer, layer), 2)
     block(torch.ones(1, 64), [cache], 1, (torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
@@ -122,7 +123,7 @@ run = precompile.subprocess.run
 precompile.subprocess.run = refuse
 precompile.ensure_compiled()
 
-# A power failure truncated a file, and the child process cannot be started: kernels are compiled in this one.
+# A file is empty, as after a power failure, and the child process cannot be started: the file is deleted.
 folder = KernelCache(jit.PACKAGE_CACHE).folder
 [damaged] = folder.rglob("*_quantize_per_token*.nbc")
 damaged.write_bytes(b"")
@@ -132,7 +133,7 @@ precompile.subprocess.run = fail
 precompile.ensure_compiled()
 assert not damaged.exists()
 
-# A child process whose kernels are not saved.
+# The child process ends, but has saved nothing.
 precompile.subprocess.run = lambda command, **options: run(["true"], **options)
 with mock.patch.object(precompile.logger, "warning") as warning:
     precompile.ensure_compiled()

@@ -10,11 +10,22 @@ from torch import Tensor
 
 from deployments.inference import int8_attention
 from deployments.inference.cpu import local_vnni_vector_bytes
-from deployments.inference.kv_cache import FloatCache, Int8Cache, KeyValueCache
+from deployments.inference.kv_cache import FloatCache, Int8Cache, KeyValueCache, Shape
 from deployments.inference.rotary import Rotation
 from deployments.inference.vnni import KEYS_IN_BLOCK
 
 LAYERS, LAYER = 3, 2
+
+HAS_VNNI = bool(local_vnni_vector_bytes())
+KEY_PRODUCTS = [
+    int8_attention.portable_key_products,
+    *([int8_attention.vnni_key_products] if HAS_VNNI else []),
+]
+WEIGHTED_VALUES = [
+    int8_attention.portable_weighted_values,
+    *([int8_attention.vnni_weighted_values] if HAS_VNNI else []),
+]
+BLOCKS_AND_HEAD_DIMS = [(7, 64), (1, 16), (5, 42), (3, 96)]
 
 
 def _rotation(positions: Sequence[int], head_dim: int) -> Rotation:
@@ -22,7 +33,7 @@ def _rotation(positions: Sequence[int], head_dim: int) -> Rotation:
     return angles.cos(), angles.sin()
 
 
-def _error(actual: Tensor, expected: Tensor) -> float:
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
@@ -50,11 +61,11 @@ def test_int8_attention_is_within_two_percent_of_exact_attention(
     )
     attn_out = [type(cache).append_and_attend([cache], LAYER, *new) for cache in (quantized, exact)]  # type: ignore[list-item]
     assert attn_out[0].shape == (1, num_heads, head_dim)
-    assert _error(*attn_out) < 0.02
+    assert _relative_error(*attn_out) < 0.02
     for quantized_part, exact_part in zip(
         quantized.read(LAYER, length + 1), exact.read(LAYER, length + 1), strict=True
     ):
-        assert _error(quantized_part, exact_part) < 0.01
+        assert _relative_error(quantized_part, exact_part) < 0.01
 
 
 def test_a_sequence_in_a_batch_attends_bit_for_bit_as_alone() -> None:
@@ -75,10 +86,10 @@ def test_a_sequence_in_a_batch_attends_bit_for_bit_as_alone() -> None:
         assert torch.equal(together[row], Int8Cache.append_and_attend([cache], LAYER, *new, rotation)[0])
 
 
-@pytest.mark.parametrize("kind", [Int8Cache, lambda shape: FloatCache(shape, torch.bfloat16)])
-def test_growing_a_cache_keeps_its_content(kind: type[Int8Cache]) -> None:
+@pytest.mark.parametrize("new_cache", [Int8Cache, lambda shape: FloatCache(shape, torch.bfloat16)])
+def test_growing_a_cache_keeps_its_content(new_cache: Callable[[Shape], KeyValueCache]) -> None:
     keys, values = torch.randn(2, 6, 4, 16).bfloat16().float()
-    cache = _filled(kind((LAYERS, 4, 16, 16)), keys, values)
+    cache = _filled(new_cache((LAYERS, 4, 16, 16)), keys, values)
     assert cache.with_capacity(16) is cache
     larger = cache.with_capacity(32)
     assert (larger.capacity, larger.length) == (32, 6)
@@ -92,7 +103,9 @@ def test_strided_inputs_are_accepted(is_strided: bool) -> None:
     queries, keys, values = (part if is_strided else part.clone() for part in projected.split(4, dim=1))
     caches = [Int8Cache((LAYERS, 4, 8, 16)) for _ in range(3)]
     attn_out = Int8Cache.append_and_attend(caches, LAYER, queries, keys, values, _rotation([0, 0, 0], 16))
-    assert _error(attn_out, projected[:, 8:]) < 0.01  # A first position attends to its own value only.
+    assert (
+        _relative_error(attn_out, projected[:, 8:]) < 0.01
+    )  # The first position of a sequence attends to its own value only.
 
 
 def test_positions_beyond_the_capacity_are_refused() -> None:
@@ -110,35 +123,23 @@ def test_an_int8_cache_takes_less_than_a_third_of_the_fp32_one() -> None:
     assert Int8Cache(shape).nbytes < FloatCache(shape, torch.float32).nbytes / 3
 
 
-HAS_VNNI = bool(local_vnni_vector_bytes())
-KEY_PRODUCTS = [
-    int8_attention.portable_key_products,
-    *([int8_attention.vnni_key_products] if HAS_VNNI else []),
-]
-WEIGHTED_VALUES = [
-    int8_attention.portable_weighted_values,
-    *([int8_attention.vnni_weighted_values] if HAS_VNNI else []),
-]
-SHAPES = [(7, 64), (1, 16), (5, 42), (3, 96)]
-
-
 @pytest.mark.parametrize("multiply", KEY_PRODUCTS)
-@pytest.mark.parametrize(("num_blocks", "head_dim"), SHAPES)
+@pytest.mark.parametrize(("num_blocks", "head_dim"), BLOCKS_AND_HEAD_DIMS)
 def test_key_products_are_bit_equal_to_numpy(multiply: Callable[..., None], num_blocks: int, head_dim: int) -> None:
     rng = np.random.default_rng(1)
-    num_fours = math.ceil(head_dim / 4)
-    keys = rng.integers(0, 256, (num_blocks, num_fours, KEYS_IN_BLOCK, 4), np.uint8)
+    num_quads = math.ceil(head_dim / 4)
+    keys = rng.integers(0, 256, (num_blocks, num_quads, KEYS_IN_BLOCK, 4), np.uint8)
     values = np.empty((num_blocks * KEYS_IN_BLOCK // 4, head_dim, 4), np.int8)
-    query = rng.integers(-127, 128, 4 * num_fours, np.int8)
+    query = rng.integers(-127, 128, 4 * num_quads, np.int8)
     products = np.empty(num_blocks * KEYS_IN_BLOCK, np.int32)
     multiply(keys, query, products, values)
     assert np.array_equal(products, np.einsum("bfik,fk->bi", keys.astype(int), query.reshape(-1, 4)).ravel())
 
 
-@pytest.mark.parametrize("add_up", WEIGHTED_VALUES)
-@pytest.mark.parametrize(("num_blocks", "head_dim"), SHAPES)
+@pytest.mark.parametrize("sum_values", WEIGHTED_VALUES)
+@pytest.mark.parametrize(("num_blocks", "head_dim"), BLOCKS_AND_HEAD_DIMS)
 def test_weighted_sums_of_values_are_bit_equal_to_numpy(
-    add_up: Callable[..., None], num_blocks: int, head_dim: int
+    sum_values: Callable[..., None], num_blocks: int, head_dim: int
 ) -> None:
     rng = np.random.default_rng(1)
     num_positions = num_blocks * KEYS_IN_BLOCK
@@ -146,7 +147,7 @@ def test_weighted_sums_of_values_are_bit_equal_to_numpy(
     weights = rng.integers(0, 256, (2, num_positions), np.uint8)
     keys = np.empty((1, math.ceil(head_dim / 4), KEYS_IN_BLOCK, 4), np.uint8)
     sums = np.empty((2, head_dim), np.int32)
-    add_up(values, *weights, sums, keys)
+    sum_values(values, *weights, sums, keys)
     assert np.array_equal(sums, np.einsum("pik,wpk->wi", values.astype(int), weights.reshape(2, -1, 4)))
 
 
@@ -161,11 +162,9 @@ def test_a_copy_is_independent() -> None:
 
 
 def test_torch_keeps_its_number_of_threads_after_the_first_kernel() -> None:
-    """In a process of its own, because numba's first call changes the number."""
+    """Tried in a process of its own, because only numba's first call changes the number."""
     script = """
 import torch
-from deployments.inference import int8_attention
-from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.kv_cache import Int8Cache
 torch.set_num_threads(1)
 Int8Cache((1, 4, 8, 16)).write(0, *torch.randn(2, 3, 4, 16))

@@ -1,4 +1,4 @@
-"""Each function against a loop in numpy that says what it computes."""
+"""Each function is compared with its definition in numpy."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,7 @@ from deployments.inference.cpu import local_vnni_vector_bytes
 
 @pytest.mark.skipif(not local_vnni_vector_bytes(), reason="the CPU has no VNNI")
 def test_kernels_compile_without_typed_pointers(tmp_path: Path) -> None:
-    """With typed pointers off, as in future versions of llvmlite."""
+    """Typed pointers are switched off, as they will be in future versions of llvmlite."""
     script = """
 import torch
 from deployments.inference.kv_cache import Int8Cache
