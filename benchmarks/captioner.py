@@ -1,10 +1,10 @@
-"""Measures moondream2 on this machine: `prism benchmark captioner [--against fp32|bf16]`.
+"""Measures moondream2 on this machine: `prism benchmark captioner [--kernels vnni onednn] [--against fp32|bf16]`.
 
 Needs no weights: the model has moondream2's sizes and seeded random weights (time and memory do not depend on their
-values); `--weights FOLDER` takes a checkpoint's. With `--against`, the same model in that precision does the same work
-in the same run, in turns, and ratios are printed. The roofline compares with what this machine's memory and int8 units
-gave in turns with the work: bytes read by a sum over 256 MB, operations done by the product's own kernel on a square
-matrix that stays in the cache.
+values); `--weights FOLDER` takes a checkpoint's. In int8, the same model runs with each kernel that this CPU has, and
+with `--against` also in that precision, all of them in turns in the same run; their ratios to the first are printed.
+The roofline compares with what this machine's memory and int8 units gave in turns with the work: bytes read by a sum
+over 256 MB, operations done by the product's own kernel on a square matrix that stays in the cache.
 """
 
 import argparse
@@ -19,29 +19,33 @@ import numpy as np
 import psutil
 import torch
 
-from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.checkpoint import tensor_shapes
 from deployments.captioner.generation import generate
 from deployments.captioner.loading import load_moondream, load_weights
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import Precision
-from deployments.inference.cache import KeyValueCache
-from deployments.inference.int8 import choose_kernel, round_rows, weight_bytes
-from deployments.malloc import ENVIRONMENT, return_freed_memory, reuse_freed_memory
+from deployments.inference.cpu import local_vnni_vector_bytes
+from deployments.inference.int8_layers import weight_bytes
+from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.kv_cache import KeyValueCache
+from deployments.inference.quantization import quantize_per_channel
+from deployments.malloc import MALLOC_ENVIRONMENT, return_freed_memory, reuse_freed_memory
+from deployments.settings import KernelChoice
 from deployments.units import MEGABYTE
 
 NEW_TOKENS = 40
 NUM_FRAMES = 5
 SUMMARY_IDS = 250
-"""What five descriptions of 40 tokens and the request for their summary come to."""
+"""Tokens of five descriptions of 40 tokens each and the request for their summary."""
 NUM_STEPS = 12
 NUM_TURNS = 5
-"""Of a workload with what it is compared with: steps of other sequences, or a measurement of the machine."""
+"""Repetitions where short measurements take turns: decode steps per round, or a workload and the machine's speed."""
 PROMPT = [1, 32708, 2, 6382, 3]
 
 
-def random_model(config: MoondreamConfig, precision: Precision) -> Moondream:
+def random_model(config: MoondreamConfig, precision: Precision, kernel: KernelChoice) -> Moondream:
     """Return a model with seeded random weights whose answers never end by themselves."""
     shapes = tensor_shapes(config)
     generator = torch.Generator().manual_seed(1)
@@ -54,7 +58,7 @@ def random_model(config: MoondreamConfig, precision: Precision) -> Moondream:
         return tensor
 
     model = Moondream(config)
-    load_weights(model, read, precision, lambda progress: None)
+    load_weights(model, read, precision, lambda progress: None, kernel=kernel)
     return model
 
 
@@ -63,7 +67,7 @@ def _never_cancelled(progress: str) -> None:
 
 
 class Workloads:
-    """What is timed, on one model; each returns when its work is done."""
+    """The workloads that are timed, on one model."""
 
     def __init__(self, model: Moondream) -> None:
         self.model = model
@@ -89,7 +93,7 @@ class Workloads:
         self.model.prefill_prompt(PROMPT, cache, _never_cancelled)
 
     def question(self) -> None:
-        """Answer another question about an image whose KV cache is still there."""
+        """Answer another question about an image whose KV cache was kept."""
         self._cache.length = self._prefix
         generate(self.model, PROMPT, [self._cache], NEW_TOKENS, _never_cancelled)
 
@@ -124,13 +128,13 @@ class Workloads:
 
 
 COMPARED = ("vision", "prefill", "image", "step of 1")
-"""What the other precision does as well; the rest would take it many minutes."""
+"""What the other models do as well; in fp32 the rest would take many minutes."""
 
 
 def measure(models: dict[str, Workloads], rounds: int) -> dict[str, dict[str, float]]:
     """Return the median seconds of each workload by model; the models take turns within every round.
 
-    The first model does everything, the others what is compared.
+    The first model does all workloads, the others only those in COMPARED.
     """
     first = next(iter(models))
     names = ("vision", "prefill", "question", "image", "photo", "video", "summary")
@@ -162,7 +166,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def measure_bandwidth() -> float:
-    """Return the bytes that a sum over 256 MB reads a second."""
+    """Return how many bytes per second a sum over 256 MB reads."""
     block = torch.ones(64 * MEGABYTE)
 
     def read() -> None:
@@ -171,12 +175,12 @@ def measure_bandwidth() -> float:
     return block.nbytes / min(_seconds(read) for _ in range(8))
 
 
-def measure_int8() -> float:
-    """Return the multiplications and additions a second of the int8 kernel on a matrix that stays in the cache."""
+def measure_int8(choice: KernelChoice) -> float:
+    """Return the multiplications and additions per second of an int8 kernel on a matrix that stays in the cache."""
     size = 1024
-    kernel = choose_kernel(torch.cpu.get_capabilities())
-    packed = kernel.pack(round_rows(torch.randn(size, size))[0])
-    x, _ = round_rows(torch.randn(size, size))
+    kernel = choose_kernel(choice, torch.cpu.get_capabilities())
+    packed = kernel.pack(quantize_per_channel(torch.randn(size, size))[0])
+    x, _ = quantize_per_channel(torch.randn(size, size))
 
     def multiply() -> None:
         kernel.multiply(x, packed)
@@ -184,7 +188,7 @@ def measure_int8() -> float:
     return 2 * size**3 / min(_seconds(multiply) for _ in range(20))
 
 
-def roofline(workloads: Workloads) -> list[str]:
+def roofline(workloads: Workloads, kernel: KernelChoice) -> list[str]:
     """Return how much of what the machine gives vision, prefill and decoding use, for a model in int8.
 
     What it gives changes within minutes, so it is measured before each of their turns; the medians are returned.
@@ -202,8 +206,8 @@ def roofline(workloads: Workloads) -> list[str]:
     vision_macs += patches * vision.proj_inner_dim * (2 * vision.enc_dim + vision.proj_out_dim)
     decode = workloads.step(1)
     return [
-        _share("vision", 2 * vision_macs / 1e12, "T operations", lambda: measure_int8() / 1e12, workloads.vision),
-        _share("prefill", prefill / 1e12, "T operations", lambda: measure_int8() / 1e12, workloads.prefill),
+        _share("vision", 2 * vision_macs / 1e12, "T operations", lambda: measure_int8(kernel) / 1e12, workloads.vision),
+        _share("prefill", prefill / 1e12, "T operations", lambda: measure_int8(kernel) / 1e12, workloads.prefill),
         _share("decode", NUM_STEPS * num_bytes / 1e9, "GB", lambda: measure_bandwidth() / 1e9, decode),
     ]
 
@@ -236,13 +240,20 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument("--precision", choices=("int8", "fp32", "bf16"), default="int8")
     parser.add_argument("--against", choices=("fp32", "bf16"))
+    parser.add_argument(
+        "--kernels",
+        choices=("vnni", "onednn"),
+        nargs="+",
+        default=["vnni", "onednn"] if local_vnni_vector_bytes() else ["onednn"],
+        help="int8 kernels to compare; the first does all workloads (default: all that this CPU has)",
+    )
     parser.add_argument("--weights", type=Path, help="folder with config.json and model*.safetensors")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(options)
-    if not ENVIRONMENT.items() <= os.environ.items():
+    if not MALLOC_ENVIRONMENT.items() <= os.environ.items():
         options = sys.argv[1:] if options is None else options
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | ENVIRONMENT)
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *options], os.environ | MALLOC_ENVIRONMENT)
     torch.set_num_threads(arguments.threads)
     return_freed_memory()
 
@@ -250,17 +261,20 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    def load(precision: Precision) -> Moondream:
+    def load(precision: Precision, kernel: KernelChoice) -> Moondream:
         if arguments.weights is None:
-            return random_model(MoondreamConfig(), precision)
+            return random_model(MoondreamConfig(), precision, kernel)
         weights = sorted(arguments.weights.glob("model*.safetensors"))
-        return load_moondream(arguments.weights / "config.json", weights, precision, lambda progress: None)
+        return load_moondream(
+            arguments.weights / "config.json", weights, precision, lambda progress: None, kernel=kernel
+        )
 
     say(f"{torch.cpu.get_capabilities().get('cpu_name')}, {arguments.threads} threads, torch {torch.__version__}")
-    say(f"{arguments.precision}; int8 kernel: {choose_kernel(torch.cpu.get_capabilities()).name}")
+    kernel, *other_kernels = arguments.kernels
+    say(f"{arguments.precision}; int8 kernel: {choose_kernel(kernel, torch.cpu.get_capabilities()).name}")
     before = resident_mb()
     started = time.perf_counter()
-    model = load(arguments.precision)
+    model = load(arguments.precision, kernel)
     say(f"loaded in {time.perf_counter() - started:.0f} s; weights {weight_bytes(model) / MEGABYTE:.0f} MB")
     say(f"memory: {before:.0f} MB before, {peak_mb():.0f} MB at most while loading, {resident_mb():.0f} MB after")
     reuse_freed_memory()
@@ -272,15 +286,23 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     workloads.video()
     say(f"memory: {peak_mb():.0f} MB at most with {NUM_FRAMES} frames, {resident_mb():.0f} MB after")
 
-    models = {arguments.precision: workloads}
+    is_int8 = arguments.precision == "int8"
+    first = f"int8 {kernel}" if is_int8 else arguments.precision
+    models = {first: workloads}
+    if is_int8:
+        models |= {f"int8 {other}": Workloads(load("int8", other)) for other in other_kernels}
     if arguments.against:
-        models[arguments.against] = Workloads(load(arguments.against))
+        models[arguments.against] = Workloads(load(arguments.against, kernel))
     taken = measure(models, arguments.rounds)
-    mine, other = taken[arguments.precision], taken.get(arguments.against, {})
-    say(f"\nseconds, median of {arguments.rounds}")
+    mine = taken.pop(first)
+    say(f"\nseconds, median of {arguments.rounds}; {first}, then the others and their ratio to it")
     for name, seconds in mine.items():
-        against = f"  {arguments.against} {other[name]:8.3f}  {other[name] / seconds:5.2f}x" if name in other else ""
-        say(f"{name:12} {seconds:8.3f}{against}")
+        others = [
+            f"  {other} {by_name[name]:8.3f}  {by_name[name] / seconds:5.2f}x"
+            for other, by_name in taken.items()
+            if name in by_name
+        ]
+        say(f"{name:12} {seconds:8.3f}{''.join(others)}")
     image = mine["image"]
     say("")
     say(f"time to first token          {mine['vision'] + mine['prefill']:.2f} s")
@@ -291,9 +313,9 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     say(f"... with their summary       {(mine['video'] + mine['summary']) / image:.2f}x")
     say(f"1920x1080 against one tile   {mine['photo'] / image:.2f}x")
     say(f"second question              {mine['question'] / image:.2f}x")
-    if arguments.precision == "int8":
+    if is_int8:
         say("")
-        for line in roofline(workloads):
+        for line in roofline(workloads, kernel):
             say(line)
     return 0
 

@@ -1,9 +1,9 @@
 """Measures Whisper on this machine: `prism benchmark transcriber [--size base] [--threads N]`.
 
-Compares our engine in int8 with openai-whisper in fp32 and, if the package ctranslate2 is installed, with the int8
-engine of faster-whisper. No weights are needed: all engines get the same seeded random weights, or those of a
-checkpoint with `--weights FILE`. The end token is suppressed, so that each window of 30 s gives a fixed number of
-tokens. The engines take turns within one run.
+Compares our engine in int8, with each kernel that this CPU has, with openai-whisper in fp32 and, if the package
+ctranslate2 is installed, with the int8 engine of faster-whisper. No weights are needed: all engines get the same seeded
+random weights, or those of a checkpoint with `--weights FILE`. The end token is suppressed, so that each window of 30 s
+gives a fixed number of tokens. The engines take turns within one run.
 
 Ten minutes of audio are decoded in batches, as with speech detection; openai-whisper decodes one window at a time, and
 CTranslate2 is measured with several batch sizes. Memory is that of a process that does nothing else, without Ray.
@@ -33,13 +33,15 @@ from whisper.decoding import DecodingTask
 from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
+from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
+from deployments.settings import KernelChoice
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.voice_activity import VoiceActivityDetector
 from deployments.units import MEGABYTE
 
-from . import rival
+from . import ctranslate2_engine
 
 NUM_TOKENS = 60
 NUM_WINDOWS = 20
@@ -49,7 +51,9 @@ BATCH_SIZES = (1, 4, 8)
 SIZES = {"tiny": (384, 6, 4), "base": (512, 8, 6), "small": (768, 12, 12), "medium": (1024, 16, 24)}
 """Width, heads and layers; the same for encoder and decoder."""
 WINDOW_S = 30.0
-OURS, OPENAI, CTRANSLATE2 = "int8", "openai-whisper-fp32", "ctranslate2-int8"
+OURS: dict[str, KernelChoice] = {"int8-vnni": "vnni", "int8-onednn": "onednn"}
+"""Our engines, and their setting `kernel`."""
+OPENAI, CTRANSLATE2 = "openai-whisper-fp32", "ctranslate2-int8"
 CHECKPOINT, CONVERTED = "model.pt", "ctranslate2"
 
 
@@ -114,11 +118,11 @@ def noise_mel() -> Tensor:
 def load(name: str, folder: Path, threads: int) -> tuple[Engine, int]:
     """Return an engine with the weights that `prepare` has written into `folder`, and its batch size."""
     if name == CTRANSLATE2:
-        return rival.Rival(folder / CONVERTED, threads), max(BATCH_SIZES)
+        return ctranslate2_engine.CTranslate2Engine(folder / CONVERTED, threads), max(BATCH_SIZES)
     if name == OPENAI:
         model = whisper.load_model(str(folder / CHECKPOINT))
         return PythonEngine(model, lambda options: DecodingTask(model, options)), 1
-    quantized = load_whisper(folder / CHECKPOINT, "int8")
+    quantized = load_whisper(folder / CHECKPOINT, "int8", OURS[name])
     decoder = WindowDecoder(quantized, lambda: None)
     return PythonEngine(quantized, decoder.decoding_task), decoder.max_batch_size
 
@@ -128,10 +132,11 @@ def prepare(arguments: argparse.Namespace, folder: Path) -> list[str]:
     model = whisper.load_model(str(arguments.weights)) if arguments.weights else random_model(arguments.size)
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     torch.save({"dims": dataclasses.asdict(model.dims), "model_state_dict": weights}, folder / CHECKPOINT)
-    if importlib.util.find_spec(rival.PACKAGE) is None:
-        return [OURS, OPENAI]
-    rival.convert(model, folder / CONVERTED)
-    return [OURS, OPENAI, CTRANSLATE2]
+    ours = [name for name, kernel in OURS.items() if kernel in arguments.kernels]
+    if importlib.util.find_spec(ctranslate2_engine.PACKAGE) is None:
+        return [*ours, OPENAI]
+    ctranslate2_engine.convert(model, folder / CONVERTED)
+    return [*ours, OPENAI, CTRANSLATE2]
 
 
 def measure_memory(name: str, folder: Path, threads: int) -> str:
@@ -140,7 +145,7 @@ def measure_memory(name: str, folder: Path, threads: int) -> str:
     process = psutil.Process()
     return_freed_memory()
     engine, batch_size = load(name, folder, threads)
-    detector = VoiceActivityDetector() if name == OURS else None
+    detector = VoiceActivityDetector() if name in OURS else None
     mel = noise_mel()
     with torch.inference_mode():
         engine.decode(mel[None], 1, 2)
@@ -192,7 +197,14 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     parser.add_argument("--weights", type=Path, help="an openai-whisper .pt file")
     parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or 1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory-of", choices=(OURS, OPENAI, CTRANSLATE2), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--kernels",
+        choices=tuple(OURS.values()),
+        nargs="+",
+        default=["vnni", "onednn"] if local_vnni_vector_bytes() else ["onednn"],
+        help="int8 kernels to compare (default: all that this CPU has)",
+    )
+    parser.add_argument("--memory-of", choices=(*OURS, OPENAI, CTRANSLATE2), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(options)
     if arguments.memory_of:
@@ -234,7 +246,7 @@ def measure(names: Sequence[str], folder: Path, threads: int, rounds: int) -> No
             works = {name: partial(engine.decode, windows, beam_size, NUM_TOKENS) for name, engine in engines.items()}
             compare(f"a window, {title}, {NUM_TOKENS} tokens", works, WINDOW_S, rounds)
         batches = [(name, batch_size) for name, (_, batch_size) in loaded.items()]
-        batches += [(OURS, 1), *((CTRANSLATE2, size) for size in BATCH_SIZES[:-1] if CTRANSLATE2 in engines)]
+        batches += [(names[0], 1), *((CTRANSLATE2, size) for size in BATCH_SIZES[:-1] if CTRANSLATE2 in engines)]
         recordings: dict[str, Callable[[], object]] = {
             f"{name}, {size} at once": partial(decode_recording, engines[name], mel, size) for name, size in batches
         }

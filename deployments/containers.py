@@ -1,7 +1,7 @@
-"""Reads the structure of media containers: the headers that identify them, and the length that they declare.
+"""Reads the structure of media containers: the headers that identify them, and the size or duration that they declare.
 
-The declared length shows whether a file is truncated. libav does not: in most containers it takes the end of the data
-for the end of the file.
+These show whether a file is truncated. libav does not report that: in most containers it takes the end of the data for
+the end of the file.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 Content = bytes | bytearray | memoryview
 
 Header = tuple[int, int, int]
-"""One chunk, box, element or page: its name (four characters or an id, as a number), and where its content starts and
-ends."""
+"""(name, start, end) of one chunk, box, element or page: four characters or an id as a big-endian number, and the
+positions at which its content starts and ends."""
 
 _MAX_HEADERS = 1_000_000
 """Headers read per file: two hours of live WebM have 600 000, a malicious file could have 50 million."""
@@ -25,27 +25,28 @@ def _headers(
         if header is None:
             return
         yield header
-        position = header[2]
+        _, _, position = header
 
 
 # RIFF (WAV, AVI): a chunk is a 4-byte name, a 4-byte size and its content, padded to an even length. RF64 (EBU Tech
-# 3306) has its real sizes in a first chunk, "ds64".
+# 3306) has the real sizes in its first chunk, "ds64".
 
-_UNKNOWN_SIZE = 0x7FFF0000
-"""Sizes from here on are placeholders of programs that write before they know the size: 0x7FFFFFFF, 0xFFFFFFFF etc."""
+_MIN_PLACEHOLDER_SIZE = 0x7FFF0000
+"""From here on, sizes are placeholders of programs that write before they know the size: 0x7FFFFFFF, 0xFFFFFFFF etc."""
 
 
 def _riff_declared_bytes(view: memoryview) -> int:
     is_wav = bytes(view[8:12]) == b"WAVE"
-    # The RIFF size of a WAV is often wrong, so its "data" chunk counts. An AVI over 1 GB has several RIFF chunks.
-    last_chunk = b"data" if is_wav else b"RIFF"
+    # The RIFF size of a WAV is often wrong, so the size of its "data" chunk is used. An AVI over 1 GB has several RIFF
+    # chunks, of which the last one is used.
+    sized_chunk = b"data" if is_wav else b"RIFF"
     declared = 0
     for name, start, end in _headers(view, _read_chunk_header, 12 if is_wav else 0):
-        if name == int.from_bytes(last_chunk, "big"):
+        if name == int.from_bytes(sized_chunk, "big"):
             size = end - start
             if bytes(view[:4]) == b"RF64" and bytes(view[12:16]) == b"ds64":
                 size = int.from_bytes(view[28:36], "little")
-            declared = start + size if size < _UNKNOWN_SIZE else 0
+            declared = start + size if size < _MIN_PLACEHOLDER_SIZE else 0
     return declared
 
 
@@ -58,7 +59,10 @@ def _read_chunk_header(view: memoryview, position: int) -> Header | None:
 
 
 def avi_declared_s(content: Content) -> float | None:
-    """Return the duration that an AVI declares for its video (in its "avih" chunk), or None."""
+    """Return the duration that an AVI declares for its video, or None.
+
+    It is in the "avih" chunk: dwMicroSecPerFrame and dwTotalFrames of the structure AVIMAINHEADER.
+    """
     view = memoryview(content)
     if bytes(view[24:28]) != b"avih":
         return None
@@ -105,9 +109,9 @@ def read_element_header(view: memoryview, position: int) -> Header | None:
 
 
 def _variable_length(view: memoryview, position: int) -> int:
-    """Return the length of the variable-length integer at `position`, in bytes; 0 if there is none.
+    """Return the length in bytes of the variable-length integer at `position`; 0 if there is none.
 
-    The number of leading zero bits encodes it.
+    It is one more than the number of leading zero bits.
     """
     if position >= len(view) or not view[position]:
         return 0
@@ -116,11 +120,15 @@ def _variable_length(view: memoryview, position: int) -> int:
 
 def _matroska_declared_bytes(view: memoryview) -> int:
     def read_flat(view: memoryview, position: int) -> Header | None:
-        """Read a header as `read_element_header`, but descend into segments and clusters of unknown size."""
+        """Return what `read_element_header` does, but let segments and clusters of unknown size end where they start.
+
+        So the header after theirs is that of the first element inside them.
+        """
         header = read_element_header(view, position)
-        if header is not None and header[0] in (_SEGMENT, _CLUSTER) and header[2] == len(view):
-            return header[0], header[1], header[1]
-        return header
+        if header is None:
+            return None
+        name, start, end = header
+        return (name, start, start) if name in (_SEGMENT, _CLUSTER) and end == len(view) else header
 
     return max((end for _, _, end in _headers(view, read_flat)), default=0)
 
@@ -132,7 +140,7 @@ _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 
 
 def read_page_header(view: memoryview, position: int) -> Header | None:
-    """Return the page's flags in place of a name: 2 marks the first page of a stream, 4 the last."""
+    """Return the header of a page. Its name is the page's flags: 2 marks the first page of a stream, 4 the last."""
     if bytes(view[position : position + 4]) != b"OggS" or position + 27 > len(view):
         return None
     start = position + 27 + view[position + 26]
@@ -140,21 +148,28 @@ def read_page_header(view: memoryview, position: int) -> Header | None:
 
 
 def _ogg_declared_bytes(view: memoryview) -> int:
-    # Ogg declares no total length, but the last page is incomplete in a truncated file.
+    # Ogg declares no total size, but in a truncated file the last page, or even its header, is incomplete.
     tail = bytes(view[-_MAX_PAGE_BYTES:])
     last = len(view) - len(tail) + tail.rfind(b"OggS")
     header = read_page_header(view, last)
-    return header[2] if header is not None else len(view) + 1
+    return len(view) + 1 if header is None else header[2]
 
 
-# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower sample rates, ISO/IEC 13818-3. Version 3 in
-# the header's bits is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5.
+# MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower sample rates, ISO/IEC 13818-3 (MPEG-2) and
+# its unofficial extension MPEG-2.5.
 
-_MP3_BITRATES_KBPS = {
-    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+_MPEG_1, _MPEG_2, _MPEG_2_5 = 3, 2, 0
+"""The version bits of a frame header."""
+_LAYER_3 = 1
+"""The layer bits."""
+_MPEG_1_BIT_RATES_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG_2_BIT_RATES_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+"""Of MPEG-2.5 too."""
+_MP3_SAMPLE_RATES = {
+    _MPEG_1: (44100, 48000, 32000),
+    _MPEG_2: (22050, 24000, 16000),
+    _MPEG_2_5: (11025, 12000, 8000),
 }
-_MP3_SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _MAX_ID3_TAGS = 4
 
 
@@ -163,18 +178,23 @@ def mp3_frame_bytes(header: bytes) -> int | None:
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    bitrate_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
-    if version == 1 or layer != 1 or bitrate_index in (0, 15) or rate_index == 3:
+    bit_rate_index, sample_rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version not in _MP3_SAMPLE_RATES or layer != _LAYER_3 or bit_rate_index in (0, 15) or sample_rate_index == 3:
         return None
-    bitrate = _MP3_BITRATES_KBPS[1 if version == 3 else 2][bitrate_index - 1] * 1000
-    return (144 if version == 3 else 72) * bitrate // _MP3_SAMPLE_RATES[version][rate_index] + padding
+    bit_rates_kbps = _MPEG_1_BIT_RATES_KBPS if version == _MPEG_1 else _MPEG_2_BIT_RATES_KBPS
+    bit_rate = bit_rates_kbps[bit_rate_index - 1] * 1000
+    return _samples_per_frame(version) // 8 * bit_rate // _MP3_SAMPLE_RATES[version][sample_rate_index] + padding
+
+
+def _samples_per_frame(version: int) -> int:
+    return 1152 if version == _MPEG_1 else 576
 
 
 def mp3_declared_s(content: Content) -> float | None:
     """Return the duration in the Xing, Info or VBRI header of an MP3's first frame, or None without such a header.
 
-    libav reads it too, but without it silently falls back to an estimate from the bit rate, which is far off for a
-    variable bit rate.
+    libav reads this header too. But without one it silently estimates the duration from the bit rate, which is far off
+    if the bit rate varies.
     """
     view = memoryview(content)
     start = id3_end(view)
@@ -182,19 +202,21 @@ def mp3_declared_s(content: Content) -> float | None:
     if mp3_frame_bytes(frame) is None:
         return None
     version, is_mono = frame[1] >> 3 & 3, frame[3] >> 6 == 3
-    side_info_bytes = (17 if is_mono else 32) if version == 3 else (9 if is_mono else 17)
+    # Both headers take the place of audio data: Xing and Info after the side information, VBRI always at byte 36.
+    side_info_bytes = (17 if is_mono else 32) if version == _MPEG_1 else (9 if is_mono else 17)
     xing, vbri = frame[4 + side_info_bytes :], frame[36:]
-    if xing[:4] in (b"Xing", b"Info") and len(xing) >= 12 and xing[7] & 1:
+    has_num_frames = len(xing) >= 12 and xing[7] & 1
+    if xing[:4] in (b"Xing", b"Info") and has_num_frames:
         num_frames = int.from_bytes(xing[8:12], "big")
     elif vbri[:4] == b"VBRI" and len(vbri) >= 18:
         num_frames = int.from_bytes(vbri[14:18], "big")
     else:
         return None
-    return num_frames * (1152 if version == 3 else 576) / _MP3_SAMPLE_RATES[version][frame[2] >> 2 & 3]
+    return num_frames * _samples_per_frame(version) / _MP3_SAMPLE_RATES[version][frame[2] >> 2 & 3]
 
 
 _ID3_FOOTER = 0x10
-"""Flag of a tag that is followed by a ten-byte footer."""
+"""The flag of an ID3 tag that is followed by a ten-byte footer."""
 
 
 def id3_end(view: memoryview) -> int:
@@ -204,6 +226,7 @@ def id3_end(view: memoryview) -> int:
         if bytes(view[start : start + 3]) != b"ID3" or start + 10 > len(view):
             break
         size = view[start + 6 : start + 10]
+        # Each byte of the size has only seven bits.
         if max(size) > 0x7F:
             break
         content = sum(byte << shift for byte, shift in zip(size, (21, 14, 7, 0), strict=True))
@@ -211,20 +234,20 @@ def id3_end(view: memoryview) -> int:
     return start
 
 
-_DECLARED_BYTES = {
+_READERS = {
     b"RIFF": _riff_declared_bytes,
     b"RF64": _riff_declared_bytes,
     b"\x1a\x45\xdf\xa3": _matroska_declared_bytes,
     b"OggS": _ogg_declared_bytes,
 }
-"""By the first four bytes of a file."""
+"""Functions that return the declared size, by the first four bytes of a file."""
 
 
 def declared_bytes(content: Content) -> int:
-    """Return the size that a media file should have according to its own headers; it is truncated if it is smaller.
+    """Return the size that a media file should have according to its own headers. A smaller file is truncated.
 
     0 if no size is declared: for raw streams (MP3, FLAC, AAC), for recordings whose writer did not know their length,
     and for files that are not media.
     """
     view = memoryview(content)
-    return _DECLARED_BYTES.get(bytes(view[:4]), _iso_declared_bytes)(view)
+    return _READERS.get(bytes(view[:4]), _iso_declared_bytes)(view)

@@ -65,7 +65,7 @@ class ModelNotLoaded(ServiceError):
 
 
 class ModelLoading(ModelNotLoaded):
-    """The model is still loading and needs no help."""
+    """The model is still loading, and nothing is wrong."""
 
 
 class ServerBusy(ServiceError):

@@ -11,7 +11,8 @@ logger = logging.getLogger("ray.serve")
 
 
 def hide_expected_errors() -> None:
-    """Keep Serve from logging a traceback for a failure that the client is told about, or that has no client left.
+    """Keep Serve from logging a traceback for errors that are not bugs: cancelled calls, and every ServiceError but
+    ProcessingFailed.
 
     Call it in a replica: it changes the logger of the whole process.
     """

@@ -5,12 +5,12 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """`mallopt` parameters, from glibc's malloc.h."""
 _MAX_REUSED_BLOCK = 32 * 1024 * 1024
-"""Larger blocks go back to the system when they are freed. The temporaries of a layer are smaller, so that the next
-layer can reuse them; Moondream2's KV cache is larger."""
+"""Bytes. Larger blocks go back to the system when they are freed. The temporaries of a layer are smaller, so that the
+next layer can reuse them; Moondream2's KV cache is larger."""
 _MAX_KEPT_FREE = 256 * 1024 * 1024
+"""Bytes of free memory at the end of the heap that malloc keeps; more goes back to the system."""
 
-
-ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+MALLOC_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 """Environment for processes that run large models: switches off malloc's per-thread cache of small blocks.
 
 The cache would keep the remainders that malloc cuts off when it aligns a tensor. A later tensor of the same size then
@@ -26,7 +26,8 @@ def return_freed_memory() -> None:
 def reuse_freed_memory() -> None:
     """Make malloc keep freed memory, so that each layer reuses the temporaries of the layer before.
 
-    By default, large temporaries are mapped and zeroed anew each time, a third of the time of encoding an image.
+    By default, large temporaries are mapped and zeroed again each time, which takes a third of the time of encoding an
+    image. A single arena lets all threads reuse the same memory.
     """
     _mallopt((_M_MMAP_THRESHOLD, _MAX_REUSED_BLOCK), (_M_TRIM_THRESHOLD, _MAX_KEPT_FREE), (_M_ARENA_MAX, 1))
 

@@ -10,12 +10,12 @@ from deployments.units import MEGABYTE
 
 KernelChoice = Literal["auto", "vnni", "onednn"]
 
-MINIATURES = Path("checkpoints/mini")
-"""Where the checkpoints are that come with the project, in its folder."""
+MINIATURES_FOLDER = Path("checkpoints/mini")
+"""The checkpoints that come with the project, relative to its folder."""
 
 
 class Section(BaseModel):
-    """One section of the settings: frozen, and a key that it does not know is an error."""
+    """One section of the settings: frozen; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,13 +39,13 @@ class ModelSection(Section):
 
     @property
     def checkpoint_path(self) -> Path:
-        """Where a checkpoint is that is not an official model; a relative path counts from the project's folder."""
+        """Path of a checkpoint that is not an official model; a relative path starts at the project's folder."""
         return project_folder() / Path(self.model).expanduser()
 
     @property
     def is_miniature(self) -> bool:
-        """Whether it is one of the miniatures that come with the project, and not the user's own checkpoint."""
-        miniatures = (project_folder() / MINIATURES).resolve()
+        """Whether `model` is one of the miniatures that come with the project."""
+        miniatures = (project_folder() / MINIATURES_FOLDER).resolve()
         return not self.is_official and self.checkpoint_path.resolve().is_relative_to(miniatures)
 
 
@@ -70,10 +70,10 @@ class LimitsConfig(Section):
     video_mb: float = Field(100, gt=0)
     audio_mb: float = Field(50, gt=0)
     batch_body_mb: float = Field(200, gt=0)
-    """The whole body of a batch, as sent: base64 counts as it is."""
+    """The whole body of a batch request, measured as sent, in base64."""
     max_image_pixels: int = Field(64_000_000, ge=1)
     """A picture with more pixels is refused before it is decoded: decoding 64 million takes 860 MB (measured)."""
 
-    def file_bytes(self, type_limit_mb: float) -> int:
-        """Return the most bytes that a file may have: the smaller of its type's limit and the one for all uploads."""
+    def max_file_bytes(self, type_limit_mb: float) -> int:
+        """Return the size limit of a file, in bytes: the smaller of its type's limit and the limit for all uploads."""
         return int(min(type_limit_mb, self.max_upload_size_mb) * MEGABYTE)

@@ -40,7 +40,8 @@ class WorkerThreads:
                 await _wait_until_done(future)
                 raise
             finally:
-                # Its exception refers to this frame: a reference cycle, which would keep everything the work held.
+                # A failed future refers to this frame through its exception, and this frame to the future: that cycle
+                # would keep everything in memory that the work used.
                 del future
 
 
@@ -51,4 +52,4 @@ async def _wait_until_done(future: "asyncio.Future[T]") -> None:
             await asyncio.wait({future})
         except asyncio.CancelledError:
             continue
-    future.exception()
+    future.exception()  # else asyncio logs that it was never retrieved

@@ -1,1 +1,1 @@
-"""The console command `prism`: everything that a person runs."""
+"""The console command `prism`: everything that a user runs."""

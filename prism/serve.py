@@ -1,4 +1,4 @@
-"""`prism serve`: check the configuration, then become `serve run`."""
+"""The command `prism serve`: checks the configuration, then runs `serve run`."""
 
 import argparse
 import os
@@ -10,9 +10,12 @@ from deployments.project import MINIATURES_FILE, SERVE_FILE, project_folder
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> int:
-    """Start the server in place of this process; returns only if the check fails or with the usage."""
+    """Check the configuration, then replace this process by the server.
+
+    Returns only if the check fails, with the exit status.
+    """
     file = _parse(arguments, prog)
-    # Imported here: ray takes seconds, and `--help` needs none of it.
+    # Imported here, because it imports ray, which takes seconds and which `--help` does not need.
     from serve_app.check import check
 
     status = check(file, with_port=True)
@@ -28,18 +31,18 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> Path:
         prog,
         description="Checks the configuration and that its port is free, then starts the server with `serve run`, "
         "without Ray's usage statistics. Ctrl-C stops it.",
-        epilog="The port is `http_options.port` in the file. Models that are not there yet are fetched first; "
+        epilog="The port is `http_options.port` in the file. The server fetches weights that are missing; "
         "`prism weights fetch` does that ahead of time.",
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
+    configuration = parser.add_mutually_exclusive_group()
+    configuration.add_argument(
         "file",
         nargs="?",
         type=Path,
         metavar="FILE",
         help=f"a Serve YAML; default: the project's {SERVE_FILE}, with the real models",
     )
-    which.add_argument(
+    configuration.add_argument(
         "--mini",
         action="store_true",
         help=f"use the project's {MINIATURES_FILE}: the bundled miniature models, ready in seconds",

@@ -1,4 +1,4 @@
-"""`prism weights`: fetch, verify or shrink the files of the models."""
+"""The command `prism weights`: fetches, verifies or shrinks the files of the models."""
 
 import argparse
 import importlib
@@ -17,7 +17,7 @@ from deployments.settings import ModelSection
 from deployments.weights.checkpoint import ModelCheckpoint
 from deployments.weights.download import DownloadFailed, format_bytes
 from deployments.weights.machine import Finding, check_cpu, check_memory, needed_bytes
-from serve_app.serve_yaml import InvalidServeYaml, read, settings_of, validate_settings
+from serve_app.serve_yaml import InvalidServeYaml, read_serve_yaml, settings_of, validate_settings
 from serve_app.settings import AppConfig
 
 DESCRIPTIONS = {
@@ -28,7 +28,7 @@ DESCRIPTIONS = {
     "in int8 needs. Makes no request.",
 }
 INTERRUPTED = 130
-"""Exit status, as of a process that SIGINT ended."""
+"""The exit status of a shell command that SIGINT ended: 128 + 2."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism weights") -> int:
@@ -91,13 +91,13 @@ def fetch(models: list[ModelCheckpoint]) -> int:
 
 
 def verify(chosen: list[ModelCheckpoint], models: list[ModelCheckpoint]) -> int:
-    """Write what is right and wrong with the files of the chosen models, and whether the machine can serve them all."""
+    """Report on the files of the `chosen` models, and on whether this machine can serve all `models`."""
     findings = [finding for model in chosen for finding in _check_files(model)]
     memory = psutil.virtual_memory()
     settings = [model.memory_setting for model in models]
     findings.append(check_memory(needed_bytes(models), memory.total, memory.available, settings))
 
-    import torch  # here, because it takes seconds and the other commands can do without
+    import torch  # here, because it takes seconds and the other commands do not need it
 
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     findings += check_cpu(torch.cpu.get_capabilities(), cores, {model.precision for model in models})
@@ -137,7 +137,7 @@ def _check_files(model: ModelCheckpoint) -> list[Finding]:
             return [Finding(False, str(error))]
         remark = "" if model.settings.is_miniature else " It has no checksums to compare with."
         return [Finding(True, f"The {model.capability} uses {model.label}. All its files are there.{remark}")]
-    damage = model.official.damage(lambda line: None)
+    damage = model.official.find_damage(lambda line: None)
     mismatch = model.precision_mismatch()
     if mismatch:
         return [Finding(False, mismatch)]
@@ -153,9 +153,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, description in DESCRIPTIONS.items():
         command = commands.add_parser(name, help=description.partition(".")[0], description=description)
-        which = command.add_mutually_exclusive_group()
+        capability_options = command.add_mutually_exclusive_group()
         for capability in _capabilities():
-            which.add_argument(
+            capability_options.add_argument(
                 f"--{capability}",
                 dest="capability",
                 action="store_const",
@@ -178,7 +178,7 @@ def _capabilities() -> list[str]:
 
 
 def _settings(path: Path | None) -> AppConfig:
-    return validate_settings({}) if path is None else settings_of(read(path))
+    return validate_settings({}) if path is None else settings_of(read_serve_yaml(path))
 
 
 class _ProgressBar:

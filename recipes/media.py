@@ -62,7 +62,7 @@ def concatenate(sounds: Sequence[Sound]) -> Sound:
 def write_sound(
     path: Path, sound: Sound, codec: str, *, sample_rate: int = 16_000, bit_rate: int | None = None
 ) -> None:
-    """Write one audio track; the ending of the path decides the container."""
+    """Write one audio track; the path's suffix decides the container."""
     with av.open(path, "w", container_options=_CONTAINER_OPTIONS) as output:
         layout, options = "mono", {"flags": "+bitexact"}
         if codec == "vorbis":  # PyAV's wheels have only FFmpeg's own encoder: stereo only, and marked experimental

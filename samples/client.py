@@ -9,27 +9,28 @@ from typing import Any
 import requests
 
 from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Kind
 
-KINDS: Mapping[str, str] = {
-    ending: modality.kind
+KINDS: Mapping[str, Kind] = {
+    extension: modality.kind
     for modality in MODALITIES
     for file_format in modality.formats
-    for ending in file_format.endings
+    for extension in file_format.extensions
 }
-"""The kind of file, which decides the route, by the ending of its name."""
+"""The kind of a file, which decides the route, by its extension."""
 
-OPTIONS: Mapping[str, Mapping[str, str]] = {"image": {}, "video": {"include_audio": "true"}, "audio": {}}
+OPTIONS: Mapping[Kind, Mapping[str, str]] = {"image": {}, "video": {"include_audio": "true"}, "audio": {}}
 """Options that are sent with each kind."""
 
 CONNECT_TIMEOUT_S = 5
 HEALTH_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 600
-"""The server has its own deadline, which may have been raised; this one is for a server that hangs."""
+"""Only for a server that hangs: a working one keeps its own deadline, which may have been raised."""
 POLL_PERIOD_S = 1
 
 
 class Failure(Exception):
-    """There is no answer; the message says why, for a person to read."""
+    """There is no result; the message tells the user why."""
 
 
 class NoConnection(Failure):
@@ -47,24 +48,23 @@ class ApiError(Failure):
 @dataclass(frozen=True)
 class Upload:
     name: str
-    kind: str
-    """`image`, `video` or `audio`."""
+    kind: Kind
     content: bytes
 
 
 @dataclass(frozen=True)
 class Answer:
     body: dict[str, Any]
-    """The body of a successful answer."""
+    """The body of a successful response."""
     seconds: float
-    """Time from the start of the request to the end of the answer."""
+    """Time from the start of the request to the end of the response."""
 
 
 def read_upload(path: Path) -> Upload:
-    """Return a file's content and kind; raises Failure if it cannot be read or its ending has no route."""
+    """Return a file's content and kind; raises Failure if it cannot be read or no route takes its extension."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise Failure(f"No route takes files that end in {path.suffix!r}, only these: {' '.join(KINDS)}")
+        raise Failure(f"No route takes files that end in {path.suffix!r}, only these: {' '.join(KINDS)}.")
     try:
         return Upload(path.name, kind, path.read_bytes())
     except OSError as error:
@@ -87,16 +87,16 @@ def health(url: str) -> dict[str, Any]:
 
 
 def wait_until_loaded(url: str, report: Callable[[str], None]) -> None:
-    """Return when no model is loading any more; for one that failed to load, sending a file gives the reason.
+    """Return when no model is loading any more; if one failed to load, the response to a file says why.
 
     `report` is called with a line whenever the progress changes. Raises Failure if there is no such server.
     """
     last_progress = ""
     while _is_loading(url):
         loading = [model for model in health(url)["models"] if model["state"] == "loading"]
-        if not loading:  # all have failed or become ready
+        if not loading:  # those that are not ready have failed
             return
-        progress = "; ".join(f"{model['name']} is loading{_in_brackets(model['detail'])}" for model in loading)
+        progress = "; ".join(f"{model['name']} is loading{_in_parentheses(model['detail'])}" for model in loading)
         if progress != last_progress:
             report(progress)
         last_progress = progress
@@ -114,7 +114,7 @@ def _is_loading(url: str) -> bool:
 
 
 def _send(method: str, url: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
-    """Return the body of a successful answer; raises Failure for anything else."""
+    """Return the body of a successful response; raises Failure for anything else."""
     try:
         response = requests.request(method, url, timeout=(CONNECT_TIMEOUT_S, timeout_s), **arguments)
     except requests.ReadTimeout as error:
@@ -134,5 +134,5 @@ def _send(method: str, url: str, *, timeout_s: float, **arguments: Any) -> dict[
     raise Failure(f"{url} answered {response.status_code} {response.reason}, which is not this API.")
 
 
-def _in_brackets(detail: str) -> str:
+def _in_parentheses(detail: str) -> str:
     return f" ({detail})" if detail else ""

@@ -1,9 +1,9 @@
-"""Sends files to a running server and shows the answers: `prism samples`.
+"""The command `prism samples`: sends files to a server and shows the results.
 
     prism samples                             the three samples, to the server at http://127.0.0.1:8000
-    prism samples --mini                      the same to a server of its own with the miniature models
-    prism samples --serve serve_config.yaml   the same to a server of its own with the models of that file
-    prism samples holiday.jpg talk.mp3        your own files; the file name's ending decides the route
+    prism samples --mini                      the same with a server of its own on the miniature models
+    prism samples --serve serve_config.yaml   the same with a server of its own on the models of that file
+    prism samples holiday.jpg talk.mp3        your own files; the extension decides the route
 
 The exit status is 1 if anything failed.
 """
@@ -29,9 +29,9 @@ START_COMMANDS = (SERVE_MINIATURES_COMMAND, SERVE_COMMAND)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism samples") -> int:
-    """Send the files and show the answers; returns the exit status."""
+    """Send the files and show the results; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a model may write letters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="replace")  # a model may write characters that the terminal's encoding lacks
     options = _parse(arguments, prog)
     files = options.files or SAMPLES
     try:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism samples") ->
 
 
 def show_all(url: str, files: Sequence[Path]) -> int:
-    """Send the files, then ask for the server's health; return the exit status."""
+    """Send the files, then show the server's health; return the exit status."""
     _say(f"The server is {url}\n")
     client.wait_until_loaded(url, _say)
     num_failed = sum(not show(url, path) for path in files)
@@ -67,7 +67,7 @@ def show_all(url: str, files: Sequence[Path]) -> int:
 
 
 def show(url: str, path: Path) -> bool:
-    """Send one file and show the answer; return whether all of it succeeded."""
+    """Send one file and show the result; return whether the file, and every frame of a video, succeeded."""
     _say(report.heading(path.name, _width()))
     try:
         upload = client.read_upload(path)
@@ -109,7 +109,7 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         nargs="*",
         type=Path,
         metavar="FILE",
-        help="images, videos or audio files; the ending decides which (default: the three sample files)",
+        help="image, video or audio files; the extension decides which (default: the three sample files)",
     )
     options = parser.parse_args(arguments)
     if options.serve is not None and not options.serve.is_file():

@@ -1,4 +1,4 @@
-"""Formats answers for a terminal: rows of a label and a text that wraps beside it."""
+"""Formats results for a terminal, in rows: a label, and beside it a text that wraps."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ Row = tuple[str, str]
 
 LABEL_WIDTH = 16
 MIN_WIDTH, MAX_WIDTH = 40, 100
-"""Columns of text: fewer leave no room beside the labels, more are hard to read."""
+"""Columns in a line: fewer leave no room beside the labels, more are hard to read."""
 
 MINIATURE_NOTE = (
     "These answers come from miniatures ({names}) that know drawn shapes and a few hundred spoken words, and are "
@@ -29,7 +29,7 @@ def heading(title: str, width: int) -> str:
 def format_rows(rows: Iterable[Row], width: int) -> str:
     """Return the rows as lines of at most `width` columns (MIN_WIDTH to MAX_WIDTH), without a final line break.
 
-    Control characters become spaces: a terminal could take some in an answer or a file's name for a command.
+    Control characters become spaces: in a model's text or a file's name they could be commands to the terminal.
     """
     return "\n".join(_format_row(label, text, _clamp(width)) for label, text in rows)
 
@@ -48,7 +48,7 @@ def answer_rows(answer: Answer) -> list[Row]:
 
 
 def failed_frames(body: Mapping[str, Any]) -> int:
-    """Return how many frames of a video could not be described; 0 for other answers."""
+    """Return how many frames of a video could not be described; 0 for an image or audio."""
     return sum("error" in frame for frame in body.get("frames", []))
 
 
@@ -63,7 +63,7 @@ def health_rows(health: Mapping[str, Any]) -> list[Row]:
 
 
 def miniature_note(health: Mapping[str, Any], width: int) -> str:
-    """Return a note about answers of miniatures, or "" if no model is one."""
+    """Return a note that the results come from miniatures, or "" if no model is one."""
     names = [model["name"] for model in health["models"] if model["is_miniature"]]
     if not names:
         return ""

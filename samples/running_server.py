@@ -1,4 +1,4 @@
-"""A server that runs as long as a `with` block: `serve run FILE`, and all of its processes end with the block."""
+"""Runs `serve run FILE` for the length of a `with` block, and ends all of its processes with the block."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ import requests
 import yaml
 
 from deployments.project import is_installed, project_folder
-from serve_app.serve_yaml import read
+from serve_app.serve_yaml import read_serve_yaml
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
@@ -34,7 +34,7 @@ class RunningServer:
 
     url: str
     pid: int
-    """Of the `serve run` process; all of Ray's processes are its descendants."""
+    """The process id of `serve run`; all of Ray's processes are its descendants."""
     log: Path
     temporary_files: Path
     """The folder that its processes use for temporary files."""
@@ -48,17 +48,17 @@ def running_server(
     *,
     ready_path: str = "/readyz",
 ) -> Iterator[RunningServer]:
-    """Run `serve run` on a copy of `config` at `port` (a free one if None) until the block ends.
+    """Run `serve run` with a copy of `config` on `port` (a free one if None) until the block ends.
 
     Yields when `ready_path` answers 200. Raises ServerDidNotStart, or InvalidServeYaml for a file that cannot be read.
     """
-    settings = read(config)
+    document = read_serve_yaml(config)
     # A short path: Ray makes sockets below it, and a socket's path may have about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
     port = port or free_port()
     copy = folder / "serve.yaml"
-    settings.setdefault("http_options", {})["port"] = port
-    copy.write_text(yaml.safe_dump(settings))
+    document.setdefault("http_options", {})["port"] = port
+    copy.write_text(yaml.safe_dump(document))
     log = folder / "serve.log"
     temporary_files = folder / "tmp"
     temporary_files.mkdir()
@@ -88,6 +88,7 @@ def running_server(
 
 
 def free_port() -> int:
+    """Return a port of 127.0.0.1 that no program is using now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Admission control: which requests are worked on, which wait and which are refused."""
+"""Admission control: decides which requests are worked on, which wait and which are refused."""
 
 import asyncio
 import math
@@ -34,7 +34,7 @@ class Admission:
         self._num_large = 0
 
     @contextmanager
-    def admit(self, address: str) -> Iterator["Admitted"]:
+    def admit(self, address: str) -> Iterator["AdmittedRequest"]:
         """Admit one request for as long as the block lasts; raises RateLimited or ServerBusy."""
         if self._num_admitted >= self._config.max_concurrent_requests + self._config.max_queued_requests:
             raise ServerBusy("The server's queue is full; try again in a moment.")
@@ -46,7 +46,7 @@ class Admission:
             )
         if self._rate_limit:
             self._rate_limit.count(address)
-        admitted = Admitted(self)
+        admitted = AdmittedRequest(self)
         self._num_admitted += 1
         try:
             yield admitted
@@ -79,22 +79,25 @@ class Admission:
         self._num_large += 1
 
 
-class Admitted:
-    """One admitted request."""
+class AdmittedRequest:
+    """A request that was admitted and is not answered yet."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.is_large = False
 
     def will_hold(self, num_bytes: int) -> None:
-        """Declare how many bytes of its body the request will have in memory; raises ServerBusy if that is too much."""
+        """Declare that the request will hold this much of its body in memory.
+
+        Raises ServerBusy if that makes it a large one and there are `max_large_uploads` of those already.
+        """
         if not self.is_large and num_bytes > self._admission._large_body_bytes:
             self._admission._count_large()
             self.is_large = True
 
 
 class RateLimit:
-    """At most `per_hour` requests of one address in any hour."""
+    """Allows each address at most `per_hour` requests in any period of an hour. `clock` returns seconds."""
 
     def __init__(self, per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_hour = per_hour

@@ -1,4 +1,4 @@
-"""The HTTP API as a plain FastAPI app: `/docs` describes it."""
+"""Builds the HTTP API: a FastAPI app, described at `/docs`, that knows nothing of Ray."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -19,15 +19,12 @@ from serve_app.graph import GRAPH, Node
 from serve_app.routes import analyze, batch, health
 
 TITLE = "Multimodal analysis"
-DESCRIPTION = "Describes pictures and videos and transcribes recordings, on this machine and offline."
-ASSETS = "/docs/assets"
+DESCRIPTION = "Describes images and videos and transcribes audio, on this machine and offline."
+DOCS_ASSETS_PATH = "/docs/assets"
 
 
 def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastAPI:
-    """Return the app, with the routes of analyses, health and those that rows of the graph name.
-
-    Nothing of it starts before the first request.
-    """
+    """Return the app with the routes for analyses and health, and those that the rows of `nodes` name."""
     cors_origins = context.settings.serving.cors_origins
     api = FastAPI(
         title=TITLE,
@@ -35,7 +32,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        # A redirect has no JSON body; a path with a slash too many is simply not found.
+        # A redirect has no JSON body; with a trailing slash, a path is NOT_FOUND.
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
@@ -63,7 +60,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
 def _add_docs(api: FastAPI) -> None:
     """Serve `/docs` with the assets of an installed package: an offline machine reaches no CDN."""
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    api.mount(ASSETS, assets)
+    api.mount(DOCS_ASSETS_PATH, assets)
 
     @api.head("/docs", include_in_schema=False)
     @api.get("/docs", include_in_schema=False)
@@ -71,9 +68,9 @@ def _add_docs(api: FastAPI) -> None:
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title=TITLE,
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{ASSETS}/favicon.png",
+            swagger_js_url=f"{DOCS_ASSETS_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_ASSETS_PATH}/favicon.png",
             # Swagger UI would send the schema to its own validator on the internet.
             swagger_ui_parameters={"validatorUrl": None},
         )

@@ -1,10 +1,10 @@
-"""Binds the graph. This is the only place that does.
+"""Binds the graph: no other module does.
 
     browser, curl ──HTTP──> Serve's proxy ──> Ingress (FastAPI)
-                                                │
-                      video ──> FrameSampler <──┤
-                      frames, pictures ──> Captioner <──┤   frames come back to the Ingress, which fans them out
-                      sound ──> Transcriber <───┘
+                                                 │
+                                                 ├── video ───────────> FrameSampler   returns frames to the Ingress
+                                                 ├── images, frames ──> Captioner
+                                                 └── audio ───────────> Transcriber
 
 `serve run serve_config.yaml` calls `build_app` with the YAML's `args:`, validated into AppConfig. Postponed annotations
 (`from __future__ import annotations`) must stay out of this file: Serve looks at the parameter's type itself.

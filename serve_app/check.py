@@ -2,8 +2,8 @@
 
 Serve ignores most keys that it does not know, so a misspelt limit would silently have no effect. The check reports
 every unknown or duplicate key, every invalid value, a queue that is too short, an app that cannot be imported and a
-timeout that Serve would answer in plain text; with `--port` also a port that is in use. The exit status is 1 if there
-is a problem.
+timeout of Serve's own, which would be answered in plain text; with `--port` also a port that is in use. The exit status
+is 1 if there is a problem.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 from serve_app.graph import GRAPH, INGRESS, MAX_QUEUED_CALLS
-from serve_app.serve_yaml import InvalidServeYaml, describe_errors, read
+from serve_app.serve_yaml import InvalidServeYaml, describe_errors, read_serve_yaml
 from serve_app.settings import AppConfig
 
 NAMES = (INGRESS, *(node.name for node in GRAPH))
@@ -62,12 +62,12 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
         yield from describe_errors(error, f"{path}args.")
         return
     # An analysis makes one call at a time to a deployment.
-    needed = settings.serving.max_concurrent_requests
+    max_calls = settings.serving.max_concurrent_requests
     for index, deployment in enumerate(application.get("deployments", [])):
         name = deployment["name"]
         queue = deployment.get("max_queued_requests", MAX_QUEUED_CALLS)
         if name not in NAMES:
-            yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_guess(name, NAMES)}"
+            yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_suggestion(name, NAMES)}"
         elif name == INGRESS:
             continue
         elif deployment.get("max_ongoing_requests", MAX_CONCURRENT_CALLS) != MAX_CONCURRENT_CALLS:
@@ -75,31 +75,31 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
                 f"{path}deployments[{index}].max_ongoing_requests: must be {MAX_CONCURRENT_CALLS}: a replica has "
                 f"{MAX_CONCURRENT_CALLS} threads"
             )
-        elif 0 <= queue < needed:
+        elif 0 <= queue < max_calls:  # -1 is a queue without limit
             yield (
                 f"{path}deployments[{index}].max_queued_requests: {queue} is too few for {name}: "
-                f"{settings.serving.max_concurrent_requests} analyses at once need {needed}"
+                f"{max_calls} analyses at once make up to {max_calls} calls; raise it to {max_calls}"
             )
 
 
 def _unknown_keys(value: Any, model: type[BaseModel], path: str) -> Iterator[str]:
-    """Yield the keys of `value` that `model` does not have, and so on below, where a key's type is a model."""
+    """Yield a line for each key of `value`, at `path`, that `model` does not have; likewise for nested models."""
     if not isinstance(value, dict):
         return
-    for key, below in value.items():
+    for key, nested in value.items():
         if key not in model.model_fields:
-            yield f"{path}{key}: unknown key{_guess(str(key), model.model_fields)}"
+            yield f"{path}{key}: unknown key{_suggestion(str(key), model.model_fields)}"
             continue
         annotation = model.model_fields[key].annotation
         for inner in (annotation, *get_args(annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                items = below if isinstance(below, list) else [below]
+                items = nested if isinstance(nested, list) else [nested]
                 for index, item in enumerate(items):
-                    at = f"{path}{key}[{index}]." if isinstance(below, list) else f"{path}{key}."
-                    yield from _unknown_keys(item, inner, at)
+                    item_path = f"{path}{key}[{index}]." if isinstance(nested, list) else f"{path}{key}."
+                    yield from _unknown_keys(item, inner, item_path)
 
 
-def _guess(word: str, known: Any) -> str:
+def _suggestion(word: str, known: Any) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m serve_ap
 def check(path: Path, *, with_port: bool) -> int:
     """Write what is wrong with a file to stderr, one line each; returns the exit status."""
     try:
-        config = read(path)
+        config = read_serve_yaml(path)
     except InvalidServeYaml as error:
         sys.stderr.write(f"{error}\n")
         return 1

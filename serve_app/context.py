@@ -17,7 +17,7 @@ S = TypeVar("S")
 
 
 class AppContext:
-    """The graph's services, the settings, the admission and the machine's state, one of each for the whole app."""
+    """The graph's services, the settings, admission control and the machine's state. There is one for the whole app."""
 
     def __init__(
         self,
@@ -26,10 +26,10 @@ class AppContext:
         system: System,
         share: Callable[[Media], Awaitable[Media]],
     ) -> None:
-        """Take the services by the names of their nodes; for `share` see the method."""
+        """`services` are keyed by the names of their nodes. `share` does the work of the method of that name."""
         self.settings = settings
         self.system = system
-        image_bytes = settings.limits.file_bytes(settings.limits.image_mb)
+        image_bytes = settings.limits.max_file_bytes(settings.limits.image_mb)
         self.admission = Admission(
             settings.serving,
             large_body_bytes=json_body_limit(image_bytes),
@@ -39,15 +39,15 @@ class AppContext:
         self._share = share
 
     def service(self, node: Node[S]) -> S:
-        """Return the deployment of a row of the graph, to be called."""
+        """Return the service of a row of the graph: an object with the methods of `node.protocol`."""
         service: S = self._services[node.name]
         return service
 
     async def share(self, media: Media) -> Media:
         """Return `media` for calls to services, copied once into memory that all processes of the graph share.
 
-        In the graph it is a reference, which Ray replaces by the array where it is an argument of a call; so it can be
-        passed on and nothing else.
+        In the running graph it is a reference, which Ray replaces by the array when it is the argument of a call. So
+        the result can only be used as an argument.
         """
         return await self._share(media)
 

@@ -1,4 +1,4 @@
-"""Turns errors into HTTP answers. This is the one place that knows the status of each."""
+"""Turns errors into HTTP responses. Only this module decides which status an error has; `openapi.py` documents them."""
 
 import re
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def error_response(error: ServiceError) -> JSONResponse:
 
 
 def as_service_error(error: Exception, request: Request) -> ServiceError:
-    """Return `error` as the client may see it; a fault of ours is logged with its traceback."""
+    """Return `error` as the client may see it. A fault of the server is logged with its traceback."""
     if isinstance(error, ServiceError) and not isinstance(error, ProcessingFailed):
         return error
     request_id = _request_id(request)
@@ -73,31 +73,31 @@ def add_error_handlers(api: FastAPI) -> None:
     api.add_exception_handler(ServiceError, _answer_service_error)
     api.add_exception_handler(HTTPException, _answer_http_exception)
     api.add_exception_handler(RequestValidationError, _answer_validation_error)
-    api.add_exception_handler(ClientDisconnect, _end_quietly)
+    api.add_exception_handler(ClientDisconnect, answer_disconnected_client)
 
 
 class AnswerUnexpectedErrors:
     """Answers exceptions that have no handler with PROCESSING_FAILED.
 
     It is a middleware inside the CORS middleware. Starlette's own handler for Exception is outside of that, so a
-    browser could not read its answer.
+    browser could not read its response.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
+        has_started = False
 
-        async def watch(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
+        async def send_and_note_start(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send_and_note_start)
         except Exception as error:
-            if has_begun or scope["type"] != "http":
+            if has_started or scope["type"] != "http":
                 raise
             await error_response(as_service_error(error, Request(scope)))(scope, receive, send)
 
@@ -110,9 +110,11 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 404:
-        return error_response(NotFound(f"There is nothing at {path}; /docs lists what there is."))
+        return error_response(NotFound(f"There is no route {path}; /docs lists all routes."))
     if error.status_code == 405:
-        response = error_response(MethodNotAllowed(f"{path} does not take {request.method}; /docs says what it takes."))
+        response = error_response(
+            MethodNotAllowed(f"{path} does not accept {request.method}; /docs lists the methods of each route.")
+        )
         response.headers.update(error.headers or {})
         return response
     if error.status_code < 500:
@@ -126,11 +128,12 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     return error_response(InvalidRequest(problems))
 
 
-async def _end_quietly(request: Request, error: Exception) -> Response:
+async def answer_disconnected_client(request: Request, error: Exception) -> Response:
+    """End a request whose client has disconnected, without logging an error."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def _request_id(request: Request) -> str:
-    """Return the id that Serve gives each request and its answer; empty if it is not safe to show."""
+    """Return the id that Serve gives the request and sends back in its response; empty if it is not safe to show."""
     request_id = request.headers.get("x-request-id", "")
     return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else ""

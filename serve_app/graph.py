@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from deployments.captioner.protocol import CaptionerService
 from deployments.frame_sampler.protocol import FrameSamplerService
-from deployments.malloc import ENVIRONMENT
+from deployments.malloc import MALLOC_ENVIRONMENT
 from deployments.transcriber.protocol import TranscriberService
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 
@@ -24,20 +24,20 @@ MAX_QUEUED_CALLS = 64
 """Calls that wait in Serve for a replica of one deployment; one more is answered SERVER_BUSY."""
 
 SHUTDOWN_TIMEOUT_S = 5
-"""After Ctrl-C, seconds until a replica that still works is ended."""
+"""After Ctrl-C, seconds until a replica that is still working is killed."""
 
 Replay = Literal["always", "with_request_id", "never"]
-"""Whether a call is made once more when its replica has died while working on it.
+"""Whether a call is made a second time if its replica dies while working on it.
 
 `always`: the method only computes, so calling it twice does no harm. `with_request_id`: the method takes the keyword
-`request_id`, the same for both calls, and gives a request that it has already served the first call's result. `never`:
-the caller is told that the replica died.
+`request_id`, the same for both calls, and returns the first call's result for an id that it has already served.
+`never`: the caller gets an error that says the outcome is unknown.
 """
 
 
 @dataclass(frozen=True)
 class Node(Generic[S]):
-    """A deployment. `AppContext.service(node)` gives its methods, typed by `protocol`."""
+    """A row of the table: one deployment. `AppContext.service(node)` returns its service, typed by `protocol`."""
 
     name: str
     """Its name in Serve and in the YAML's `deployments:`."""
@@ -59,7 +59,7 @@ class Node(Generic[S]):
     in serve_app/routes."""
 
     def serve_options(self) -> dict[str, Any]:
-        """Return the options of its deployment in Serve where the YAML gives none; `serve_config.yaml` repeats them."""
+        """Return the options that Serve uses unless the YAML sets them; `serve_config.yaml` repeats them."""
         actor: dict[str, Any] = {"num_cpus": 0}
         if self.environment:
             actor["runtime_env"] = {"env_vars": dict(self.environment)}
@@ -80,7 +80,7 @@ CAPTIONER = Node(
     sections=("captioner", "weights", "limits"),
     methods={"caption_image": "always", "caption_frames": "always", "summarize": "always"},
     model_section="captioner",
-    environment=ENVIRONMENT,
+    environment=MALLOC_ENVIRONMENT,
 )
 
 TRANSCRIBER = Node(
@@ -106,7 +106,8 @@ INGRESS_OPTIONS: Mapping[str, Any] = {
     "name": INGRESS,
     # One: it counts what is admitted, for all clients together.
     "num_replicas": 1,
-    # Far above what the app admits, so that the app refuses a request too many, in JSON, and not Serve, in plain text.
+    # Far above what the app admits: when there are too many requests, the app must refuse them, in JSON. Serve would
+    # do so in plain text.
     "max_ongoing_requests": 1000,
     "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
     "ray_actor_options": {"num_cpus": 0},

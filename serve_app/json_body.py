@@ -1,7 +1,8 @@
 """JSON bodies that carry files as base64.
 
-A body may be 200 MB. One call of `json.loads` or `base64.b64decode` on that holds the GIL until it is done, and health
-would not answer. So long strings are cut out first, in small steps, and the small rest is parsed.
+A body may be 200 MB. One call of `json.loads` or `base64.b64decode` on that would hold the GIL until it is done, and
+health would not respond meanwhile. So each long string is first replaced by a short placeholder, in small steps, and
+only what is left, the skeleton, is parsed.
 """
 
 import binascii
@@ -16,10 +17,10 @@ from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
 
 MAX_TEXT_BYTES = 32 * 1024
-"""A longer string is taken for a file: it is cut out and never parsed as text."""
+"""A longer string in a JSON body is taken for a file and not parsed as text; a longer form field is refused."""
 
 MAX_SKELETON_BYTES = MEGABYTE
-"""The most that a body may hold beside its files; parsing 1 MB takes some 10 ms."""
+"""The most that a body may hold besides its files; parsing 1 MB takes about 10 ms."""
 
 _STEP_BYTES = MEGABYTE
 """Bytes handled before other threads may run: 1 to 2 ms of work."""
@@ -29,12 +30,12 @@ _BACKSLASH = ord("\\")
 
 
 def json_body_limit(file_bytes: int) -> int:
-    """Return how long a JSON body with a file of `file_bytes` may be: base64 takes 4 bytes for 3."""
+    """Return the most bytes that a JSON body with a file of `file_bytes` may have: base64 takes 4 bytes for 3."""
     return file_bytes * 4 // 3 + MEGABYTE
 
 
 @dataclass(frozen=True)
-class LongText:
+class LongString:
     """A long string of a JSON body: where it is in the body, still escaped."""
 
     body: bytearray
@@ -43,12 +44,12 @@ class LongText:
 
 
 def parse_json(body: bytearray) -> dict[str, Any]:
-    """Return the JSON object in `body`; a string of more than MAX_TEXT_BYTES that is an object's value is a LongText.
+    """Return the JSON object in `body`. A LongString takes the place of each long string that is an object's value.
 
     Raises InvalidRequest if the body is not one JSON object in UTF-8, or gives a name twice.
     """
-    long_texts: dict[str, LongText] = {}
-    skeleton = _cut_out_long_texts(body, long_texts)
+    long_strings: dict[str, LongString] = {}
+    skeleton = _cut_out_long_strings(body, long_strings)
 
     def as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         parsed: dict[str, Any] = {}
@@ -58,7 +59,7 @@ def parse_json(body: bytearray) -> dict[str, Any]:
             _require_text(name)
             if isinstance(value, str):
                 _require_text(value)
-                value = long_texts.get(value, value)
+                value = long_strings.get(value, value)
             parsed[name] = value
         return parsed
 
@@ -76,17 +77,17 @@ def parse_json(body: bytearray) -> dict[str, Any]:
 
 
 def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
-    """Return the file in `text`, a str or LongText of base64 or a base64 data URL; white space is allowed.
+    """Return the file in `text`, a str or LongString of base64 or a base64 data URL; white space is allowed.
 
     Raises InvalidRequest naming `field` for anything else and for an empty file, FileTooLarge over `limit_bytes`.
     """
-    if not isinstance(text, str | LongText):
+    if not isinstance(text, str | LongString):
         raise InvalidRequest(f"Field '{field}' must be a file as base64 text or a data URL.")
-    bad = InvalidRequest(f"Field '{field}' is not valid base64.")
+    invalid = InvalidRequest(f"Field '{field}' is not valid base64.")
     decoded = bytearray()
     rest = b""
     is_first, is_padded = True, False
-    for piece in _unescaped_pieces(text, bad):
+    for piece in _unescaped_pieces(text, invalid):
         if is_first and piece.lstrip().startswith(b"data:"):
             header, _, piece = piece.partition(b",")
             if not header.rstrip().lower().endswith(b";base64"):
@@ -96,16 +97,16 @@ def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
         num_usable = len(piece) // 4 * 4
         piece, rest = piece[:num_usable], piece[num_usable:]
         if piece and is_padded:
-            raise bad
+            raise invalid
         is_padded = is_padded or piece.endswith(b"=")
         try:
             decoded += binascii.a2b_base64(piece, strict_mode=True)
         except binascii.Error:
-            raise bad from None
+            raise invalid from None
         if len(decoded) > limit_bytes:
             raise file_too_large(limit_bytes)
     if rest:
-        raise bad
+        raise invalid
     if not decoded:
         raise InvalidRequest(f"Field '{field}' is empty; send a file as base64 text or a data URL.")
     return as_media(decoded)
@@ -116,10 +117,10 @@ def file_too_large(limit_bytes: int, size_bytes: int | None = None) -> FileTooLa
     return FileTooLarge(f"File size{size} exceeds maximum allowed size of {limit_bytes / MEGABYTE:g} MB.")
 
 
-def _unescaped_pieces(text: str | LongText, bad: InvalidRequest) -> Iterator[bytes]:
+def _unescaped_pieces(text: str | LongString, invalid: InvalidRequest) -> Iterator[bytes]:
     if isinstance(text, str):
         if not text.isascii():
-            raise bad
+            raise invalid
         yield text.encode()
         return
     position = text.start
@@ -133,13 +134,13 @@ def _unescaped_pieces(text: str | LongText, bad: InvalidRequest) -> Iterator[byt
             try:
                 piece = json.loads(b'"' + piece + b'"').encode("ascii")
             except ValueError:
-                raise bad from None
+                raise invalid from None
         yield piece
         position = end
 
 
-def _cut_out_long_texts(body: bytearray, long_texts: dict[str, LongText]) -> bytes:
-    """Return `body` with a short key in place of each long string; put the strings into `long_texts` by key."""
+def _cut_out_long_strings(body: bytearray, long_strings: dict[str, LongString]) -> bytes:
+    """Return the skeleton of `body`; put the strings that were cut out into `long_strings`, by their placeholders."""
     nonce = secrets.token_hex(8)
     skeleton = bytearray()
     position = 0
@@ -150,9 +151,9 @@ def _cut_out_long_texts(body: bytearray, long_texts: dict[str, LongText]) -> byt
             return bytes(skeleton)
         closing = _find_closing_quote(body, opening)
         if closing - opening > MAX_TEXT_BYTES:
-            key = f"{nonce}:{len(long_texts)}"
-            long_texts[key] = LongText(body, opening + 1, closing)
-            skeleton += f'"{key}"'.encode()
+            placeholder = f"{nonce}:{len(long_strings)}"
+            long_strings[placeholder] = LongString(body, opening + 1, closing)
+            skeleton += f'"{placeholder}"'.encode()
         else:
             _append(skeleton, body, opening, closing + 1)
         position = closing + 1
@@ -160,25 +161,27 @@ def _cut_out_long_texts(body: bytearray, long_texts: dict[str, LongText]) -> byt
 
 def _append(skeleton: bytearray, body: bytearray, start: int, end: int) -> None:
     if len(skeleton) + end - start > MAX_SKELETON_BYTES:
-        raise InvalidRequest("The JSON body holds more than 1 MB beside its files.")
+        raise InvalidRequest("The JSON body holds more than 1 MB besides its files.")
     skeleton += body[start:end]
 
 
 def _find_closing_quote(body: bytearray, opening: int) -> int:
-    """Return where the string that begins at `opening` ends.
+    """Return the position of the quotation mark that closes the string whose opening one is at `opening`.
 
-    A string longer than MAX_TEXT_BYTES with an escaped quote is refused: base64 has none, and in a body made of nothing
-    else, counting backslashes would take minutes.
+    A string longer than MAX_TEXT_BYTES with an escaped quotation mark is refused: base64 has none, and counting
+    backslashes in a body full of them would take minutes.
     """
     has_escaped_quote = False
     quote = opening
     while True:
         quote = _find_quote(body, quote + 1)
         if quote == len(body):
-            raise InvalidRequest("The body is not valid JSON: a string has no end.")
+            raise InvalidRequest("The body is not valid JSON: a string is not closed.")
         is_after_backslash = body[quote - 1] == _BACKSLASH
         if quote - opening > MAX_TEXT_BYTES and (is_after_backslash or has_escaped_quote):
-            raise InvalidRequest(f"The JSON body holds a text of more than {MAX_TEXT_BYTES} bytes that is not base64.")
+            raise InvalidRequest(
+                f"The JSON body holds a string of more than {MAX_TEXT_BYTES} bytes that is not base64."
+            )
         if not is_after_backslash:
             return quote
         before = quote - 1

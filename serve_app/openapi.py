@@ -21,7 +21,8 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
             "INVALID_REQUEST": "Option 'max_length' should be less than or equal to 1024, not 5000.",
             "INVALID_FILE_TYPE": "The content looks like text, which is not supported here. Supported image types: "
             "JPG, PNG, WEBP, BMP, GIF.",
-            "INVALID_FILE": "The picture is cut off or damaged; send a whole file.",
+            "INVALID_FILE": "The image cannot be decoded: it is damaged or incomplete. Open it in an image editor, "
+            "save it again as JPG or PNG, and send that.",
         },
     ),
     413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
@@ -30,13 +31,13 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
         {"RATE_LIMITED": "More than 100 requests in an hour; try again in 36 s."},
     ),
     500: (
-        "Our fault; the server's log has the details under the request's id.",
+        "The server failed; its log has the details under the request's id.",
         {"PROCESSING_FAILED": "Something went wrong. The server's log has the details under request 3f2a."},
     ),
     503: (
         "Try again later; `Retry-After` says when.",
         {
-            "MODEL_NOT_LOADED": "moondream2 is loading (reading model.safetensors); try again in a moment.",
+            "MODEL_NOT_LOADED": "moondream2 is loading (reading weights, 300 of 700 tensors); try again in a moment.",
             "SERVER_BUSY": "The server's queue is full; try again in a moment.",
         },
     ),
@@ -51,7 +52,7 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a route: the errors of these statuses, by default all that an analysis can end with."""
+    """Return FastAPI's `responses` for the errors of these statuses; by default, for all errors of an analysis."""
     return {status: _error_response(*_ERRORS[status]) for status in statuses or _ERRORS}
 
 
@@ -66,7 +67,7 @@ def _error_response(description: str, messages: Mapping[str, str]) -> dict[str, 
 
 
 def describe_upload(modality: Modality[Any]) -> Schema:
-    """Return the request body of a route that takes one file, as a form or as JSON."""
+    """Return FastAPI's `openapi_extra` for a route that takes one file, as a form or as JSON."""
     file_field, options, example = modality.kind, modality.options, modality.example_options
     in_json = _object({file_field: _base64(), **_fields(options)}, required=[file_field])
     file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
@@ -89,7 +90,7 @@ def describe_upload(modality: Modality[Any]) -> Schema:
 
 
 def describe_batch(modalities: Sequence[Modality[Any]], options: type[BaseModel], max_files: int) -> Schema:
-    """Return the request body of the batch route, which has `options` of its own."""
+    """Return FastAPI's `openapi_extra` for the batch route; `options` are those of the batch itself."""
     items = [
         _object(
             {"type": {"const": modality.kind}, "data": _base64(), **_fields(modality.options)},
@@ -118,7 +119,7 @@ def _object(properties: Schema, required: Sequence[str] = ()) -> Schema:
 
 
 def _fields(options: type[BaseModel]) -> Schema:
-    """Return the options as flat fields, and once more inside `options`."""
+    """Return the schemas of the options as flat fields, and of the object `options` with the same ones."""
     flat = _option_schemas(options)
     return {**flat, "options": {**_object(flat), "description": "The same options."}}
 

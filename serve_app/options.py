@@ -1,6 +1,6 @@
-"""The options of a request: how they are read from flat fields and from the `options` object.
+"""Reads the options of a request from flat fields and from the `options` object.
 
-Which options a modality has is declared in its own module.
+Each modality declares its options in its own module; `Prompt` and `MaxLength` are here because two of them have these.
 """
 
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.errors import InvalidRequest
-from serve_app.json_body import MAX_TEXT_BYTES, LongText
+from serve_app.json_body import MAX_TEXT_BYTES, LongString
 
 DEFAULT_PROMPT = "Describe this image in detail"
-"""The PRD's default. It counts as no prompt, so the model's own caption template is used."""
+"""The PRD's default prompt. It is treated as no prompt, so the model's own caption template is used."""
 
-O = TypeVar("O", bound="Options")  # noqa: E741
+OptionsT = TypeVar("OptionsT", bound="Options")
 
 
 class Options(BaseModel):
-    """The options of a route: an unknown one is an error."""
+    """Base of the options of a route; an unknown option is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,7 +26,7 @@ class Options(BaseModel):
 Prompt = Annotated[
     str,
     Field(
-        description="A question or an instruction about the picture. Without one it is captioned.",
+        description="A question or an instruction about the image. Without one it is captioned.",
         examples=["What is in this image?"],
     ),
 ]
@@ -38,12 +38,12 @@ def question_of(prompt: str) -> str | None:
     return None if prompt in ("", DEFAULT_PROMPT) else prompt
 
 
-def parse_options(model: type[O], flat: Mapping[str, Any], nested: Any, *, flat_is_text: bool) -> O:
+def parse_options(model: type[OptionsT], flat: Mapping[str, Any], nested: Any, *, flat_is_text: bool) -> OptionsT:
     """Return the options given as flat fields and in `nested`, the `options` object (None if there is none).
 
-    An empty text and null mean "not given". A form's text is converted to a number or a truth value where the option is
-    one; JSON must have the right type. Raises InvalidRequest naming the field, also for an option given twice with
-    different values.
+    An empty string and null mean "not given". With `flat_is_text`, flat fields come from a form, so their text is
+    converted to a number or boolean; JSON must have the right type. Raises InvalidRequest naming the field, also for an
+    option given twice with different values.
     """
     if nested is not None and not isinstance(nested, dict):
         raise InvalidRequest("Field 'options' must be a JSON object, such as {\"max_length\": 100}.")
@@ -56,19 +56,21 @@ def parse_options(model: type[O], flat: Mapping[str, Any], nested: Any, *, flat_
     return from_object.model_copy(update=given)
 
 
-def _validate(model: type[O], values: Mapping[str, Any], *, prefix: str, strict: bool) -> O:
+def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, strict: bool) -> OptionsT:
     stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
     given = {name: value for name, value in stripped.items() if value is not None and value != ""}
     for name, value in given.items():
-        if isinstance(value, LongText):
+        if isinstance(value, LongString):
             raise InvalidRequest(f"Option '{prefix}{_shorten(name)}' is longer than {MAX_TEXT_BYTES} bytes.")
     try:
         return model.model_validate(given, strict=strict)
     except ValidationError as error:
-        raise InvalidRequest(" ".join(_sentence(model, prefix, problem) for problem in error.errors())) from None
+        raise InvalidRequest(
+            " ".join(_describe_problem(model, prefix, problem) for problem in error.errors())
+        ) from None
 
 
-def _sentence(model: type[BaseModel], prefix: str, problem: Mapping[str, Any]) -> str:
+def _describe_problem(model: type[BaseModel], prefix: str, problem: Mapping[str, Any]) -> str:
     name = prefix + ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"Unknown option '{_shorten(name)}'; this route has {', '.join(model.model_fields)}."

@@ -1,6 +1,7 @@
-"""Calls from the ingress to the other deployments: bounded by the deadline, really cancelled, failing with our errors.
+"""Calls from the ingress to the other deployments.
 
-Serve neither stops the work behind an abandoned call nor raises our errors, so every call goes through RemoteService.
+Serve does not stop the work of a call whose caller is gone, and it wraps the errors that the work raises. So every call
+goes through RemoteService, which keeps the deadline, cancels the work and raises ServiceErrors.
 """
 
 import asyncio
@@ -28,22 +29,23 @@ from serve_app.graph import Node
 GRACE_S = 1.0
 """How long after the deadline a worker may take to stop by itself and report how far it got."""
 RESTART_POLL_S = 0.5
+"""How often a call is tried again while the model of a new replica loads."""
 
 
 class _ReplicaDied(Exception):
-    """The process that worked on the call is gone."""
+    """The replica's process ended before it had answered the call."""
 
 
 class RemoteService:
-    """A deployment's methods, those of its row in the graph; cast it to the row's Protocol.
+    """The methods of a deployment, as its row in the graph names them; `AppContext.service` adds the Protocol's types.
 
-    A keyword `deadline` (epoch seconds) bounds a call; without it a call may last. A call raises the ServiceError that
-    the replica raised, or DeadlineExceeded, ServerBusy, ModelNotLoaded or ProcessingFailed; any other error of the
-    replica is passed on as it is. When the caller is cancelled, so is the work.
+    The keyword `deadline` (epoch seconds) bounds a call; without it a call has no time limit. A call raises the
+    ServiceError that the replica raised, or DeadlineExceeded, ServerBusy, ModelNotLoaded or ProcessingFailed. Any other
+    error of the replica is raised as Ray wraps it. When the caller is cancelled, so is the work.
 
-    A call whose replica dies is made once more on the next one where its row allows that (`graph.Replay`), as soon as
-    the model is loaded again and within the deadline. So is a call that comes while a model that was loaded before is
-    loading again: it may belong to a video that has been worked on for long.
+    If a replica dies during a call whose row allows a replay (`graph.Replay`), the call is made a second time, within
+    the deadline, once the next replica has loaded its model. A call that finds a model loading again after a restart
+    waits for it in the same way: it may belong to a video that is nearly done.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], node: Node[Any]) -> None:
@@ -60,7 +62,7 @@ class RemoteService:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no call is under way, so that a replica that does not answer cannot be at work."""
+        """Whether no call is in progress, so that a replica that does not respond cannot be busy with one."""
         return self._num_calls == 0
 
     async def status(self, timeout_s: float) -> ModelStatus:
@@ -82,7 +84,7 @@ class RemoteService:
             if replay == "never":
                 raise ProcessingFailed(
                     f"{self._name} stopped while working on this request, so it may or may not have taken effect. "
-                    "Look before you send it again."
+                    "Check that before you send it again."
                 ) from None
             return await self._call_again(method, *args, **kwargs)
         except ModelLoading:
@@ -122,7 +124,7 @@ class RemoteService:
             _raise_cause(error)
         except TimeoutError:
             response.cancel()
-            raise DeadlineExceeded(f"{self._name} was still at work") from None
+            raise DeadlineExceeded(f"{self._name} was still working") from None
         except asyncio.CancelledError:
             response.cancel()
             raise
@@ -135,7 +137,7 @@ class RemoteService:
 
 
 def _raise_cause(error: RayTaskError) -> NoReturn:
-    """Raise our error as the replica raised it: the text of Ray's wrapper is the remote traceback."""
+    """Raise the ServiceError that the replica raised, without Ray's wrapper, whose text is the remote traceback."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, ServiceError):
         raise cause from None

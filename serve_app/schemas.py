@@ -1,4 +1,4 @@
-"""The bodies of all answers: the public contract, which `/openapi.json` shows."""
+"""The bodies of all responses: the public contract, which `/openapi.json` shows."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from deployments.captioner.types import Reused
 from deployments.model_loader import State
 from deployments.transcriber.types import SuspectReason
 
-# A field that an answer may leave out is None here, but never null in the JSON (`body_of`), so its schema has no null.
+# A field that a response may leave out is None here, but never null in the JSON (`body_of`), so its schema has no null.
 OptionalFloat = float | SkipJsonSchema[None]
 
 Milliseconds = Annotated[int, Field(description="Milliseconds of work, without upload and queue.", examples=[1250])]
@@ -18,8 +18,8 @@ Confidence = Annotated[float, Field(ge=0, le=1, examples=[0.92])]
 Warnings = Annotated[
     list[str] | SkipJsonSchema[None],
     Field(
-        description="Only where part of the file could not be read, because it breaks off or is damaged: what is "
-        "missing from the answer, in sentences for people.",
+        description="Only if part of the file could not be read, because the file breaks off or is damaged: "
+        "sentences that say what is missing from the response.",
         examples=[["The file breaks off: its sound ends after 12.3 of 30.0 seconds."]],
     ),
 ]
@@ -32,7 +32,7 @@ def utc_now() -> str:
 Timestamp = Annotated[
     str,
     Field(
-        description="When the answer was made, UTC.",
+        description="When the response was made, in UTC.",
         examples=["2025-10-17T12:34:56Z"],
         json_schema_extra={"format": "date-time"},
     ),
@@ -47,7 +47,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_require_fields_without_none)
 
 
-class _Answer(_Body):
+class _SuccessBody(_Body):
     success: Literal[True] = True
     timestamp: Timestamp = Field(default_factory=utc_now)
 
@@ -55,15 +55,15 @@ class _Answer(_Body):
 class ImageMetadata(_Body):
     processing_time_ms: Milliseconds
     model: str = Field(examples=["moondream2"])
-    image_size: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
+    image_size: tuple[int, int] = Field(description="Width and height, upright.", examples=[[1920, 1080]])
     finish_reason: Literal["stop", "length"] = Field(description="`length`: the text was cut off at `max_length`.")
     reused: Reused = Field(
-        description="What was reused from an earlier request on the same picture: `nothing`, the encoded `image`, or "
+        description="What was reused from an earlier request on the same image: `nothing`, the encoded `image`, or "
         "the whole `answer` to the same prompt and options."
     )
 
 
-class ImageAnalysis(_Answer):
+class ImageAnalysis(_SuccessBody):
     type: Literal["image"] = "image"
     description: str = Field(examples=["A brown dog sleeps on a blue sofa."])
     metadata: ImageMetadata
@@ -84,23 +84,27 @@ class Segment(_Body):
     words: list[Word] | SkipJsonSchema[None] = Field(None, description="With `word_level_timestamps` only.")
     suspect: SuspectReason | SkipJsonSchema[None] = Field(
         None,
-        description="Only where the text may be invented, and why: it repeats itself (`repetition`), the model heard "
-        "nobody speak (`no_speech`), or it gave its text a low probability (`low_probability`).",
+        description="Only if the text may be invented, and why: it repeats itself (`repetition`), the model found "
+        "no speech (`no_speech`), or it gave the text a low probability (`low_probability`).",
     )
 
 
 class AudioMetadata(_Body):
-    duration_seconds: float = Field(description="Of the sound that could be decoded.", examples=[45.2])
+    duration_seconds: float = Field(description="Of the audio that could be decoded.", examples=[45.2])
     processing_time_ms: Milliseconds
     model: str = Field(examples=["whisper-base"])
     warnings: Warnings = None
 
 
-class AudioAnalysis(_Answer):
+class AudioAnalysis(_SuccessBody):
     type: Literal["audio"] = "audio"
-    transcription: str = Field(description="Empty where nobody speaks.", examples=["Hello, this is a test."])
-    language: str = Field(description="A Whisper language code; `und` where nobody speaks.", examples=["en"])
-    confidence: Confidence = Field(description="The duration-weighted mean of the segments'; 0.0 without segments.")
+    transcription: str = Field(description="Empty if nobody speaks.", examples=["Hello, this is a test."])
+    language: str = Field(
+        description="A Whisper language code, or `und` if none was requested and nobody speaks.", examples=["en"]
+    )
+    confidence: Confidence = Field(
+        description="Mean of the segments' confidence, weighted by duration; 0.0 without segments."
+    )
     segments: list[Segment]
     metadata: AudioMetadata
 
@@ -108,7 +112,7 @@ class AudioAnalysis(_Answer):
 class VideoMetadata(_Body):
     duration_seconds: float = Field(examples=[30.5])
     fps: float = Field(examples=[30.0])
-    resolution: tuple[int, int] = Field(description="Width and height as a person sees it.", examples=[[1920, 1080]])
+    resolution: tuple[int, int] = Field(description="Width and height, upright.", examples=[[1920, 1080]])
     total_frames: int = Field(examples=[915])
     model: str = Field(examples=["moondream2"])
     reused_frames: int = Field(description="Frames whose description was reused from an earlier request.", examples=[0])
@@ -117,11 +121,11 @@ class VideoMetadata(_Body):
 class Frame(_Body):
     timestamp: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
     frame_number: int = Field(description="In presentation order, from 0.")
-    description: str = Field(description="Empty where the frame failed.")
-    error: str | SkipJsonSchema[None] = Field(None, description="Why the frame failed; there only if it did.")
+    description: str = Field(description="Empty if the frame failed.")
+    error: str | SkipJsonSchema[None] = Field(None, description="Why the frame failed; only present if it did.")
 
 
-class VideoAnalysis(_Answer):
+class VideoAnalysis(_SuccessBody):
     type: Literal["video"] = "video"
     metadata: VideoMetadata
     frames: list[Frame] = Field(description="In time order.")
@@ -144,12 +148,12 @@ class ErrorBody(_Body):
 class BatchResult(_Body):
     file_index: int
     result: ImageAnalysis | VideoAnalysis | AudioAnalysis | ErrorBody = Field(
-        description="What the file's own route would have answered, a success or an error."
+        description="What the file's own route would have returned, a success or an error."
     )
 
 
-class BatchAnalysis(_Answer):
-    results: list[BatchResult] = Field(description="One for each file, in their order.")
+class BatchAnalysis(_SuccessBody):
+    results: list[BatchResult] = Field(description="One for each file, in the same order.")
     total_processing_time_ms: Milliseconds
 
 
@@ -157,15 +161,15 @@ class ModelReport(_Body):
     name: str = Field(examples=["moondream2"])
     state: State
     detail: str = Field(
-        description="Progress while loading; the reason and what to do after a failure; a note on a miniature; "
-        "else empty."
+        description="While loading, the progress; after a failure, the reason and what to do; for a miniature, a "
+        "note; else empty."
     )
     revision: str | None
     load_seconds: float | None
     threads: int | None
     weight_bytes: int | None
     is_miniature: bool = Field(
-        description="A small model of a synthetic world that comes with the project, for trying and testing."
+        description="Whether it is a small model that comes with the project, for trying and testing."
     )
 
 
@@ -175,7 +179,7 @@ class SystemInfo(_Body):
     cpu_usage_percent: float = Field(examples=[45.0])
 
 
-class Health(_Answer):
+class Health(_SuccessBody):
     status: Literal["healthy", "loading", "degraded"] = Field(
         description="`degraded`: a model failed to load, or a miniature is serving."
     )
@@ -183,13 +187,15 @@ class Health(_Answer):
     models: list[ModelReport]
     available_endpoints: list[str]
     system_info: SystemInfo
-    usage_stats_enabled: bool = Field(description="Whether Ray's usage statistics are on; we turn them off.")
+    usage_stats_enabled: bool = Field(
+        description="Whether Ray's usage statistics are on; `prism serve` turns them off."
+    )
 
 
-class Probe(_Answer):
+class Probe(_SuccessBody):
     status: Literal["alive", "ready"]
 
 
-def body_of(answer: _Body) -> dict[str, Any]:
-    """Return the JSON of an answer, without the fields that it leaves out."""
-    return answer.model_dump(mode="json", exclude_none=True)
+def body_of(response: _Body) -> dict[str, Any]:
+    """Return the JSON of a response, without the fields that are None."""
+    return response.model_dump(mode="json", exclude_none=True)

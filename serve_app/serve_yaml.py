@@ -14,7 +14,7 @@ class InvalidServeYaml(Exception):
     """The file cannot be used; the message says why and names the key."""
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_serve_yaml(path: Path) -> dict[str, Any]:
     """Return the content of a Serve YAML; raises InvalidServeYaml, also if a mapping has a key twice."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
@@ -28,9 +28,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def settings_of(document: dict[str, Any]) -> AppConfig:
-    """Return the settings under `args:` of the first application, completed as the server completes them.
+    """Return the settings that a server started with this YAML would have; `args:` of the first application counts.
 
-    Raises InvalidServeYaml with the name of every key that is wrong.
+    Raises InvalidServeYaml with the path of every key that is wrong.
     """
     applications = document.get("applications")
     if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
@@ -39,7 +39,7 @@ def settings_of(document: dict[str, Any]) -> AppConfig:
 
 
 def validate_settings(args: Any, prefix: str = "") -> AppConfig:
-    """Return the settings that `args` gives, the rest from the environment, `.env` and the defaults.
+    """Return the settings in `args`, completed from the environment, `.env` and the defaults.
 
     Raises InvalidServeYaml with the path, after `prefix`, of every key that is wrong.
     """

@@ -1,8 +1,8 @@
-"""The one typed tree of settings.
+"""All settings, as one typed tree.
 
 Precedence: `args:` of the Serve YAML, then the environment, then `.env` (`deployments.project.env_file`), then the
-defaults. A key that is not here stops the start with its name. Replicas, queues and CPUs are not here: they are in the
-YAML's `deployments:` block.
+defaults. An unknown key stops the start with a message that names it. Replicas, queues and CPUs are not here: they are
+in the YAML's `deployments:` block.
 """
 
 import os
@@ -18,7 +18,7 @@ from deployments.project import env_file
 from deployments.settings import LimitsConfig, Section, WeightsConfig
 from deployments.transcriber.settings import TranscriberConfig
 
-ENVIRONMENT: Mapping[str, tuple[str, str]] = {
+ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "MODEL_CACHE_DIR": ("weights", "cache_dir"),
     "MAX_UPLOAD_SIZE_MB": ("limits", "max_upload_size_mb"),
     "MAX_CONCURRENT_REQUESTS": ("serving", "max_concurrent_requests"),
@@ -27,7 +27,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "CORS_ORIGINS": ("serving", "cors_origins"),
     "LOG_LEVEL": ("serving", "log_level"),
 }
-"""The environment variables of the PRD, and the setting that each one is."""
+"""The environment variables of the PRD, and the section and field that each one sets."""
 
 
 class ServingConfig(Section):
@@ -36,9 +36,9 @@ class ServingConfig(Section):
     max_queued_requests: int = Field(16, ge=0)
     """Analyses that may wait beyond those; one more is answered SERVER_BUSY."""
     max_large_uploads: int = Field(2, ge=1)
-    """Bodies larger than a picture's that may be in memory at once; one more is answered SERVER_BUSY."""
+    """Bodies larger than an image's that may be in memory at once; one more is answered SERVER_BUSY."""
     request_timeout_s: float = Field(60, gt=0)
-    """From the request's arrival to its answer: upload, queue and work."""
+    """From the request's arrival to its response: upload, queue and work."""
     min_free_memory_mb: float = Field(512, ge=0)
     """With less memory free on the machine, new analyses are answered SERVER_BUSY; 0 turns this off."""
     requests_per_hour: int = Field(0, ge=0)
@@ -60,7 +60,7 @@ class ServingConfig(Section):
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _upper(cls, level: Any) -> Any:
+    def _to_upper_case(cls, level: Any) -> Any:
         return level.upper() if isinstance(level, str) else level
 
 
@@ -81,7 +81,7 @@ class AppConfig(Section):
             return args
         environment = {**dotenv_values(env_file()), **os.environ}
         merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in args.items()}
-        for variable, (section, field) in ENVIRONMENT.items():
+        for variable, (section, field) in ENVIRONMENT_VARIABLES.items():
             value = environment.get(variable)
             if value and isinstance(merged.setdefault(section, {}), dict):
                 merged[section].setdefault(field, value)

@@ -1,8 +1,8 @@
 """Recognizes the type of a file by its content.
 
-The supported types are those of the modalities. MP4, MOV and M4A are one container and Matroska is another: there the
-tracks decide, not the brand. The check is shallow: a file of the right type that is broken inside passes, and its
-decoder then refuses it.
+The supported types are the formats of the modalities. MP4, MOV and M4A share one container format, and MKV and WebM
+another: there the tracks decide what a file is, not the brand. The check is shallow: a damaged file of the right type
+passes, and its decoder then refuses it.
 """
 
 import codecs
@@ -26,18 +26,18 @@ from serve_app.modalities.video import VIDEO
 
 @dataclass(frozen=True)
 class FileType:
-    """A type of file, and the kinds of media that it may be: none if it is not supported, both video and audio if its
-    tracks cannot be read.
-    """
+    """A type of file that `sniff` recognizes, supported or not."""
 
     description: str
+    """As in "The content looks like a JPG image"."""
     kinds: frozenset[Kind] = frozenset()
+    """The kinds of media it may be: none if it is not supported, both video and audio if its tracks cannot be read."""
 
 
 def require_kind(content: Content, kind: Kind) -> None:
     """Return if `content` is of a supported type of `kind`.
 
-    Raises InvalidFileType, which says what the content looks like, what is supported, and where to send it instead.
+    Raises InvalidFileType, which says what the content looks like, what is supported, and which route takes it.
     """
     file_type = sniff(content)
     if file_type is not None and kind in file_type.kinds:
@@ -47,9 +47,9 @@ def require_kind(content: Content, kind: Kind) -> None:
     names = ", ".join(file_format.name for file_format in supported)
     message = f"The content {looks}. Supported {kind} types: {names}."
     if file_type is not None and kind == "audio" and "video" in file_type.kinds:
-        message += f" For a video's sound post it to {VIDEO.path} with include_audio=true."
+        message += f" To transcribe a video's audio, post it to {VIDEO.path} with include_audio=true."
     elif file_type is not None and file_type.kinds:
-        message += f" Post it to {_paths[min(file_type.kinds)]}."
+        message += f" Post it to {_PATHS[min(file_type.kinds)]}."
     raise InvalidFileType(message)
 
 
@@ -78,7 +78,7 @@ _FORMATS = {
     for modality in MODALITIES
     for file_format in modality.formats
 }
-_paths = {modality.kind: modality.path for modality in MODALITIES}
+_PATHS = {modality.kind: modality.path for modality in MODALITIES}
 
 _UNSUPPORTED = {
     b"II*\x00": FileType("a TIFF image"),
@@ -92,9 +92,9 @@ _UNSUPPORTED = {
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
     b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
     # libav reads its samples in the wrong byte order, as noise.
-    b"RIFX": FileType("a WAV sound file in big-endian (RIFX)"),
-    b"#!AMR": FileType("an AMR sound file"),
-    b"caff": FileType("a CAF sound file"),
+    b"RIFX": FileType("a big-endian WAV audio file (RIFX)"),
+    b"#!AMR": FileType("an AMR audio file"),
+    b"caff": FileType("a CAF audio file"),
     b"\x7fELF": FileType("a program"),
     b"MZ": FileType("a Windows program"),
 }
@@ -117,7 +117,8 @@ _BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56,
 
 
 _MAX_HEADERS = 10_000
-"""Boxes, elements or pages looked at in one file: real files need a few hundred, a hostile one could hold millions."""
+"""Headers of boxes, elements or pages read in one file: real files need a few hundred, a malicious one could hold
+millions."""
 
 
 def _parts(
@@ -126,7 +127,10 @@ def _parts(
     read_header: Callable[[memoryview, int], Header | None],
     budget: Iterator[int],
 ) -> Iterator[memoryview]:
-    """Yield the content of every part that `path` leads to; a part that is cut off ends early."""
+    """Yield the content of every box or element with the nested names `path`; of a truncated one, what is there.
+
+    `budget` gives one item for each header that may still be read in the file.
+    """
     position = 0
     while position < len(view) and next(budget, None) is not None:
         header = read_header(view, position)
@@ -172,12 +176,12 @@ def _sniff_matroska(view: memoryview) -> FileType | None:
         return None
     types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, read_element_header, budget)}
     if _AUDIO_TRACK in types and _VIDEO_TRACK not in types:
-        return FileType("a Matroska or WebM file with sound only")
+        return FileType("a Matroska or WebM file with audio only")
     return _FORMATS["MKV"]
 
 
 def _sniff_ogg(view: memoryview) -> FileType:
-    """Look at the first page of each stream: those pages come before all others, and flag 2 marks them."""
+    """Return the type by the first page of each stream. Those come before all other pages, and flag 2 marks them."""
     position = 0
     for _ in range(_MAX_HEADERS):
         header = read_page_header(view, position)
@@ -190,7 +194,7 @@ def _sniff_ogg(view: memoryview) -> FileType:
 
 
 _MP3_SEARCH_BYTES = 4096
-"""How far into the file the first frame may be: a recording that was cut out of a stream starts inside a frame."""
+"""How far into the file the first frame may start: a file that was cut out of a stream begins in the middle of one."""
 _MP3_FRAMES = 3
 """Frames that must follow one another: the two sync bytes alone occur in any file."""
 
@@ -209,12 +213,12 @@ def _sniff_mp3(view: memoryview) -> FileType | None:
             return mp3
         position = window.find(b"\xff", position + 1)
     if _is_adts(window):
-        return FileType("a raw AAC sound file")
+        return FileType("a raw AAC audio file")
     return mp3 if start else None
 
 
 def _has_mp3_frames(view: memoryview, position: int) -> bool:
-    """Tell whether `_MP3_FRAMES` frames follow one another, or fewer up to the end of the file."""
+    """Return whether `_MP3_FRAMES` frames follow one another, or fewer up to the end of the file."""
     for count in range(_MP3_FRAMES):
         length = mp3_frame_bytes(bytes(view[position : position + 4]))
         if length is None:
@@ -228,7 +232,7 @@ def _is_adts(head: bytes) -> bool:
 
 
 def _sniff_text(view: memoryview) -> FileType | None:
-    """Recognize text, the commonest wrong file: an error page saved as a picture, base64 sent as a file."""
+    """Recognize text, the most common wrong file: an error page saved as an image, base64 sent as a file."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(bytes(view[:512]))
     except UnicodeDecodeError:

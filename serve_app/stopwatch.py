@@ -1,10 +1,10 @@
-"""How long work takes, for `processing_time_ms`."""
+"""Measures how long work takes, for `processing_time_ms`."""
 
 import time
 
 
 class Stopwatch:
-    """Started when it is made."""
+    """Starts when it is constructed."""
 
     def __init__(self) -> None:
         self._start_s = time.monotonic()

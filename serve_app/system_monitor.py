@@ -1,4 +1,4 @@
-"""Watches the machine, the app's processes and its models in the background."""
+"""Measures the machine and the app's processes, and asks for the state of its models, in the background."""
 
 import asyncio
 import os
@@ -19,17 +19,14 @@ from serve_app.remote_service import RemoteService
 from serve_app.settings import AppConfig
 from serve_app.usage_stats import usage_stats_enabled
 
-MEMORY_PERIOD_S = 5.0
-MODEL_PERIOD_LOADING_S = 0.5
-MODEL_PERIOD_LOADED_S = 1.0
+USAGE_PERIOD_S = 5.0
+LOADING_STATUS_PERIOD_S = 0.5
+STATUS_PERIOD_S = 1.0
 STATUS_TIMEOUT_S = 2.0
 
 
 class SystemMonitor:
-    """The `System` of a running graph: the state of the models that `nodes` hold, and of the processes around this one.
-
-    `services` are the nodes' services, by name.
-    """
+    """Implements `System` for a running graph. `services` are the services of `nodes`, by name."""
 
     def __init__(self, nodes: Sequence[Node[Any]], services: Mapping[str, RemoteService], config: AppConfig) -> None:
         state: State = "not_loaded" if config.serving.lazy_loading else "loading"
@@ -44,9 +41,9 @@ class SystemMonitor:
         self._usage_stats_enabled = usage_stats_enabled()
 
     def start(self) -> None:
-        """Begin to watch; call it on the event loop that serves."""
-        threading.Thread(target=self._watch_memory, name="memory", daemon=True).start()
-        self._watchers = [asyncio.create_task(self._watch_model(name)) for name in self._models]
+        """Start measuring. Call it on the ingress's event loop, where the models are asked for their state."""
+        threading.Thread(target=self._measure_usage, name="usage", daemon=True).start()
+        self._pollers = [asyncio.create_task(self._poll_status(name)) for name in self._models]
 
     def models(self) -> list[ModelStatus]:
         return list(self._models.values())
@@ -63,14 +60,14 @@ class SystemMonitor:
     def usage_stats_enabled(self) -> bool:
         return self._usage_stats_enabled
 
-    async def _watch_model(self, name: str) -> None:
+    async def _poll_status(self, name: str) -> None:
         while True:
-            self._models[name] = await self._ask(self._services[name], self._models[name])
+            self._models[name] = await self._status_of(self._services[name], self._models[name])
             loading = self._models[name].state == "loading"
-            await asyncio.sleep(MODEL_PERIOD_LOADING_S if loading else MODEL_PERIOD_LOADED_S)
+            await asyncio.sleep(LOADING_STATUS_PERIOD_S if loading else STATUS_PERIOD_S)
 
-    async def _ask(self, service: RemoteService, last: ModelStatus) -> ModelStatus:
-        """Return the state of a model; a replica that does not answer because it is at work keeps its last state."""
+    async def _status_of(self, service: RemoteService, last: ModelStatus) -> ModelStatus:
+        """Return the status of a model; if its replica does not respond because it is busy, the `last` one."""
         try:
             return await service.status(STATUS_TIMEOUT_S)
         except (DeadlineExceeded, ServerBusy):
@@ -80,26 +77,27 @@ class SystemMonitor:
         except ServiceError as error:
             return replace(last, state="failed", detail=str(error))
         except Exception:
-            # Whatever Ray raises, the watch must go on, or health would show an old state for ever.
-            logger.exception("%s could not be asked for its state", last.name)
+            # Whatever Ray raises, polling must go on, or health would show an old status forever.
+            logger.exception("The status of %s could not be read; health shows the last one", last.name)
             return last
 
-    def _watch_memory(self) -> None:
+    def _measure_usage(self) -> None:
         psutil.cpu_percent(interval=None)
         while True:
             try:
                 self._memory_usage_mb = sum(_memory_bytes(process) for process in app_processes()) / MEGABYTE
             except psutil.Error:
-                logger.exception("The processes could not be listed; the memory figure is the last one")
-            time.sleep(MEMORY_PERIOD_S)
+                logger.exception("The memory of the app's processes could not be read; health shows the last figure")
+            time.sleep(USAGE_PERIOD_S)
             self._cpu_usage_percent = psutil.cpu_percent(interval=None)
 
 
 def app_processes() -> list[psutil.Process]:
     """Return all processes of the Ray instance that this process belongs to, Ray's own included.
 
-    A worker's parent is the raylet. The raylet's parent is `serve run`, and all of Ray is below that. After `ray start`
-    it is the process that adopts orphans; Ray's daemons then have the session's name on their command lines.
+    A worker's parent is the raylet. After `serve run`, the raylet's parent is that program, and all of Ray's processes
+    are its descendants. After `ray start`, init has adopted the raylet, and Ray's daemons are found by the session's
+    name in their command lines.
     """
     raylet = psutil.Process(os.getppid())
     launcher = raylet.parent()

@@ -1,6 +1,6 @@
-"""Reads a request's body: bounded while it arrives, in memory only, with the file separate from the other fields.
+"""Reads a request's body into memory, bounded while it arrives, and separates the file from the other fields.
 
-The file's name is never used.
+Nothing is written to disk, and the file's name is never used.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from starlette.requests import Request
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
-from serve_app.admission import Admitted
+from serve_app.admission import AdmittedRequest
 from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, json_body_limit, parse_json
 
 FORM_HEADROOM_BYTES = MEGABYTE
-"""The most that a form may hold beside its file."""
+"""The most that a form may hold besides its file."""
 MAX_FORM_PARTS = 20
 
 
@@ -31,19 +31,19 @@ class Upload:
 
     media: Media
     fields: dict[str, Any]
-    """Flat fields: text if they came in a form, else JSON values."""
+    """Flat fields: strings if they came in a form, else JSON values."""
     options: Any
     """The `options` object, None if there is none."""
     is_form: bool
 
 
 async def read_upload(
-    request: Request, file_field: str, limit_bytes: int, admitted: Admitted, deadline: float
+    request: Request, file_field: str, limit_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> Upload:
     """Return the one file of a multipart or JSON body, with its fields.
 
-    Raises InvalidRequest, which says what to send; FileTooLarge, before anything is read if Content-Length says so;
-    ServerBusy if the body is large and the server has as many large ones as it takes; DeadlineExceeded.
+    Raises InvalidRequest, which says what to send; FileTooLarge, before anything is read if Content-Length shows it;
+    ServerBusy if the body is large and the server already holds `max_large_uploads` of those; DeadlineExceeded.
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type"))
     if content_type == b"multipart/form-data":
@@ -55,14 +55,16 @@ async def read_upload(
             return await _read_form(chunks, parameters[b"boundary"], file_field, limit_bytes)
     if content_type == b"application/json":
         body = await _read_body(request, limit_bytes, json_body_limit(limit_bytes), admitted, deadline)
-        return await take_upload(await asyncio.to_thread(parse_json, body), file_field, limit_bytes)
+        return await upload_from_json(await asyncio.to_thread(parse_json, body), file_field, limit_bytes)
     raise InvalidRequest(
         f"Send multipart/form-data with the file in field '{file_field}', or application/json with the file as base64 "
         f"in '{file_field}'; the Content-Type was {content_type.decode('latin-1')[:60]!r}."
     )
 
 
-async def read_json(request: Request, limit_bytes: int, admitted: Admitted, deadline: float) -> dict[str, Any]:
+async def read_json_object(
+    request: Request, limit_bytes: int, admitted: AdmittedRequest, deadline: float
+) -> dict[str, Any]:
     """Return the JSON object of the body; raises as `read_upload` does."""
     content_type, _ = parse_options_header(request.headers.get("content-type"))
     if content_type != b"application/json":
@@ -71,8 +73,11 @@ async def read_json(request: Request, limit_bytes: int, admitted: Admitted, dead
     return await asyncio.to_thread(parse_json, body)
 
 
-async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: int) -> Upload:
-    """Return the upload that a JSON object holds; raises InvalidRequest or FileTooLarge."""
+async def upload_from_json(document: dict[str, Any], file_field: str, limit_bytes: int) -> Upload:
+    """Return the file and options of a JSON object whose field `file_field` has the file as base64.
+
+    Raises InvalidRequest or FileTooLarge.
+    """
     fields = dict(document)
     text, options = fields.pop(file_field, None), fields.pop("options", None)
     if text is None:
@@ -82,9 +87,13 @@ async def take_upload(document: dict[str, Any], file_field: str, limit_bytes: in
 
 
 async def _chunks(
-    request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
+    request: Request, file_bytes: int, limit_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body, at most `limit_bytes`; errors name `file_bytes`, the limit for the file in it."""
+    """Yield the body in chunks.
+
+    Raises FileTooLarge for a body of more than `limit_bytes`; the message names `file_bytes`, the limit for its file.
+    Raises DeadlineExceeded, and ServerBusy as `read_upload` does.
+    """
     declared = request.headers.get("content-length", "")
     total = int(declared) if declared.isdecimal() else None
     if total is not None and total > limit_bytes:
@@ -110,7 +119,7 @@ async def _chunks(
 
 
 async def _read_body(
-    request: Request, file_bytes: int, limit_bytes: int, admitted: Admitted, deadline: float
+    request: Request, file_bytes: int, limit_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> bytearray:
     body = bytearray()
     async with aclosing(_chunks(request, file_bytes, limit_bytes, admitted, deadline)) as chunks:
@@ -153,9 +162,9 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
 
 
 class _Form:
-    """The multipart parser's callbacks: they collect the file and the text fields in memory.
+    """Callbacks for the multipart parser, which collect the file and the text fields in memory.
 
-    Starlette's own form reader would spool the file to disk, and read invalid UTF-8 as Latin-1.
+    Starlette's own form parser would spool the file to disk, and decode invalid UTF-8 as Latin-1.
     """
 
     def __init__(self, file_field: str, limit_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Whether Ray sends usage statistics, by the rules of its documentation (docs.ray.io, "Usage stats collection")."""
+"""Finds out whether Ray sends usage statistics, by the rules in its documentation ("Usage Stats Collection")."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def usage_stats_enabled() -> bool:
-    """Return whether they are on: the environment decides, then Ray's own settings file; by default they are on."""
+    """Return whether they are on. The environment wins over Ray's own settings file; by default they are on."""
     variable = os.environ.get("RAY_USAGE_STATS_ENABLED")
     if variable in ("0", "1"):
         return variable == "1"

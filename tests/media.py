@@ -1,7 +1,8 @@
 """Small videos for tests. Each frame shows its own number in a code that survives compression.
 
 The code is a grid of 4 by 4 cells, black for 0 and white for 1, most significant bit first: 11 bits of the number, then
-5 check bits. A rotated or mirrored picture of a number under 100 fails the check, so whatever can be read is upright.
+5 check bits. A rotated or mirrored picture of a number under 100 fails the check, so a picture that can be read is
+upright.
 """
 
 import tempfile
@@ -16,15 +17,15 @@ import numpy as np
 from deployments.media import Pixels
 
 _CELLS = 4
-_CHECK_BITS = 5
-_MAX_NUMBER = 2 ** (_CELLS * _CELLS - _CHECK_BITS) - 1
+_NUM_CHECK_BITS = 5
+_MAX_NUMBER = 2 ** (_CELLS * _CELLS - _NUM_CHECK_BITS) - 1
 
 
 def numbered_picture(number: int, width: int = 96, height: int = 64) -> Pixels:
     """Return a picture, shape (height, width, 3), uint8 RGB, that `read_number` reads back; 0 <= number <= 2047."""
     if not 0 <= number <= _MAX_NUMBER:
         raise ValueError(f"{number} does not fit the code")
-    word = number << _CHECK_BITS | _check(number)
+    word = number << _NUM_CHECK_BITS | _check_bits(number)
     bits = [word >> shift & 1 for shift in reversed(range(_CELLS * _CELLS))]
     cells = np.array(bits, dtype=np.uint8).reshape(_CELLS, _CELLS) * 255
     rows = np.arange(height) * _CELLS // height
@@ -43,8 +44,8 @@ def read_number(pixels: Pixels) -> int:
             if 90 < cell < 165:
                 raise ValueError(f"the cell in row {row}, column {column} is neither black nor white: {cell:.0f}")
             word = word << 1 | (cell > 127)
-    number = word >> _CHECK_BITS
-    if word & 2**_CHECK_BITS - 1 != _check(number):
+    number = word >> _NUM_CHECK_BITS
+    if word & 2**_NUM_CHECK_BITS - 1 != _check_bits(number):
         raise ValueError(f"the check bits do not fit {number}")
     return number
 
@@ -53,9 +54,9 @@ def numbered_pictures(count: int, width: int = 96, height: int = 64) -> Iterable
     return (numbered_picture(number, width, height) for number in range(count))
 
 
-def plain_picture(color: Sequence[int], width: int = 96, height: int = 64) -> Pixels:
-    """Return a picture filled with one RGB color."""
-    return np.full((height, width, 3), color, dtype=np.uint8)
+def plain_picture(colour: Sequence[int], width: int = 96, height: int = 64) -> Pixels:
+    """Return a picture filled with one RGB colour."""
+    return np.full((height, width, 3), colour, dtype=np.uint8)
 
 
 def write_video(
@@ -80,8 +81,7 @@ def write_video(
     Frame k is shown at `times_s[k]`, or at k / fps if `times_s` is not given. `last_frame_s` is the duration of the
     last frame. `rotation` (degrees counter-clockwise) and `hflip` go into the container's display matrix, which players
     apply. `audio_s` adds a tone of this duration, and `cover` adds cover art; without pictures, the file contains only
-    these.
-    `codec_options` are passed to the encoder, for example `{"g": "12", "bf": "2"}`.
+    these. `codec_options` are passed to the encoder, for example `{"g": "12", "bf": "2"}`.
     """
     pictures = list(pictures)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +108,8 @@ def write_video(
                 art.disposition = av.stream.Disposition.attached_pic
                 output.mux(_encode(art, [plain_picture((200, 40, 40), 32, 32)], [Fraction(0)]))
             if video is not None:
-                every_time_s = times_s or [number / Fraction(fps) for number in range(len(pictures))]
-                packets = _encode(video, pictures, every_time_s)
+                frame_times_s = times_s or [number / Fraction(fps) for number in range(len(pictures))]
+                packets = _encode(video, pictures, frame_times_s)
                 if last_frame_s is not None:
                     last = max(packets, key=lambda packet: packet.pts)
                     last.duration = round(last_frame_s / last.time_base)
@@ -129,14 +129,14 @@ def _encode(stream: Any, pictures: Sequence[Pixels], times_s: Sequence[Fraction]
     return [*packets, *stream.encode(None)]
 
 
-def _check(number: int) -> int:
+def _check_bits(number: int) -> int:
     """Return the check bits. The constants make rotated and mirrored pictures of numbers under 100 invalid."""
-    return (number * 12 + 3) % (1 << _CHECK_BITS)
+    return (number * 12 + 3) % (1 << _NUM_CHECK_BITS)
 
 
 def _options(codec: str, options: dict[str, str] | None) -> dict[str, str]:
-    quiet = {"libx265": {"x265-params": "log-level=none:pools=1:frame-threads=1"}}
-    return {"threads": "1", **quiet.get(codec, {}), **(options or {})}
+    defaults = {"libx265": {"x265-params": "log-level=none:pools=1:frame-threads=1"}}
+    return {"threads": "1", **defaults.get(codec, {}), **(options or {})}
 
 
 def _tone(stream: Any, seconds: float) -> list[Any]:

@@ -59,7 +59,7 @@ def _serving(graph: FakeGraph) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", MEDIA, ids=lambda path: path.name)
-def test_the_content_of_each_file_is_what_its_ending_says(path: Path) -> None:
+def test_the_content_of_each_file_is_what_its_extension_says(path: Path) -> None:
     found = sniff(path.read_bytes())
     assert found is not None
     assert client.KINDS[path.suffix] in found.kinds
@@ -88,7 +88,7 @@ def test_what_was_sent_and_the_state_of_the_server_are_shown(run: Run) -> None:
     assert "model           whisper-base: loaded, took 1.2 s to load, 145.0 MB of weights" in text
 
 
-def test_words_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_ones(
+def test_results_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_ones(
     run: Run, graph: FakeGraph
 ) -> None:
     assert "miniatures" not in run()[1]
@@ -99,7 +99,7 @@ def test_words_of_a_miniature_come_with_a_warning_and_the_commands_for_the_real_
     assert "    prism weights fetch\n    prism serve\n" in text
 
 
-def test_a_failed_model_is_told_but_not_called_a_miniature(run: Run, graph: FakeGraph) -> None:
+def test_a_failed_model_is_reported_but_not_called_a_miniature(run: Run, graph: FakeGraph) -> None:
     graph.system.statuses[0] = ModelStatus("moondream2", "failed", detail="The disk is full.")
     _, text = run(program.SAMPLES[0])
     assert "model           moondream2: failed. The disk is full." in text
@@ -133,7 +133,7 @@ def test_a_frame_that_failed_is_shown_and_fails_the_run(run: Run, graph: FakeGra
     assert "  at 0:12.2     [failed: Broken.]" in text
 
 
-def test_what_is_missing_of_a_file_is_shown(run: Run, graph: FakeGraph) -> None:
+def test_warnings_about_a_damaged_file_are_shown(run: Run, graph: FakeGraph) -> None:
     warning = "The file breaks off: its sound ends after 12.3 of 30.0 seconds."
     graph.transcriber.transcript = replace(graph.transcriber.transcript, warnings=[warning])
     for sample in program.SAMPLES[1:]:
@@ -158,7 +158,7 @@ def test_loading_models_are_waited_for_with_their_progress(run: Run, graph: Fake
     assert "description     a picture" in text
 
 
-def test_without_a_server_the_command_that_starts_one_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_server_the_command_that_starts_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["--url", f"http://127.0.0.1:{free_port()}"]) == 1
     assert "    prism serve --mini\n" in capsys.readouterr().out
 
@@ -213,6 +213,6 @@ def test_times_are_minutes_and_seconds() -> None:
     ]
 
 
-def test_no_speech_is_told_as_such(run: Run, graph: FakeGraph) -> None:
+def test_no_speech_is_reported_as_such(run: Run, graph: FakeGraph) -> None:
     graph.transcriber.transcript = replace(graph.transcriber.transcript, text="", language="und", segments=[])
     assert "audio           2.0 s; no speech" in run(program.SAMPLES[2])[1]

@@ -20,7 +20,7 @@ from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Reused
 from deployments.errors import ServiceError
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 from deployments.log import logger
 from deployments.malloc import trim_freed_memory
 from deployments.media import Media, Pixels
@@ -32,7 +32,7 @@ FRAME_FAILURE = FrameFailure("The frame could not be described; the server's log
 @dataclass(frozen=True)
 class CachedImage:
     cache: KeyValueCache
-    """Holds the image's prefix."""
+    """Holds the image's prefix: bos and the image embeddings."""
     size: tuple[int, int]
     """Width and height in pixels, after EXIF orientation."""
 
@@ -63,7 +63,7 @@ class Captioner:
         Raises InvalidRequest if prompt and answer do not fit the model's context, InvalidFile if the image cannot be
         decoded or has too many pixels.
         """
-        prompt_ids, capacity = self._prompt(task)
+        prompt_ids, capacity = self._prompt_and_capacity(task)
         image_hash = hashlib.sha256(media.data).digest()
         key = answer_key(image_hash, prompt_ids, task.max_new_tokens)
         cached_answer = self._answer_cache.get(key)
@@ -104,7 +104,7 @@ class Captioner:
         As many frames are decoded together as memory allows: a decode step of several sequences takes little longer
         than a step of one. A frame that fails does not affect the others. Raises InvalidRequest like `caption_image`.
         """
-        prompt_ids, capacity = self._prompt(task)
+        prompt_ids, capacity = self._prompt_and_capacity(task)
         outcomes: list[Caption | FrameFailure] = []
 
         def check_cancelled(progress: str) -> None:
@@ -148,8 +148,8 @@ class Captioner:
         """
         self.summarize(["A picture."], max_new_tokens=2, cancellation=Cancellation(math.inf))
 
-    def _prompt(self, task: CaptionTask) -> tuple[list[int], int]:
-        """Return the prompt's ids, and how many positions image, prompt and answer take.
+    def _prompt_and_capacity(self, task: CaptionTask) -> tuple[list[int], int]:
+        """Return the prompt's ids, and the KV cache capacity that image, prompt and answer need, in positions.
 
         Raises InvalidRequest, before any work is done, if they do not fit the model's context.
         """
@@ -176,19 +176,19 @@ class Captioner:
         capacity: int,
         check_cancelled: CheckCancelled,
     ) -> list[Caption | FrameFailure]:
-        """Return one outcome for each frame, having decoded all that are not in the answer cache together."""
+        """Return one outcome for each frame. Frames that are not in the answer cache are decoded together."""
         keys = [answer_key(_frame_hash(frame), prompt_ids, task.max_new_tokens) for frame in frames]
         cached_answers = [self._answer_cache.get(key) for key in keys]
-        prefilled = [
+        caches_or_outcomes = [
             replace(cached.caption, reused="answer")
             if cached
             else self._prefill_frame(frame, capacity, check_cancelled)
             for frame, cached in zip(frames, cached_answers, strict=True)
         ]
-        caches = [outcome for outcome in prefilled if isinstance(outcome, KeyValueCache)]
+        caches = [outcome for outcome in caches_or_outcomes if isinstance(outcome, KeyValueCache)]
         answers = iter(self._generate_batch(prompt_ids, caches, task, check_cancelled))
         outcomes: list[Caption | FrameFailure] = []
-        for frame, key, outcome in zip(frames, keys, prefilled, strict=True):
+        for frame, key, outcome in zip(frames, keys, caches_or_outcomes, strict=True):
             if isinstance(outcome, KeyValueCache):
                 answer = next(answers)
                 outcome = FRAME_FAILURE if answer is None else self._caption(answer)
@@ -204,7 +204,7 @@ class Captioner:
         task: CaptionTask,
         check_cancelled: CheckCancelled,
     ) -> list[Answer | None]:
-        """Return the answer for each KV cache. If the batch fails, each is tried alone; None if one fails again."""
+        """Return the answer for each KV cache. If the batch fails, each is tried alone; None if that fails too."""
         try:
             return list(generate(self._model, prompt_ids, caches, task.max_new_tokens, check_cancelled))
         except (ServiceError, WorkCancelled):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
@@ -83,6 +83,7 @@ def _mismatch(weights: Sequence[Path], difference: str) -> ModelNotLoaded:
 
 
 def read_tensor(path: Path, key: str) -> torch.Tensor:
+    """Return one tensor, mapped from the file: copy it before the file may change."""
     # The file is opened for each tensor: an open file keeps every page that was read mapped, which would double the
     # memory of loading.
     with safe_open(path, framework="pt") as file:

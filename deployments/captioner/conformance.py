@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None, prog: str = "python -m deployments.
         sys.stderr.write(f"Nothing was compared: {error}\n")
         return 2
     if options.precision != "fp32":
-        return _report_quantization_error(comparisons, options.precision)
+        return _report_rounding_error(comparisons, options.precision)
     for comparison in comparisons:
         sys.stdout.write(f"{'ok  ' if comparison.is_equal else 'DIFF'}  {comparison.text}\n")
     differences = sum(not comparison.is_equal for comparison in comparisons)
@@ -163,8 +163,11 @@ def main(arguments: list[str] | None = None, prog: str = "python -m deployments.
     return 1 if differences else 0
 
 
-def _report_quantization_error(comparisons: list[Comparison], precision: str) -> int:
-    """Print how far the model is from the reference; return 1 if anything differs that precision must not change."""
+def _report_rounding_error(comparisons: list[Comparison], precision: str) -> int:
+    """Print how far the model is from the reference.
+
+    Return the exit status: 1 if anything differs that does not depend on the precision.
+    """
     num_wrong = 0
     for comparison in comparisons:
         may_differ = comparison.kind in DEPENDS_ON_PRECISION

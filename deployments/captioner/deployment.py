@@ -77,7 +77,7 @@ def _load(
     from deployments.captioner.loading import load_int8, load_moondream, load_or_quantize
     from deployments.captioner.prompts import read_tokenizer
     from deployments.captioner.weights import QUANTIZED_FILE, ensure_moondream
-    from deployments.inference.int8 import weight_bytes
+    from deployments.inference.int8_layers import weight_bytes
     from deployments.malloc import return_freed_memory, reuse_freed_memory
 
     files = ensure_moondream(config, weights.cache_dir, report)
@@ -92,12 +92,12 @@ def _load(
                 f"{config.precision}. Set it to int8, or delete {files.weights[0].parent} and download the model again "
                 f"with `{FETCH_COMMAND}`."
             )
-        model = load_int8(files.config, files.weights[0], report)
+        model = load_int8(files.config, files.weights[0], report, config.kernel)
     elif config.precision == "int8" and config.keep_int8 and config.is_official:
         int8_copy = files.weights[0].parent / QUANTIZED_FILE
-        model = load_or_quantize(files.config, files.weights, int8_copy, report)
+        model = load_or_quantize(files.config, files.weights, int8_copy, report, config.kernel)
     else:
-        model = load_moondream(files.config, files.weights, config.precision, report)
+        model = load_moondream(files.config, files.weights, config.precision, report, kernel=config.kernel)
     reuse_freed_memory()
     captioner = Captioner(
         model,

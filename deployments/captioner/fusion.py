@@ -1,7 +1,8 @@
 """Replaces int8 layers of a model by fused ones, which do the work of several layers in one call."""
 
 from deployments.captioner.moondream import FeedForward, Moondream, TextBlock
-from deployments.inference.int8 import Int8FeedForward, Int8Kernel, Int8Linear, Int8ParallelBlock
+from deployments.inference.int8_layers import Int8FeedForward, Int8Linear, Int8ParallelBlock
+from deployments.inference.int8_matmul import Int8Kernel
 
 
 def fuse_layers(model: Moondream, kernel: Int8Kernel) -> None:
@@ -11,7 +12,7 @@ def fuse_layers(model: Moondream, kernel: Int8Kernel) -> None:
             assert isinstance(module.fc1, Int8Linear)
             assert isinstance(module.fc2, Int8Linear)
             model.set_submodule(name, Int8FeedForward(module.fc1, module.fc2))
-    for block in model.text.blocks if kernel.few_tokens else ():
+    for block in model.text.blocks if kernel.max_small_batch else ():
         assert isinstance(block, TextBlock)
         attn, mlp = block.attn, block.mlp
         assert isinstance(attn.qkv, Int8Linear)

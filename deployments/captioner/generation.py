@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.types import FinishReason
 from deployments.errors import InvalidRequest
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def generate(
         check_cancelled(f"{num_steps} of at most {max_new_tokens} tokens were generated")
         last_ids = [answers[sequence][-1] for sequence in running]
         batch_logits = model.decode(last_ids, [caches[sequence] for sequence in running])
+        # As in Moondream's own code, `answer_id` may only be the first token of an answer.
         batch_logits[:, tokenizer.answer_id] = -torch.inf
         logits = list(batch_logits)
     return [Answer(ids, "stop" if stopped else "length") for ids, stopped in zip(answers, has_stopped, strict=True)]

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deployments.captioner.architecture import MoondreamConfig, TextConfig, VisionConfig
+from deployments.captioner.model_config import MoondreamConfig, TextConfig, VisionConfig
 from deployments.captioner.preprocessing import ImageCrops
-from deployments.inference.cache import FloatCache, Int8Cache, KeyValueCache, attention
-from deployments.inference.int8 import Int8ParallelBlock
+from deployments.inference.float_attention import attention
+from deployments.inference.int8_layers import Int8ParallelBlock
+from deployments.inference.kv_cache import FloatCache, Int8Cache, KeyValueCache
 from deployments.inference.rotary import Rotary, Rotation, rotate
 
 CheckCancelled = Callable[[str], None]
@@ -104,6 +105,8 @@ class Vision(nn.Module):
 
 
 class TextBlock(nn.Module):
+    """A Phi block: attention and feed-forward layer run in parallel, both on the normalized input."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(config.dim, LAYER_NORM_EPS)
@@ -119,7 +122,7 @@ class TextBlock(nn.Module):
 
     def decode(self, hidden: Tensor, caches: Sequence[KeyValueCache], layer: int, rotation: Rotation) -> Tensor:
         """Run the block on one new position of each sequence: hidden states (num_sequences, dim) in and out."""
-        if self.fused and len(hidden) <= self.fused.most_tokens:
+        if self.fused and len(hidden) <= self.fused.max_batch:
             return self.fused(hidden, cast("Sequence[Int8Cache]", caches), layer, rotation)
 
         def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from deployments.captioner.architecture import VisionConfig
+from deployments.captioner.model_config import VisionConfig
 from deployments.errors import InvalidFile
 from deployments.log import logger
 from deployments.media import Media, MediaReader, Pixels
@@ -65,8 +65,8 @@ def decode_image(media: Media, max_pixels: int) -> Pixels:
 def select_tiling(height: int, width: int, config: VisionConfig, max_crops: int) -> tuple[int, int]:
     """Return how many local crops, as (rows, columns), cover an image of that size in pixels; at most `max_crops`.
 
-    The same as in Moondream's reference implementation, but for images with one side more than `max_crops` times the
-    other: there the reference exceeds `max_crops`, and this function does not.
+    The same as in Moondream's reference implementation, except for images with one side more than `max_crops` times
+    the other: there the reference exceeds `max_crops`, and this function does not.
     """
     window = config.window_px
     height, width = height - 2 * config.margin_px, width - 2 * config.margin_px

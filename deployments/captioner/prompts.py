@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.types import CaptionTask
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import ModelNotLoaded
@@ -56,7 +56,7 @@ def summary_prompt(
     room for any description, the prompt contains none and still does not fit; the caller must reject it.
     """
     introduction, request = encode(tokenizer, SUMMARY_INTRODUCTION), encode(tokenizer, SUMMARY_REQUEST)
-    num_fixed = 1 + len(query_prompt(config, [*introduction, *request]))
+    num_fixed = 1 + len(query_prompt(config, [*introduction, *request]))  # 1 for bos
     budget = min(MAX_SUMMARY_PROMPT_TOKENS, config.text.max_context - max_new_tokens) - num_fixed
     selected = evenly_spaced(descriptions, max(1, budget // MIN_LINE_TOKENS))
     lines = [

@@ -13,11 +13,13 @@ class CaptionerService(Protocol):
     how far the work had got. The work stops when the awaiting task is cancelled.
     """
 
-    async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption: ...
+    async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
+        """Return what the model says about an encoded image (JPEG, PNG, WEBP, BMP or GIF)."""
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float
     ) -> list[Caption | FrameFailure]:
         """Return one outcome for each frame, in order. A frame that fails does not affect the others."""
 
-    async def summarize(self, descriptions: list[str], max_new_tokens: int, *, deadline: float) -> Caption: ...
+    async def summarize(self, descriptions: list[str], max_new_tokens: int, *, deadline: float) -> Caption:
+        """Return a summary of a video, from descriptions of its frames in time order."""

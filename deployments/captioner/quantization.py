@@ -4,7 +4,8 @@ from torch import Tensor, nn
 
 from deployments.captioner.checkpoint import TensorLayout, parameter_shapes, tensor_key
 from deployments.captioner.moondream import Moondream
-from deployments.inference.int8 import Int8Embedding, Int8Kernel, Int8Linear
+from deployments.inference.int8_layers import Int8Embedding, Int8Linear
+from deployments.inference.int8_matmul import Int8Kernel
 
 SCALES_SUFFIX = "_scales"
 """The scales of a quantized weight are stored under the weight's key plus this suffix."""

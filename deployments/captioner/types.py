@@ -22,6 +22,8 @@ Reused = Literal["nothing", "image", "answer"]
 
 @dataclass(frozen=True)
 class Caption:
+    """A generated text: a caption, the answer to a question, or a summary."""
+
     text: str
     finish_reason: FinishReason
     reused: Reused = "nothing"

@@ -1,4 +1,4 @@
-"""The captioner's checkpoint: its files, where they come from, what they weigh and how they are quantized."""
+"""The captioner's checkpoint: its files, where they come from, how much memory it needs and how it is quantized."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +22,13 @@ TOKENIZER_REPOSITORY = "moondream/starmie-v1"
 TOKENIZER_REVISION = "35192e10a54e36eabe0a7cc57a2c1aab371cafc5"
 
 QUANTIZED_FILE = "int8.safetensors"
-"""The quantized copy of the weights, in the folder of the full ones."""
+"""Name of the int8 copy of the weights, in the folder of the full ones."""
 
 NUM_WEIGHTS = 1_930_000_000
 """Of moondream2."""
 BYTES_PER_WEIGHT = {"int8": 1, "bf16": 2, "fp32": 4}
 STORED_BYTES_PER_WEIGHT = 2
-"""In the files of a checkpoint, which are fp16 or bf16 as a rule."""
+"""In the files of a checkpoint, which are usually fp16 or bf16."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MoondreamFiles:
     """Safetensors, sorted by name."""
     tokenizer: Path
     is_only_quantized: bool = False
-    """Whether the weights are the quantized copy, and the full ones have been deleted."""
+    """Whether the weights are the int8 copy, and the full ones have been deleted."""
 
 
 def ensure_moondream(settings: CaptionerConfig, cache_dir: Path, report: ReportProgress) -> MoondreamFiles:
@@ -75,7 +75,7 @@ def official_checkpoint(settings: CaptionerConfig, cache_dir: Path) -> OfficialC
 
 
 def describe(settings: CaptionerConfig, weights: WeightsConfig) -> ModelCheckpoint:
-    """Return what the commands of `prism weights` need to know."""
+    """Return the description of the chosen checkpoint that the commands of `prism weights` need."""
     return ModelCheckpoint(
         capability="captioner",
         settings=settings,
@@ -136,7 +136,7 @@ def _memory_bytes(settings: CaptionerConfig) -> int:
 def _write_quantized_copy(
     settings: CaptionerConfig, weights: WeightsConfig, path: Path, report: ReportProgress
 ) -> None:
-    """Quantize the full weights into `path`, and read the copy back to prove it."""
+    """Quantize the full weights into `path`, and load that copy as a check."""
     # Imported here: torch takes seconds.
     from deployments.captioner.loading import load_int8, load_moondream
 

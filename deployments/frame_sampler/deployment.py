@@ -15,6 +15,7 @@ class FrameSamplerDeployment:
 
     def __init__(self, config: FrameSamplerConfig) -> None:
         hide_expected_errors()
+        # By default OpenCV uses a thread for every core, which would compete with the models' threads.
         cv2.setNumThreads(1)
         self._config = config
         self._threads = WorkerThreads("frame_sampler")
@@ -22,7 +23,7 @@ class FrameSamplerDeployment:
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
         """Return the frames of a video that `task` asks for, and its metadata.
 
-        Raises InvalidFile, and DeadlineExceeded with how far it got.
+        Raises InvalidFile, and DeadlineExceeded with how far the work got.
         """
         return await self._threads.run(
             lambda cancellation: sample_video(media, task, self._config, cancellation), deadline

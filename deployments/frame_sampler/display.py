@@ -13,9 +13,10 @@ from deployments.media import Pixels
 
 _CONVERTIBLE_COLORSPACES = (0, 1, 2, 4, 5, 6, 7, 9)
 """AVCOL_SPC_* values that libswscale converts: RGB, BT.709, unspecified, FCC, BT.601 (two values), SMPTE 240M, BT.2020.
-Rarer ones such as ICtCp are treated as BT.709: the colors are wrong, but the image is recognizable."""
+Rarer ones such as ICtCp are treated as BT.709: the colours are wrong, but the image is recognizable."""
 _MAX_PIXEL_ASPECT = 4
-"""The pixels of anamorphic video are up to twice as wide as high. A more extreme ratio is file damage and ignored."""
+"""The pixels of anamorphic video are up to twice as wide as high. A more extreme ratio is taken for damage
+and ignored."""
 
 
 def display_size(frame: Any, pixel_aspect: Fraction | None) -> tuple[int, int]:
@@ -68,7 +69,8 @@ def _square_pixel_size(frame: Any, pixel_aspect: Fraction | None) -> tuple[int, 
 def _display_matrix(frame: Any) -> NDArray[np.int64]:
     """Return the frame's display matrix, rounded to quarter turns and mirroring.
 
-    Shape (2, 2), entries -1, 0 or 1: a stored point (x, y) is shown at (x, y) @ matrix. FFmpeg stores a 3x3 matrix
+    Shape (2, 2), entries -1, 0 or 1: a stored point (x, y) is shown at (x, y) @ matrix. So entry [0, 1] is not 0 if the
+    axes are swapped, and a negative entry in column 0 or 1 mirrors the shown x or y axis. FFmpeg stores a 3x3 matrix
     (libavutil/display.h), whose upper left 2x2 part rotates and scales.
     """
     if "DISPLAYMATRIX" not in {item.type.name for item in frame.side_data}:

@@ -20,11 +20,11 @@ MAX_DECODED_PIXELS = 4e9
 """Limit for all frames that are decoded for the comparison: about 2000 of 1920 x 1080."""
 MIN_DIFFERENCE = 6.0
 MIN_RELATIVE_DIFFERENCE = 0.4
-"""Two thumbnails are distinct if their root mean square difference exceeds MIN_DIFFERENCE (levels of 255) and this
-fraction of their contrast.
+"""Two thumbnails are distinct if their root mean square difference exceeds MIN_DIFFERENCE (values are 0 to 255) and
+this fraction of their contrast.
 
-Camera shake, a moving mouse pointer and moving lips stay below 0.3 of it. Two slides of one deck differ by 0.5 to 1,
-unrelated images by 1.4 (the square root of 2 is expected for independent ones), even if they are dark.
+Camera shake, a moving mouse pointer and moving lips stay below 0.3 of the contrast. Two slides of one deck differ by
+0.5 to 1, unrelated images by 1.4 (the square root of 2 is expected for independent ones), even if they are dark.
 """
 
 _THUMBNAIL_SIDE_PX = 16
@@ -36,7 +36,7 @@ _MAX_BLEND_DETOUR = 1.15
 of the two."""
 _MAX_BLANK_CONTRAST = 4.0
 _BLANK_LEVELS = (24.0, 231.0)
-"""A mean level below the first is black, above the second white."""
+"""A thumbnail without contrast is black if its mean value is below the first, and white above the second."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def distinct_frames(video: Video, num_frames: int) -> list[int]:
 def _frames_to_compare(video: Video) -> list[int]:
     frame_numbers = uniform_frames(video.times, video.duration, MAX_COMPARED_FRAMES)
     keyframes = video.keyframes()
-    if not keyframes or video.num_decoded(frame_numbers) * video.num_pixels <= MAX_DECODED_PIXELS:
+    if not keyframes or video.num_frames_to_decode(frame_numbers) * video.num_pixels <= MAX_DECODED_PIXELS:
         return frame_numbers
     last_keyframes = np.searchsorted(keyframes, frame_numbers, side="right") - 1
     return sorted({keyframes[index] for index in last_keyframes if index >= 0}) or frame_numbers
@@ -115,7 +115,7 @@ def _are_distinct(first: Thumbnail, second: Thumbnail) -> bool:
 
 
 def _contrast(thumbnail: Thumbnail) -> float:
-    """Return the root mean square difference from the mean color."""
+    """Return the root mean square difference from the mean colour."""
     return _difference(thumbnail, thumbnail.mean(axis=(0, 1)))
 
 
@@ -124,15 +124,18 @@ def _distance(thumbnails: NDArray[np.float32], first: _Shot, second: _Shot) -> f
 
 
 def _split_into_shots(thumbnails: NDArray[np.float32], times_s: Sequence[float]) -> list[_Shot]:
-    """Start a new shot at each thumbnail that is distinct from the first of its shot, so slow changes count too."""
+    """Start a new shot at each thumbnail that is distinct from the first of the current shot.
+
+    Comparing with the first, not the previous one, also splits shots that change slowly.
+    """
     starts = [0]
     for index in range(1, len(thumbnails)):
         if _are_distinct(thumbnails[starts[-1]], thumbnails[index]):
             starts.append(index)
     steps = [_difference(first, second) for first, second in zip(thumbnails, thumbnails[1:], strict=False)]
-    change = np.maximum([0.0, *steps], [*steps, 0.0])
+    changes = np.maximum([0.0, *steps], [*steps, 0.0])
     return [
-        _make_shot(start, stop, thumbnails, times_s, change)
+        _make_shot(start, stop, thumbnails, times_s, changes)
         for start, stop in zip(starts, [*starts[1:], len(thumbnails)], strict=True)
     ]
 
@@ -142,17 +145,18 @@ def _make_shot(
     stop: int,
     thumbnails: NDArray[np.float32],
     times_s: Sequence[float],
-    change: NDArray[np.float64],
+    changes: NDArray[np.float64],
 ) -> _Shot:
     """Return the shot of thumbnails `start` to `stop` (exclusive).
 
-    Its representative changes little to its neighbors (`change`) and is close to the shot's median; of about equally
-    good thumbnails, it is the one nearest to the middle.
+    Its representative differs little from the thumbnails before and after it (`changes` has the larger difference of
+    each thumbnail) and is close to the shot's median. Of about equally good thumbnails, it is the one nearest to the
+    middle.
     """
     median = np.median(thumbnails[start:stop], axis=0)
-    cost = [change[index] + _difference(thumbnails[index], median) for index in range(start, stop)]
+    costs = [changes[index] + _difference(thumbnails[index], median) for index in range(start, stop)]
     middle = (stop - start - 1) / 2
-    best = min((abs(index - middle), index) for index in range(stop - start) if cost[index] <= min(cost) + 0.5)[1]
+    best = min((abs(index - middle), index) for index in range(stop - start) if costs[index] <= min(costs) + 0.5)[1]
     min_span_s = min(_MIN_STILL_S, times_s[stop - 1] - times_s[start])
     is_still = False
     for first in range(start, stop):

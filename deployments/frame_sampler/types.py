@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FrameSampling = Literal["uniform", "keyframes"]
+"""Frames at equal time intervals, or frames of visually distinct scenes (not the keyframes of the video's encoding)."""
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,11 @@ _MAX_FRAMES = 2_000_000
 _MAX_SKIPPED_FRAMES = 8
 """If the next keyframe is at most this many frames ahead, decoding on is about as cheap as seeking to it."""
 _MIN_HOLD_S = 0.5
-"""A last frame with at least this duration is really held. A shorter one may be a default of the writer."""
+"""The duration in the last packet is used only if it is at least this long. A shorter one may be a default of the
+program that wrote the file."""
 
 _REORDERING_CODECS = ("h264", "hevc")
-"""Codecs that may have B-frames even if libav does not report it before the first one."""
+"""Codecs that may have B-frames even if libav reports none before it reads the first one."""
 
 _ADVICE = "Export the video again, for example as MP4 with H.264."
 
@@ -115,8 +116,8 @@ class Video:
         """Return the numbers of the keyframes that are shown, ascending; empty if seeking is impossible."""
         return [keyframe.number for keyframe in self._keyframes if keyframe.is_shown]
 
-    def num_decoded(self, frame_numbers: Sequence[int]) -> int:
-        """Estimate how many frames `decode(frame_numbers)` has to decode."""
+    def num_frames_to_decode(self, frame_numbers: Sequence[int]) -> int:
+        """Return an estimate of how many frames `decode(frame_numbers)` has to decode."""
         groups = self._group_by_keyframe(frame_numbers)
         return sum(group[-1] - (keyframe.number if keyframe else 0) + 1 for keyframe, group in groups)
 
@@ -124,7 +125,7 @@ class Video:
         """Yield (number, frame) for each of `frame_numbers`, which must ascend; the order of the results may differ.
 
         A frame that cannot be decoded is replaced by the last decodable one before it, or else the first one after it,
-        with that frame's own number. `progress` words the message of DeadlineExceeded: "2 of 5 frames were decoded".
+        with that frame's own number. `progress` is the end of DeadlineExceeded's message: "2 of 5 frames were decoded".
         """
         num_yielded = 0
         for number, frame in self._decode(frame_numbers):
@@ -189,7 +190,8 @@ class Video:
                 raise InvalidFile(f"The video has more than {_MAX_FRAMES} frames. Split it into shorter videos.")
         container = self._container.format.name
         if container.startswith("mov"):
-            # An edit list starts at 0. In fragmented files libav does not mark the packets before it as discarded.
+            # Frames before the start of an edit list have negative times. In fragmented files libav does not mark them
+            # as discarded.
             packets = [packet for packet in packets if packet[0] is None or packet[0] >= 0] or packets
         if not packets:
             raise InvalidFile(f"The video has no frames: it is empty or truncated. {_ADVICE}") from self._decoder_error
@@ -206,19 +208,19 @@ class Video:
         start = shown[0][0]
         self.times = [time - start for time, _ in shown]
         self.duration = self._duration(shown[-1][1])
-        self._start = start
+        self._first_pts = start
         self.start = max(0, start) if has_pts else 0
-        self._number_at = {time: number for number, time in enumerate(self.times)}
-        self._must_count = not has_pts or len(self._number_at) < len(shown)
+        self._number_by_time = {time: number for number, time in enumerate(self.times)}
+        self._must_count = not has_pts or len(self._number_by_time) < len(shown)
         self._keyframes: list[_Keyframe] = []
         if not self._must_count:
             self._keyframes = sorted(
-                _Keyframe(bisect_left(self.times, pts - start), pts, dts, is_shown=pts - start in self._number_at)
+                _Keyframe(bisect_left(self.times, pts - start), pts, dts, is_shown=pts - start in self._number_by_time)
                 for pts, dts in keyframes
             )
 
     def _duration(self, last_packet_duration: int) -> Fraction:
-        """Return what `duration` describes, given the duration of the last frame's packet."""
+        """Return the value of `duration`, given the duration of the last frame's packet in ticks."""
         interval = self._frame_interval()
         if len(self.times) == 1:
             return Fraction(last_packet_duration or round(interval))
@@ -236,7 +238,7 @@ class Video:
         return 1 / (rate * self.tick_s) if rate else Fraction(0)
 
     def _group_by_keyframe(self, frame_numbers: Sequence[int]) -> list[tuple[_Keyframe | None, list[int]]]:
-        """Return groups of frames with the keyframe from which to decode each; None is the start of the file."""
+        """Return groups of frames, each with the keyframe from which to decode it; None is the start of the file."""
         groups: list[tuple[_Keyframe | None, list[int]]] = []
         for number in frame_numbers:
             index = bisect_right(self._keyframes, number, key=lambda keyframe: keyframe.number)
@@ -262,7 +264,7 @@ class Video:
             if not is_verified and number >= keyframe.number:
                 is_verified = True
                 if not frame.key_frame:
-                    break  # The container marked a frame as a keyframe that is none.
+                    break  # The container marks this frame as a keyframe, but it is not one.
             if number in missing:
                 missing.remove(number)
                 yield number, frame
@@ -315,7 +317,7 @@ class Video:
         self, packets: Iterator["Packet[VideoStream]"], frame_numbers: Sequence[int]
     ) -> Iterator[NumberedFrame]:
         """Decode packets; may skip frames that are not in `frame_numbers`."""
-        wanted_pts = {self._start + self.times[number] for number in frame_numbers}
+        wanted_pts = {self._first_pts + self.times[number] for number in frame_numbers}
         codec = self._stream.codec_context
         num_decoded = 0
         packets_then_flush: Iterator[Packet[VideoStream] | None] = chain(packets, [None])
@@ -332,7 +334,7 @@ class Video:
                 self._cancellation.check(self._progress)
                 number: int | None = num_decoded
                 if not self._must_count:
-                    number = None if frame.pts is None else self._number_at.get(frame.pts - self._start)
+                    number = None if frame.pts is None else self._number_by_time.get(frame.pts - self._first_pts)
                 num_decoded += 1
                 if number is not None and number < len(self.times):
                     yield number, frame

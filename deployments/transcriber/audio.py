@@ -26,43 +26,46 @@ Waveform = NDArray[np.float32]
 SILENCE_PEAK = 10 ** (-70 / 20)
 """-70 dBFS, or 10 steps of 16-bit audio: above dither and codec noise, below the noise of a quiet room."""
 
-# No playlist formats: libav would open the files and addresses that they name.
-_CONTAINERS = "mp3,wav,w64,flac,ogg,aac,mov,matroska,avi"
-_MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+_FORMATS = "mp3,wav,w64,flac,ogg,aac,mov,matroska,avi"
+"""libav's demuxers; `mov` also reads MP4 and M4A. No others, because playlist formats would open other files and
+addresses."""
+_MOV_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
+"""The name of a file's format in libav, if the demuxer is `mov`."""
 
 _SAMPLE_RATES = range(1_000, 768_001)
 """Hz. No real recording is outside; one frame of a file that claims 1 Hz would be resampled to gigabytes."""
 
-_FULL_SCALE = np.float32(1 / 32768)
+_INT16_SCALE = np.float32(1 / 32768)
+"""Maps 16-bit samples to [-1, 1)."""
 _BYTES_PER_SAMPLE = 4
 
 _MIN_GAP_S = 0.05
 """A gap this long between the timestamps of two frames means that audio is missing. Shorter ones are normal: timestamps
 of live recordings in browsers are some milliseconds off."""
 
-_LENGTH_TOLERANCE_S = 0.5
-"""A file may be this much shorter than its declared length without a warning: the declared length can include encoder
-padding (up to 0.2 s at 8 kHz), and recorders round it."""
+_DURATION_TOLERANCE_S = 0.5
+"""The audio may be this much shorter than its declared duration without a warning: the declared duration can include
+encoder padding (up to 0.2 s at 8 kHz), and recorders round it."""
 
 _CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 
 
 @dataclass(frozen=True)
-class Recording:
+class DecodedAudio:
     waveform: Waveform
     warnings: list[str]
     """Sentences for the client about audio that is missing from `waveform`; empty for an intact file."""
 
 
-def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float) -> Recording:
+def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float) -> DecodedAudio:
     """Return the audio of a media file, mixed down to mono.
 
     Samples are converted to 16 bits on the way, as in `whisper.load_audio`: for 16 bits FFmpeg scales the mixdown so
     that it cannot clip. Encoder delay and padding are removed where the file declares them. Of several audio streams,
     the one that a player would choose is used.
 
-    A truncated file gives the audio up to its end. Damaged audio is replaced by silence, as long as the file's
-    timestamps say it was, so that the rest keeps its time. `warnings` report both.
+    A truncated file gives the audio up to its end. Damaged audio is replaced by silence of the duration that the
+    timestamps indicate, so that the audio after it keeps its time. `warnings` reports both.
 
     Raises InvalidFile if no audio can be decoded, and FileTooLarge if it is longer than `max_duration_s`; never more
     than that is in memory. The decoder's own error messages go to the log.
@@ -70,16 +73,16 @@ def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float
     # Two hours take 461 MB, too much for a second copy: a bytearray grows in place, and the waveform is a view of it.
     samples = bytearray()
     max_samples = int(max_duration_s * SAMPLE_RATE)
-    is_incomplete = declared_bytes(media.data) > len(media)
-    loss = _Loss(is_truncated=is_incomplete)
+    is_truncated = declared_bytes(media.data) > len(media)
+    lost = _LostAudio(is_truncated=is_truncated)
     declared_s = None
     try:
-        options = {"format_whitelist": _CONTAINERS}
+        options = {"format_whitelist": _FORMATS}
         with av.open(MediaReader(media), "r", options=options, metadata_errors="replace") as file:
             stream = _choose_stream(file)
-            declared_s = _declared_s(media, file, stream, is_incomplete)
-            for chunk in _decode(file, stream, max_duration_s, loss):
-                samples += (chunk * _FULL_SCALE).tobytes()
+            declared_s = _declared_s(media, file, stream, is_truncated)
+            for chunk in _decode(file, stream, max_duration_s, lost):
+                samples += (chunk * _INT16_SCALE).tobytes()
                 num_samples = len(samples) // _BYTES_PER_SAMPLE
                 cancellation.check(f"{num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet")
                 if num_samples > max_samples:
@@ -93,11 +96,11 @@ def decode_audio(media: Media, cancellation: Cancellation, max_duration_s: float
             raise InvalidFile(
                 f"The file's audio cannot be decoded: it is damaged, incomplete or unsupported. {_CONVERT_ADVICE}"
             ) from error
-        loss.is_truncated = True
+        lost.is_truncated = True
     if not samples:
         raise InvalidFile(f"The file has an audio track, but none of it can be decoded. {_CONVERT_ADVICE}")
     waveform = np.frombuffer(samples, np.float32)
-    return Recording(waveform, _warnings(len(waveform) / SAMPLE_RATE, declared_s, loss))
+    return DecodedAudio(waveform, _warnings(len(waveform) / SAMPLE_RATE, declared_s, lost))
 
 
 def is_silent(waveform: Waveform) -> bool:
@@ -118,7 +121,7 @@ def _choose_stream(file: InputContainer) -> AudioStream:
 
 
 @dataclass
-class _Loss:
+class _LostAudio:
     """Audio that was lost while decoding a file."""
 
     num_packets: int = 0
@@ -129,11 +132,11 @@ class _Loss:
 
 
 def _decode(
-    file: InputContainer, stream: AudioStream, max_duration_s: float, loss: _Loss
+    file: InputContainer, stream: AudioStream, max_duration_s: float, lost: _LostAudio
 ) -> Iterator[NDArray[np.int16]]:
     """Yield the audio in chunks of shape (num_samples,).
 
-    Skips packets that cannot be decoded, and records them in `loss`.
+    Skips packets that cannot be decoded, and records them in `lost`.
     """
     is_mp3 = file.format.name == "mp3"
     num_failed = 0
@@ -142,8 +145,9 @@ def _decode(
     end_s: float | None = None
     for packet in file.demux(stream):
         if is_mp3 and packet.size:
-            # Errors do not tell: the decoder fills up a truncated frame, but fails on padding after the last frame.
-            loss.is_truncated = (mp3_frame_bytes(bytes(packet)[:4]) or 0) > packet.size
+            # The size of the last packet shows whether the file is truncated. Errors do not: the decoder fills up a
+            # truncated frame, but fails on padding after the last frame.
+            lost.is_truncated = (mp3_frame_bytes(bytes(packet)[:4]) or 0) > packet.size
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
@@ -151,6 +155,7 @@ def _decode(
                 continue  # The Xing header of the second part of a concatenated file: not audio.
             num_failed += 1
             last_error = error
+            # If the first packets are lost, the silence starts at the time of the first one.
             if end_s is None and packet.pts is not None and packet.time_base is not None:
                 end_s = float(packet.pts * packet.time_base)
             continue
@@ -171,15 +176,15 @@ def _decode(
             yield from _resample(resampler, frame)
             start_s = end_s if frame.time is None else frame.time
             end_s = None if start_s is None else start_s + frame.samples / frame.sample_rate
-            loss.num_packets += num_failed
-            loss.silence_s += gap_s
+            lost.num_packets += num_failed
+            lost.silence_s += gap_s
             num_failed = 0
     yield from _resample(resampler, None)
     if num_failed and not is_mp3:
-        loss.num_packets += num_failed
-        loss.is_truncated = True
-    if loss.num_packets:
-        logger.warning("%d audio packets could not be decoded; the last error: %s", loss.num_packets, last_error)
+        lost.num_packets += num_failed
+        lost.is_truncated = True
+    if lost.num_packets:
+        logger.warning("%d audio packets could not be decoded; the last error: %s", lost.num_packets, last_error)
 
 
 def _silence(duration_s: float) -> Iterator[NDArray[np.int16]]:
@@ -188,36 +193,36 @@ def _silence(duration_s: float) -> Iterator[NDArray[np.int16]]:
         yield np.zeros(min(SAMPLE_RATE, num_samples - start), np.int16)
 
 
-def _declared_s(media: Media, file: InputContainer, stream: AudioStream, is_incomplete: bool) -> float | None:
+def _declared_s(media: Media, file: InputContainer, stream: AudioStream, is_truncated: bool) -> float | None:
     """Return the duration that the file declares for its audio, or None if it declares none that can be trusted.
 
-    It may include encoder padding. For a file known to be incomplete, a less exact figure will do: the duration of the
-    whole file, or its size divided by the bit rate.
+    It may include encoder padding. For a file that is known to be truncated, less exact figures are used too: the
+    duration of the whole file, or its size divided by the bit rate.
     """
-    container = file.format.name
-    if container == "mp3":
+    format_name = file.format.name
+    if format_name == "mp3":
         return mp3_declared_s(media.data)
-    if container in ("flac", _MOV) and stream.duration is not None and stream.time_base is not None:
+    if format_name in ("flac", _MOV_FORMAT) and stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    if not is_incomplete:
+    if not is_truncated:
         return None
-    if container == "wav" and stream.bit_rate:
+    if format_name == "wav" and stream.bit_rate:
         return declared_bytes(media.data) * 8 / stream.bit_rate
-    if container == "avi":
+    if format_name == "avi":
         return avi_declared_s(media.data)
-    return file.duration / av.time_base if container == "matroska,webm" and file.duration is not None else None
+    return file.duration / av.time_base if format_name == "matroska,webm" and file.duration is not None else None
 
 
-def _warnings(duration_s: float, declared_s: float | None, loss: _Loss) -> list[str]:
+def _warnings(duration_s: float, declared_s: float | None, lost: _LostAudio) -> list[str]:
     warnings = []
-    if loss.silence_s:
+    if lost.silence_s:
         warnings.append(
-            f"{loss.silence_s:.2f} seconds of the sound are damaged or missing and were replaced by silence."
+            f"{lost.silence_s:.2f} seconds of the sound are damaged or missing and were replaced by silence."
         )
-    if loss.num_packets:
-        warnings.append(f"Audio packets that could not be decoded and were left out: {loss.num_packets}.")
-    is_short = declared_s is not None and declared_s - duration_s > _LENGTH_TOLERANCE_S
-    if loss.is_truncated or is_short:
+    if lost.num_packets:
+        warnings.append(f"Audio packets that could not be decoded and were left out: {lost.num_packets}.")
+    is_short = declared_s is not None and declared_s - duration_s > _DURATION_TOLERANCE_S
+    if lost.is_truncated or is_short:
         of_declared = f" of {declared_s:.1f}" if is_short else ""
         warnings.append(f"The file breaks off: its sound ends after {duration_s:.1f}{of_declared} seconds.")
     return warnings

@@ -23,7 +23,7 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps, dtw_cpu
 from whisper.tokenizer import Tokenizer
 
-from deployments.inference.compiled import keep, numba_turn, on_torch_threads
+from deployments.inference.jit import call_cached, numba_lock
 from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
 from deployments.transcriber.types import SuspectReason
 
@@ -51,8 +51,7 @@ def compile_word_timestamps() -> None:
 
     Compiling takes two seconds.
     """
-    keep(dtw_cpu)
-    on_torch_threads(dtw_cpu)(np.zeros((2, 2)))
+    call_cached(dtw_cpu, "word_timestamps", np.zeros((2, 2)))
 
 
 class WindowDecoder:
@@ -71,6 +70,7 @@ class WindowDecoder:
             if isinstance(module, MultiHeadAttention):
                 module.__class__ = _SdpaAttention
         self._generator = torch.Generator().manual_seed(_SEED)
+        """For `decode`; its state goes on from window to window."""
 
     @property
     def max_batch_size(self) -> int:
@@ -104,7 +104,7 @@ class WindowDecoder:
 
     @torch.no_grad()
     def decode_batch(self, mels: Sequence[Tensor], language: str) -> list[DecodingResult]:
-        """Decode up to `max_batch_size` windows at once, each as `decode` would with a new decoder.
+        """Decode up to `max_batch_size` windows at once, each with a random generator of its own.
 
         In int8 on a CPU with VNNI the results are bit-equal to those of each window alone. Otherwise, and in fp32, the
         last bits depend on the batch size.
@@ -117,19 +117,19 @@ class WindowDecoder:
     ) -> list[DecodingResult]:
         """Decode a batch of windows, given their audio features and a random generator for each.
 
-        The windows with poor results are decoded again, as one batch, at the next temperature.
+        The windows whose results need a fallback are decoded again, as one batch, at the next temperature.
         """
         results: list[DecodingResult | None] = [None] * len(features)
-        poor = list(range(len(features)))
+        remaining = list(range(len(features)))
         for temperature in _TEMPERATURES:
             options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
             task = self.decoding_task(options)
             if temperature > 0:
-                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in poor])
-            for i, result in zip(poor, task.run(features[poor]), strict=True):
+                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in remaining])
+            for i, result in zip(remaining, task.run(features[remaining]), strict=True):
                 results[i] = result
-            poor = [i for i in poor if _is_poor(results[i])]
-            if not poor:
+            remaining = [i for i in remaining if _needs_fallback(results[i])]
+            if not remaining:
                 break
         return results
 
@@ -150,7 +150,7 @@ class WindowDecoder:
         Arguments as in `whisper.timing.add_word_timestamps`: `mel` has shape (num_mels, N_FRAMES), of which the first
         `num_frames` are audio, and `last_speech_s` is the end of the last word before the window.
         """
-        with self._lock_word_timestamps(), numba_turn(), _keep_num_threads():
+        with self._lock_word_timestamps(), numba_lock(), _keep_num_threads():
             add_word_timestamps(
                 segments=segments,
                 model=_with_private_modules(self._shared_model, self._check),
@@ -180,7 +180,8 @@ def _keep_num_threads() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _is_poor(result: DecodingResult) -> bool:
+def _needs_fallback(result: DecodingResult) -> bool:
+    """Return whether a window must be decoded again at a higher temperature, by the rule of `whisper.transcribe`."""
     is_improbable = result.avg_logprob < _LOGPROB_THRESHOLD
     is_repetitive = result.compression_ratio > _COMPRESSION_RATIO_THRESHOLD
     is_silence = is_improbable and result.no_speech_prob > _NO_SPEECH_THRESHOLD

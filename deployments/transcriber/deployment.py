@@ -41,8 +41,8 @@ class TranscriberDeployment:
 
         def work(cancellation: Cancellation) -> Transcript:
             try:
-                recording = decode_audio(media, cancellation, self._max_duration_s)
-                return replace(engine.transcribe(recording.waveform, task, cancellation), warnings=recording.warnings)
+                audio = decode_audio(media, cancellation, self._max_duration_s)
+                return replace(engine.transcribe(audio.waveform, task, cancellation), warnings=audio.warnings)
             finally:
                 trim_freed_memory()
 
@@ -67,7 +67,7 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
     return_freed_memory()
     report("warming up")
-    engine = load_engine(file.path, config.precision, speech_detection=config.speech_detection)
+    engine = load_engine(file.path, config.precision, kernel=config.kernel, speech_detection=config.speech_detection)
     trim_freed_memory()
     reuse_freed_memory()
     return LoadedModel(

@@ -17,12 +17,14 @@ from whisper.utils import get_end
 from deployments.cancellation import Cancellation
 from deployments.commands import RESTORE_ADVICE
 from deployments.errors import InvalidRequest, ModelNotLoaded
-from deployments.inference.int8 import weight_bytes
+from deployments.inference.int8_layers import weight_bytes
+from deployments.settings import KernelChoice
 from deployments.transcriber.audio import Waveform, is_silent
-from deployments.transcriber.checkpoint import Precision, load_whisper
+from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
+from deployments.transcriber.settings import Precision
 from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import Window, pack_into_windows
@@ -122,7 +124,7 @@ class WhisperEngine:
         segments: list[dict[str, Any]] = []
         while seek < spectrogram.num_frames:
             num_frames = min(N_FRAMES, spectrogram.num_frames - seek)
-            mel = _frames_of_window(spectrogram, seek)
+            mel = _zero_padded_window(spectrogram, seek)
             result = decoder.decode(mel, language)
             if is_no_speech(result):
                 seek += num_frames
@@ -163,7 +165,7 @@ class WhisperEngine:
         while windows:
             num_samples_done = windows[0].start
             batch = [windows.popleft() for _ in range(min(decoder.max_batch_size, len(windows)))]
-            mels = [_frames_of_window(LogMel(window.extract(waveform), num_mels, check), 0) for window in batch]
+            mels = [_zero_padded_window(LogMel(window.extract(waveform), num_mels, check), 0) for window in batch]
             results = decoder.decode_batch(mels, language)
             remainders = []
             for window, mel, result in zip(batch, mels, results, strict=True):
@@ -196,14 +198,16 @@ class WhisperEngine:
         )
 
 
-def load_engine(path: Path, precision: Precision, *, speech_detection: bool = True) -> WhisperEngine:
+def load_engine(
+    path: Path, precision: Precision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
+) -> WhisperEngine:
     """Return the engine for an openai-whisper `.pt` checkpoint, warmed up, with or without voice activity detection.
 
-    Raises ModelNotLoaded if the file is not such a checkpoint.
+    Raises ModelNotLoaded if the file is not such a checkpoint, or if this CPU lacks the int8 kernel.
     """
     detector = VoiceActivityDetector() if speech_detection else None
     try:
-        engine = WhisperEngine(load_whisper(path, precision), detector)
+        engine = WhisperEngine(load_whisper(path, precision, kernel), detector)
         engine.warm_up()
     except _INVALID_CHECKPOINT_ERRORS as error:
         raise ModelNotLoaded(
@@ -213,7 +217,7 @@ def load_engine(path: Path, precision: Precision, *, speech_detection: bool = Tr
     return engine
 
 
-def _frames_of_window(spectrogram: LogMel, seek: int) -> Tensor:
+def _zero_padded_window(spectrogram: LogMel, seek: int) -> Tensor:
     """Return N_FRAMES frames from frame `seek` on, set to 0 after the end of the audio as in `whisper.transcribe`."""
     mel = spectrogram.window(seek)
     mel[:, max(spectrogram.num_frames - seek, 0) :] = 0
@@ -225,7 +229,8 @@ class _ParsedWindow(NamedTuple):
 
     segments: list[dict[str, Any]]
     unfinished: dict[str, Any] | None
-    """The text after the last complete segment, to which the model gave no end: a segment up to the window's end."""
+    """The text after the last complete segment, to which the model gave no end timestamp, as a segment up to the end of
+    the window."""
     next_seek: int
     """First frame of the next window, if windows follow each other without gaps."""
     may_continue: bool
@@ -260,9 +265,9 @@ def _parse_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, n
     may_continue = not (len(tokens) >= 2 and timestamps[-2] < 0 <= timestamps[-1])
     duration_s = num_frames * HOP_LENGTH / SAMPLE_RATE
     if not cuts:
-        given = [timestamp for timestamp in timestamps if timestamp >= 0]
-        if given and given[-1] != 0:
-            duration_s = given[-1] * _SECONDS_PER_TOKEN
+        last_timestamp = next((timestamp for timestamp in reversed(timestamps) if timestamp >= 0), 0)
+        if last_timestamp > 0:
+            duration_s = last_timestamp * _SECONDS_PER_TOKEN
         whole_window = segment(0, len(tokens), offset_s, offset_s + duration_s)
         return _ParsedWindow([whole_window], None, seek + num_frames, may_continue)
     if not may_continue:
@@ -306,8 +311,8 @@ def _text(segments: list[dict[str, Any]], tokenizer: Tokenizer) -> str:
 def _to_recording_times(segment: dict[str, Any], window: Window) -> dict[str, Any]:
     """Return a copy of a window's segment whose times, and its words' times, are those of the recording."""
     words = segment.get("words", [])
-    chunks = [window.chunk_of(word["start"], word["end"]) for word in words]
-    first, last = (chunks[0], chunks[-1]) if chunks else window.chunks_of(segment["start"], segment["end"])
+    chunks = [window.chunk_index(word["start"], word["end"]) for word in words]
+    first, last = (chunks[0], chunks[-1]) if chunks else window.chunk_range(segment["start"], segment["end"])
     mapped = {**segment, "words": []}
     mapped["start"], mapped["end"] = window.times_in_recording(segment["start"], segment["end"], first, last)
     for word, chunk in zip(words, chunks, strict=True):
@@ -331,11 +336,11 @@ def _as_segment(segment: dict[str, Any]) -> Segment:
 
 
 def _mean_confidence(segments: list[Segment]) -> float:
-    """Return the mean weighted by duration; 0.0 without segments."""
+    """Return the mean confidence, weighted by duration; 0.0 without segments."""
     total_s = sum(segment.end_s - segment.start_s for segment in segments)
     weighted = sum(segment.confidence * (segment.end_s - segment.start_s) for segment in segments)
     return weighted / total_s if total_s > 0 else 0.0
 
 
 def _never_cancel() -> None:
-    """A `check` that lets the work go on."""
+    """A `check` for work that cannot be cancelled."""

@@ -8,8 +8,11 @@ from whisper import Whisper
 from whisper.decoding import Inference
 from whisper.model import TextDecoder
 
-from deployments.inference.cache import Int8Cache
-from deployments.inference.int8 import Int8Embedding, Int8Linear, choose_kernel, round_rows
+from deployments.inference.int8_layers import Int8Embedding, Int8Linear
+from deployments.inference.int8_matmul import choose_kernel
+from deployments.inference.kv_cache import Int8Cache
+from deployments.inference.quantization import quantize_per_channel
+from deployments.settings import KernelChoice
 
 
 class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
@@ -31,25 +34,25 @@ class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
         return logits
 
 
-def quantize(model: Whisper) -> None:
+def quantize(model: Whisper, kernel: KernelChoice) -> None:
     """Quantize the model's linear layers and its token embedding to int8, in place."""
-    kernel = choose_kernel(torch.cpu.get_capabilities())
+    int8_kernel = choose_kernel(kernel, torch.cpu.get_capabilities())
 
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
-        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), kernel)
+        return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), int8_kernel)
 
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, int8_linear(*round_rows(child.weight.detach()), child.bias))
-    weight, scales = round_rows(model.decoder.token_embedding.weight.detach())
+                setattr(module, name, int8_linear(*quantize_per_channel(child.weight.detach()), child.bias))
+    weight, scales = quantize_per_channel(model.decoder.token_embedding.weight.detach())
     model.decoder.__class__ = Int8TextDecoder
     model.decoder.token_embedding = Int8Embedding(weight, scales)
     model.decoder.lm_head = int8_linear(weight, scales, None)
 
 
 class Int8Inference(Inference):  # type: ignore[misc]
-    """Decoder steps with int8 KV caches, as `whisper.decoding.DecodingTask` needs them, for one batch of windows.
+    """Decode steps with int8 KV caches for one batch of windows, as `whisper.decoding.DecodingTask` calls them.
 
     Each sequence has a self-attention cache. The sequences of one window (several in beam search) share its
     cross-attention cache, which is computed once.
@@ -63,7 +66,7 @@ class Int8Inference(Inference):  # type: ignore[misc]
         self._self_attn_caches: list[Int8Cache] = []
         """One for each sequence."""
         self._cross_attn_caches: list[Int8Cache] = []
-        """That of each sequence's window."""
+        """For each sequence, the cache of its window."""
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
         """Return logits, shape (num_sequences, num_new, n_vocab), for the tokens that are not yet in the KV cache.
@@ -80,7 +83,7 @@ class Int8Inference(Inference):  # type: ignore[misc]
         return torch.stack([self._decode_step(tokens[:, i]) for i in range(num_cached, tokens.shape[1])], dim=1)
 
     def rearrange_kv_cache(self, source_indices: Sequence[int]) -> None:
-        """Let sequence i continue sequence `source_indices[i]`."""
+        """Replace the tokens cached for each sequence i by those of sequence `source_indices[i]`."""
         sources = [self._self_attn_caches[index] for index in source_indices]
         in_use: set[int] = set()
         for i, source in enumerate(sources):

@@ -10,7 +10,7 @@ from deployments.transcriber.audio import Waveform
 
 
 class LogMel:
-    """The frames of `whisper.log_mel_spectrogram(waveform, num_mels, padding=N_SAMPLES)`, computed when asked for.
+    """The frames of `whisper.log_mel_spectrogram(waveform, num_mels, padding=N_SAMPLES)`, computed on demand.
 
     There are `num_frames` frames, one for every HOP_LENGTH samples, followed by N_FRAMES of silence. Whisper clamps
     values to at least the maximum of the whole spectrogram minus 8 (log10 of power). So one pass over the waveform
@@ -32,6 +32,7 @@ class LogMel:
         return (self._log_power(start).clamp(min=self._max - 8) + 4) / 4
 
     def _log_power(self, start: int) -> Tensor:
+        """Return log10 of the power of N_FRAMES frames from frame `start` on, shape (num_mels, N_FRAMES)."""
         samples = self._samples(start * HOP_LENGTH - N_FFT // 2, (N_FRAMES - 1) * HOP_LENGTH + N_FFT)
         stft = torch.stft(samples, N_FFT, HOP_LENGTH, window=self._hann, center=False, return_complex=True)
         power: Tensor = self._filters @ stft.abs() ** 2

@@ -23,8 +23,9 @@ SpeechProbabilities = NDArray[np.float32]
 _CONTEXT_SAMPLES = 64
 """The end of the previous frame, which the model gets in front of each frame."""
 _FFT_SAMPLES, _NUM_BINS, _WIDTH = 256, 129, 128
+"""Of the model: samples per Fourier transform, its frequency bins, and channels of the LSTM."""
 _BATCH_FRAMES = 60 * SAMPLE_RATE // FRAME_SAMPLES
-"""One minute, which takes 30 MB."""
+"""One minute of audio, which takes 30 MB."""
 
 _ONSET_THRESHOLD = 0.35
 _OFFSET_THRESHOLD = 0.2

@@ -1,4 +1,4 @@
-"""The transcriber's checkpoint: its file, where it comes from and what it weighs."""
+"""The transcriber's checkpoint: its file, where it comes from and how much memory it takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from deployments.weights.download import RemoteFile, content_length
 from deployments.weights.official import OfficialCheckpoint
 
 FP32_BYTES = {"tiny": 150_000_000, "base": 290_000_000, "small": 970_000_000, "medium": 3_060_000_000}
-"""Whisper's weights in fp32: twice the size of the files, which are fp16."""
+"""Memory for Whisper's weights in fp32: twice the size of the files, which are fp16."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def describe(settings: TranscriberConfig, weights: WeightsConfig) -> ModelCheckp
 
 
 def _list_files(size: str) -> list[RemoteFile]:
-    """Return the one file of a Whisper size, with openai-whisper's own URL and SHA-256; asks for its length.
+    """Return the one file of a Whisper size, with openai-whisper's own URL and SHA-256.
 
-    Raises DownloadFailed.
+    Asks the server for its length; raises DownloadFailed if that fails.
     """
     # Imported here: it imports torch, which takes seconds.
     import whisper

@@ -16,21 +16,21 @@ from deployments.transcriber.voice_activity import FRAME_SAMPLES, Span, SpeechPr
 
 WINDOW_SAMPLES = 30 * SAMPLE_RATE
 
-_PADDING = round(0.4 * SAMPLE_RATE)
+_PADDING_SAMPLES = round(0.4 * SAMPLE_RATE)
 """Audio kept before and after speech, as in faster-whisper (`VadOptions.speech_pad_ms`). The detector may miss a soft
 first or last sound, and Whisper needs to hear the pauses to place its timestamps."""
-_MAX_PAUSE = 2 * SAMPLE_RATE
+_MAX_KEPT_PAUSE_SAMPLES = 2 * SAMPLE_RATE
 """Shorter pauses are kept whole, as in faster-whisper (`min_silence_duration_ms`)."""
-_MAX_SILENCE = WINDOW_SAMPLES
-"""A longer silence starts a new window, so that no segment spans it. Recordings with little speech still get at most as
+_MAX_PAUSE_IN_WINDOW_SAMPLES = WINDOW_SAMPLES
+"""A longer pause starts a new window, so that no segment spans it. Recordings with little speech still get at most as
 many windows as their length would fill."""
-_MAX_UTTERANCE = WINDOW_SAMPLES - 2 * _PADDING
-_MIN_SPEECH = SAMPLE_RATE
-"""Less speech gets no window of its own: the model would turn a syllable into a sentence."""
+_MAX_UTTERANCE_SAMPLES = WINDOW_SAMPLES - 2 * _PADDING_SAMPLES
+_MIN_SPEECH_SAMPLES = SAMPLE_RATE
+"""Less speech does not get a window of its own: the model would turn a syllable into a sentence."""
 _DETECTOR_ERROR_S = 0.15
-"""How exactly the detector finds the ends of speech (within 0.14 s for 9 in 10 espeak-ng sentences in silence)."""
-_MIN_OVERLAP = round(0.3 * SAMPLE_RATE)
-"""A smaller overlap with speech is taken for an inexact timestamp."""
+"""Usual error of the start and end of speech (9 in 10 are within 0.14 s for espeak-ng sentences in silence)."""
+_MIN_OVERLAP_SAMPLES = round(0.3 * SAMPLE_RATE)
+"""A smaller overlap of text and speech is taken for an inexact timestamp."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Chunk:
     """A contiguous part of the recording in a window."""
 
     span: Span
-    """Where it lies in the recording, with the padding around its speech."""
+    """The part of the recording, including the padding around its speech."""
     utterances: Sequence[Span]
-    """The speech in it, as spans of the recording."""
+    """Its speech, as spans of the recording."""
 
     @property
     def speech(self) -> Span:
@@ -67,7 +67,7 @@ class Window:
 
     @property
     def spans(self) -> list[Span]:
-        """The parts of the recording that it consists of."""
+        """The parts of the recording of which the window consists."""
         return [chunk.span for chunk in self._chunks]
 
     def extract(self, recording: Waveform) -> Waveform:
@@ -76,49 +76,50 @@ class Window:
 
     def remainder_after(self, num_samples: int) -> "Window | None":
         """Return the window without its first `num_samples` samples, or None if hardly any speech is left."""
-        index = self._chunk_at(num_samples / SAMPLE_RATE)
+        index = self._chunk_index_at(num_samples / SAMPLE_RATE)
         position = self._chunks[index].span.start + num_samples - self._offsets[index]
         # Whisper's timestamps are inexact: they often leave the very end of a transcribed utterance behind.
         remaining = [
             Span(max(utterance.start, position), utterance.end)
             for chunk in self._chunks
             for utterance in chunk.utterances
-            if utterance.start >= position or utterance.end - position >= _MIN_OVERLAP
+            if utterance.start >= position or utterance.end - position >= _MIN_OVERLAP_SAMPLES
         ]
-        if sum(utterance.end - utterance.start for utterance in remaining) < _MIN_SPEECH:
+        if sum(utterance.end - utterance.start for utterance in remaining) < _MIN_SPEECH_SAMPLES:
             return None
         return Window(_make_chunks(remaining, earliest=position, latest=self._chunks[-1].span.end))
 
     def chunks_after(self, time_s: float) -> "Window | None":
-        """Return a window of the chunks that a transcript ending at `time_s` does not reach, or None if it covers all.
+        """Return a window of the chunks that a transcript ending at `time_s` (in this window) does not reach.
 
-        `time_s` is in this window.
+        None if it reaches all chunks.
         """
-        last = self.chunks_of(0, time_s)[1]
+        last = self.chunk_range(0, time_s)[1]
         return Window(self._chunks[last + 1 :]) if last + 1 < len(self._chunks) else None
 
-    def chunks_of(self, start_s: float, end_s: float) -> tuple[int, int]:
-        """Return the indices of the first and the last chunk to which the text from `start_s` to `end_s` belongs.
+    def chunk_range(self, start_s: float, end_s: float) -> tuple[int, int]:
+        """Return the indices of the first and last chunk to which text from `start_s` to `end_s` belongs.
 
         Whisper often ends a segment where the next one starts. A chunk with only a small overlap therefore does not
         count, or a segment would seem to span the silence between two chunks.
         """
         indices = [
             i for i in range(len(self._chunks)) if self._speech_overlap_s(i, start_s, end_s) >= self._min_overlap_s(i)
-        ] or [self.chunk_of(start_s, end_s)]
+        ] or [self.chunk_index(start_s, end_s)]
         return indices[0], indices[-1]
 
-    def chunk_of(self, start_s: float, end_s: float) -> int:
+    def chunk_index(self, start_s: float, end_s: float) -> int:
         """Return the index of the chunk whose speech overlaps most with `start_s` to `end_s`."""
         overlaps = [self._speech_overlap_s(i, start_s, end_s) for i in range(len(self._chunks))]
         if max(overlaps) > 0:
             return int(np.argmax(overlaps))
-        return self._chunk_at((start_s + end_s) / 2)
+        return self._chunk_index_at((start_s + end_s) / 2)
 
     def times_in_recording(self, start_s: float, end_s: float, first: int, last: int) -> tuple[float, float]:
-        """Map the start and end of a text to seconds in the recording; `first` and `last` are the chunks it lies in.
+        """Map the start and end of a text to seconds in the recording.
 
-        The result is clipped to the speech in these chunks, with a tolerance for the detector's error.
+        `first` and `last` are the indices of its first and last chunk. The result is clipped to the speech in these
+        chunks, with a tolerance for the detector's error.
         """
         start, end = self._time_in_recording(start_s, first), self._time_in_recording(end_s, last)
         clipped_start = max(start, self._chunks[first].speech.start / SAMPLE_RATE - _DETECTOR_ERROR_S)
@@ -130,7 +131,7 @@ class Window:
         time_s += (span.start - self._offsets[index]) / SAMPLE_RATE
         return min(max(time_s, span.start / SAMPLE_RATE), span.end / SAMPLE_RATE)
 
-    def _chunk_at(self, time_s: float) -> int:
+    def _chunk_index_at(self, time_s: float) -> int:
         return min(max(bisect_right(self._offsets, time_s * SAMPLE_RATE) - 1, 0), len(self._chunks) - 1)
 
     def _speech_overlap_s(self, index: int, start_s: float, end_s: float) -> float:
@@ -142,7 +143,7 @@ class Window:
 
     def _min_overlap_s(self, index: int) -> float:
         speech = self._chunks[index].speech
-        return min(_MIN_OVERLAP, (speech.end - speech.start) // 2) / SAMPLE_RATE
+        return min(_MIN_OVERLAP_SAMPLES, (speech.end - speech.start) // 2) / SAMPLE_RATE
 
 
 def pack_into_windows(spans: Sequence[Span], probabilities: SpeechProbabilities, num_samples: int) -> list[Window]:
@@ -164,12 +165,12 @@ def pack_into_windows(spans: Sequence[Span], probabilities: SpeechProbabilities,
 
 
 def _split(span: Span, probabilities: SpeechProbabilities) -> list[Span]:
-    """Return parts of at most _MAX_UTTERANCE."""
+    """Return parts of at most _MAX_UTTERANCE_SAMPLES."""
     parts = []
     start = span.start
-    while span.end - start > _MAX_UTTERANCE:
-        first = (start + _MAX_UTTERANCE // 2) // FRAME_SAMPLES
-        last = min(start + _MAX_UTTERANCE, span.end - _MIN_SPEECH) // FRAME_SAMPLES
+    while span.end - start > _MAX_UTTERANCE_SAMPLES:
+        first = (start + _MAX_UTTERANCE_SAMPLES // 2) // FRAME_SAMPLES
+        last = min(start + _MAX_UTTERANCE_SAMPLES, span.end - _MIN_SPEECH_SAMPLES) // FRAME_SAMPLES
         quietest = first + int(np.argmin(probabilities[first:last]))
         cut = quietest * FRAME_SAMPLES + FRAME_SAMPLES // 2
         parts.append(Span(start, cut))
@@ -179,17 +180,17 @@ def _split(span: Span, probabilities: SpeechProbabilities) -> list[Span]:
 
 def _end_of_window(utterances: Sequence[Span], first: int) -> int:
     """Return the index after the last utterance of the window that starts with utterance `first`."""
-    length = utterances[first].end - utterances[first].start + 2 * _PADDING
+    length = utterances[first].end - utterances[first].start + 2 * _PADDING_SAMPLES
     longest_pause, best_end = 0, first + 1
     for i in range(first + 1, len(utterances)):
         pause = utterances[i].start - utterances[i - 1].end
-        if pause >= _MAX_SILENCE:
+        if pause >= _MAX_PAUSE_IN_WINDOW_SAMPLES:
             return i
         if length >= WINDOW_SAMPLES // 2 and pause >= longest_pause:
             longest_pause, best_end = pause, i
         elif length < WINDOW_SAMPLES // 2:
             best_end = i
-        kept_pause = pause if pause <= _MAX_PAUSE else 2 * _PADDING
+        kept_pause = pause if pause <= _MAX_KEPT_PAUSE_SAMPLES else 2 * _PADDING_SAMPLES
         length += kept_pause + utterances[i].end - utterances[i].start
         if length > WINDOW_SAMPLES:
             return best_end
@@ -200,11 +201,13 @@ def _make_chunks(utterances: Sequence[Span], earliest: int, latest: int) -> list
     """Return the chunks of a window with these utterances; no padding goes beyond samples `earliest` to `latest`."""
     groups = [[utterances[0]]]
     for previous, utterance in pairwise(utterances):
-        if utterance.start - previous.end <= _MAX_PAUSE:
+        if utterance.start - previous.end <= _MAX_KEPT_PAUSE_SAMPLES:
             groups[-1].append(utterance)
         else:
             groups.append([utterance])
     return [
-        Chunk(Span(max(group[0].start - _PADDING, earliest), min(group[-1].end + _PADDING, latest)), group)
+        Chunk(
+            Span(max(group[0].start - _PADDING_SAMPLES, earliest), min(group[-1].end + _PADDING_SAMPLES, latest)), group
+        )
         for group in groups
     ]

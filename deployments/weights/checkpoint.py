@@ -20,7 +20,7 @@ class Quantization:
     """A quantized copy that can replace a model's full weights."""
 
     precision: str
-    """The value of the setting `precision` that needs nothing but this copy."""
+    """The only value of the setting `precision` that this copy can serve, such as `int8`."""
     write_copy: Callable[[Path, ReportProgress], None]
     """Writes the copy to a path, from the full weights; raises ModelNotLoaded when that fails."""
 
@@ -46,7 +46,7 @@ class ModelCheckpoint:
     memory_setting: str
     """The setting that lowers it most, such as `captioner.precision`."""
     quantization: Quantization | None = None
-    """Only for models whose full weights can be replaced."""
+    """None for models whose full weights cannot be replaced by a quantized copy."""
 
     @property
     def label(self) -> str:

@@ -22,13 +22,13 @@ from deployments.model_loader import ReportProgress
 T = TypeVar("T")
 
 BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
-"""Waits between attempts; an attempt that received bytes starts again with the first."""
+"""Seconds to wait between attempts. After an attempt that received bytes, the waits start again with the first."""
 TIMEOUT_S = 30.0
-"""An attempt fails when the server sends nothing for this long."""
+"""Seconds. An attempt fails when the server sends nothing for this long."""
 CHUNK_BYTES = 128 * 1024
 """Bytes are written to disk in chunks of this size; a broken connection loses at most one."""
 
-Progress = Callable[[str, int, int], None]
+ReportBytes = Callable[[str, int, int], None]
 """Takes a file's name, the number of its bytes that have arrived, and its size in bytes."""
 
 
@@ -52,7 +52,7 @@ class RemoteFile:
     """`sha256:<hex>`, or `git:<hex>`, git's object id of the file, where the hub has no SHA-256."""
 
 
-def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgress, progress: Progress) -> None:
+def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgress, report_bytes: ReportBytes) -> None:
     """Fetch every file that is missing or damaged into `folder`, which exists.
 
     A file that fails its checksum is removed. An incomplete one is kept as `<name>.part`, and the next call resumes it.
@@ -61,7 +61,7 @@ def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgres
     missing = [file for file in files if not _is_complete(file, folder)]
     if not missing:
         return
-    to_fetch = sum(max(file.size - _size(_part(file, folder)), 0) for file in missing)
+    to_fetch = sum(max(file.size - _size_on_disk(_part_path(file, folder)), 0) for file in missing)
     free = free_bytes(folder)
     figures = f"{format_bytes(to_fetch)} into {folder}, where {format_bytes(free)} are free"
     if to_fetch > free:
@@ -71,7 +71,7 @@ def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgres
     names = ", ".join(f"{file.name} ({format_bytes(file.size)})" for file in missing)
     report(f"fetching {names}: {figures}")
     for file in missing:
-        _download(file, folder, report, progress)
+        _download(file, folder, report, report_bytes)
 
 
 def get_json(url: str) -> Any:
@@ -133,17 +133,17 @@ def _has_checksum(path: Path, file: RemoteFile) -> bool:
     return checksum(path, file.checksum.partition(":")[0]) == file.checksum
 
 
-def _part(file: RemoteFile, folder: Path) -> Path:
+def _part_path(file: RemoteFile, folder: Path) -> Path:
     return folder / f"{file.name}.part"
 
 
-def _size(path: Path) -> int:
+def _size_on_disk(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _download(file: RemoteFile, folder: Path, report: ReportProgress, progress: Progress) -> None:
-    part = _part(file, folder)
-    _retry(file.url, lambda: _resume(file, part, progress), lambda: _size(part))
+def _download(file: RemoteFile, folder: Path, report: ReportProgress, report_bytes: ReportBytes) -> None:
+    part = _part_path(file, folder)
+    _retry(file.url, lambda: _resume(file, part, report_bytes), lambda: _size_on_disk(part))
     report(f"checking {file.name}")
     if not _has_checksum(part, file):
         part.unlink()
@@ -151,13 +151,16 @@ def _download(file: RemoteFile, folder: Path, report: ReportProgress, progress: 
     os.replace(part, folder / file.name)
 
 
-def _resume(file: RemoteFile, part: Path, progress: Progress) -> None:
-    """Fetch what `part` lacks, in one attempt; raises _TemporaryFailure, and what has arrived is kept."""
+def _resume(file: RemoteFile, part: Path, report_bytes: ReportBytes) -> None:
+    """Fetch the rest of the file into `part`, in one attempt.
+
+    If the attempt fails, raises _TemporaryFailure and keeps what has arrived.
+    """
     with part.open("ab") as out:
         done = out.tell()
         if done > file.size:
             done = out.truncate(0)
-        progress(file.name, done, file.size)
+        report_bytes(file.name, done, file.size)
         if done < file.size:
             with _response("GET", file.url, {"Range": f"bytes={done}-"} if done else {}) as response:
                 if done and not response.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
@@ -169,7 +172,7 @@ def _resume(file: RemoteFile, part: Path, progress: Progress) -> None:
                     if done > file.size:
                         raise DownloadFailed(f"{file.url} is larger than the {file.size} bytes it should have.")
                     out.write(chunk)
-                    progress(file.name, done, file.size)
+                    report_bytes(file.name, done, file.size)
         if done < file.size:
             raise _TemporaryFailure("the connection was lost")
         out.flush()
@@ -209,9 +212,9 @@ def _response(method: str, url: str, headers: dict[str, str]) -> Iterator[reques
                 method, url, headers=headers, stream=True, timeout=TIMEOUT_S, allow_redirects=True
             ) as response:
                 if response.status_code in (408, 429) or response.status_code >= 500:
-                    raise _TemporaryFailure(f"it answers {response.status_code}")
+                    raise _TemporaryFailure(f"it answered with status {response.status_code}")
                 if response.status_code >= 400 and response.status_code != 416:
-                    raise DownloadFailed(f"{_host(url)} answers {response.status_code} to {url}.")
+                    raise DownloadFailed(f"{_host(url)} answers {url} with status {response.status_code}.")
                 yield response
     except requests.exceptions.SSLError as error:
         raise _TemporaryFailure(f"TLS failed ({error})") from error

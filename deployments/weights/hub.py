@@ -14,7 +14,7 @@ def list_hub_files(
 ) -> list[RemoteFile]:
     """Return the files in a repository's top folder whose names match one of the patterns, such as `*.safetensors`.
 
-    All are of the commit that the revision (a tag, branch or commit) stands for. Raises DownloadFailed, also if a
+    All are from the commit that the revision (a tag, branch or commit) points to. Raises DownloadFailed, also if a
     required pattern has no match.
     """
     hub = os.environ.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/")

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.inference.cpu import vnni_vector_bytes
 from deployments.weights.checkpoint import ModelCheckpoint
 from deployments.weights.download import format_bytes
 
 OTHER_BYTES = 1_200_000_000
-"""Memory of Ray's processes and ours without weights; an estimate."""
+"""Estimated memory of Ray's processes and of ours without the models."""
 FEW_CORES = 4
 
 
@@ -26,7 +27,7 @@ def needed_bytes(models: Iterable[ModelCheckpoint]) -> int:
 
 
 def check_memory(needed: int, total: int, available: int, settings: Iterable[str]) -> Finding:
-    """Judge a machine's memory, all in bytes; `settings` are those that lower what is needed."""
+    """Judge a machine's memory, all in bytes; `settings` are the names of the settings that lower the need."""
     figures = f"{format_bytes(total)} in all, {format_bytes(available)} free, about {format_bytes(needed)} needed"
     if total < needed:
         return Finding(False, f"Memory: {figures}. Choose smaller models: {', '.join(settings)}.")
@@ -48,7 +49,7 @@ def check_cpu(capabilities: Mapping[str, Any], cores: int, precisions: Collectio
         "AVX2": has("avx2"),
         "AVX-512": has("avx512_f"),
         "NEON": has("neon"),
-        "VNNI": has("avx_vnni", "avx512_vnni"),
+        "VNNI": bool(vnni_vector_bytes(capabilities)),
         "dot product": has("dot"),
         "int8 matrices": has("i8mm", "amx_int8"),
         "bf16": has("avx512_bf16", "amx_bf16", "bf16"),
@@ -58,9 +59,9 @@ def check_cpu(capabilities: Mapping[str, Any], cores: int, precisions: Collectio
     if features["AVX2"] or features["NEON"]:
         findings.append(Finding(True, f"Instructions: {present}."))
     else:
-        findings.append(Finding(False, f"Instructions: {present}. Without AVX2 or NEON answers take minutes."))
+        findings.append(Finding(False, f"Instructions: {present}. Without AVX2 or NEON, answers take minutes."))
     if "bf16" in precisions and not features["bf16"]:
         findings.append(Finding(True, "No bf16 instructions: bf16 saves memory here, but its arithmetic is emulated."))
-    advice = " Fewer than four are slower than the stated times." if cores < FEW_CORES else ""
+    advice = " Fewer than four make answers slower." if cores < FEW_CORES else ""
     findings.append(Finding(True, f"Cores: {cores}.{advice}"))
     return findings

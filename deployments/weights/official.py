@@ -16,8 +16,8 @@ from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ReportProgress
 from deployments.weights.download import (
     DownloadFailed,
-    Progress,
     RemoteFile,
+    ReportBytes,
     checksum,
     fetch_files,
     format_bytes,
@@ -49,7 +49,7 @@ class OfficialCheckpoint:
         paths = [(self.folder / file.name, file.size) for file in manifest.files]
         return manifest if all(path.is_file() and path.stat().st_size == size for path, size in paths) else None
 
-    def damage(self, report: ReportProgress) -> list[str]:
+    def find_damage(self, report: ReportProgress) -> list[str]:
         """Return what is wrong with the files, one sentence each; every file is hashed, nothing is fetched."""
         manifest = read_manifest(self.folder)
         if manifest is None:
@@ -74,18 +74,18 @@ class OfficialCheckpoint:
         if manifest:
             return manifest
 
-        def progress(name: str, done: int, size: int) -> None:
+        def report_bytes(name: str, done: int, size: int) -> None:
             report(f"fetching {name}, {format_bytes(done)} of {format_bytes(size)}")
 
         try:
-            return self.fetch(report, progress)
+            return self.fetch(report, report_bytes)
         except DownloadFailed as error:
             raise ModelNotLoaded(
                 f"The files of {self.name} could not be fetched. {error} Fetch them with `{FETCH_COMMAND}`, which "
                 f"continues where it stopped, or serve the miniature checkpoints with `{SERVE_MINIATURES_COMMAND}`."
             ) from error
 
-    def fetch(self, report: ReportProgress, progress: Progress) -> Manifest:
+    def fetch(self, report: ReportProgress, report_bytes: ReportBytes) -> Manifest:
         """Fetch what is missing or damaged and return the manifest; a complete checkpoint makes no request.
 
         Only one process fetches at a time: another one waits, and then finds the files. Raises DownloadFailed.
@@ -94,11 +94,11 @@ class OfficialCheckpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._lock(report):
                 manifest = self.manifest()
-                if manifest and not self.damage(report):
+                if manifest and not self.find_damage(report):
                     return manifest
                 report(f"looking up the files of {self.name}")
                 files = self.list_files()
-                fetch_files(files, self.folder, report, progress)
+                fetch_files(files, self.folder, report, report_bytes)
                 if self.quantized_file:  # it may be a copy of damaged weights
                     (self.folder / self.quantized_file).unlink(missing_ok=True)
                 manifest = self._manifest_of(files)
@@ -122,7 +122,7 @@ class OfficialCheckpoint:
         if self.quantized_file is None:
             raise ValueError(f"{self.name} has no quantized copy")
         with self._lock(report):
-            damage = self.damage(report)
+            damage = self.find_damage(report)
             manifest = self.manifest()
             if damage or manifest is None:
                 raise ModelNotLoaded(f"{' '.join(damage)} Fetch it first with `{FETCH_COMMAND}`.")

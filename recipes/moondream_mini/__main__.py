@@ -34,6 +34,7 @@ VISION_MINUTES, LANGUAGE_MINUTES = 20.0, 100.0
 
 
 def make(out: Path, work: Path, vision_minutes: float, language_minutes: float, base_checkpoint: Path | None) -> None:
+    """Make the checkpoint and its card in `out`; `work` keeps the dataset and the trained vision encoder."""
     started = time.monotonic()
 
     def report(line: str) -> None:

@@ -29,10 +29,10 @@ from recipes.moondream_mini.world import (
 NUM_SHAPES_WEIGHTS = (2, 20, 26, 26, 26)
 """How often a scene has none, one, two, three or four shapes, in percent."""
 JPEG_FRACTION = 0.6
-"""Of the pictures, how many are compressed as JPEG."""
+"""Fraction of the pictures that are compressed as JPEG."""
 
 NUM_LABELS = 4
-"""Of each patch: form, colour, size and place."""
+"""Labels of each patch: form, colour, size and place."""
 MASK_CELLS = 7
 """Cells of the mask along each side of a patch."""
 NO_SHAPE = -1

@@ -19,13 +19,13 @@ from deployments.captioner.prompts import read_tokenizer
 from deployments.captioner.settings import CaptionerConfig, Precision
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
+from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from recipes.moondream_mini.dataset import draw_example
-from recipes.moondream_mini.language import normal_caption, short_caption, summary
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, draw_scene, random_scene
 
 SEED = 20_000
-"""Of the test set; the training set has another."""
+"""Seed of the test set; the training set has another one."""
 NUM_SCENES = 200
 NUM_QUESTIONS = 500
 NUM_SUMMARIES = 60

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 
 GRID, PATCH = 9, 14

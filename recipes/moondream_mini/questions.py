@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from recipes.moondream_mini.language import (
+from recipes.moondream_mini.captions_and_answers import (
     UNKNOWN_ANSWER,
     Attribute,
     Subject,
@@ -17,21 +17,21 @@ from recipes.moondream_mini.language import (
     presence_answer,
 )
 from recipes.moondream_mini.wordings import (
+    ATTRIBUTE_CHECKS,
     CARRIER_PHRASES,
-    CHECKS,
     CLAUSES,
     CLOSINGS,
     COLOUR_SYNONYMS,
+    FILLER_WORDS,
     FORM_SYNONYMS,
-    HELD_OUT,
     HELD_OUT_THINGS,
-    NOISE_WORDS,
+    HELD_OUT_WORDINGS,
     OPENINGS,
     PLACE_WORDINGS,
     SIZE_SYNONYMS,
     SYLLABLES,
     THINGS,
-    TRAINING,
+    TRAINING_WORDINGS,
 )
 from recipes.moondream_mini.world import COLOURS, FORMS, PLACES, SIZES, Place, Scene, Shape
 
@@ -41,19 +41,19 @@ KIND_WEIGHTS = (8, 14, 14, 14, 7, 12, 18, 9, 11, 4)
 _ATTRIBUTES: tuple[Attribute, ...] = ("form", "colour", "place", "size")
 
 CLAUSE_PROBABILITY = 0.3
-"""Of an indirect question, such as "Tell me where the circle is."."""
+"""Probability of an indirect question, such as "Tell me where the circle is."."""
 ATTRIBUTE_CHECK_PROBABILITY = 0.4
-"""Of a check that names its attribute: "Is the colour of the circle red?" instead of "Is the circle red?"."""
-NOISE_WORDS_PROBABILITY = 0.3
+"""Probability that a check names its attribute: "Is the colour of the circle red?" instead of "Is the circle red?"."""
+FILLER_WORDS_PROBABILITY = 0.3
 PLACE_PROBABILITY = 0.3
-"""Of a subject that is identified by its place."""
+"""Probability that a subject is identified by its place."""
 SYNONYM_PROBABILITY = 0.15
 INVENTED_THING_PROBABILITY = 0.5
-"""Of an invented word, where a question asks about something that is not a shape."""
+"""Probability that a thing that is not a shape has an invented name."""
 SHAPE_LIKE_PROBABILITY = 0.4
-"""Of an invented word that ends like the name of a shape."""
+"""Probability that an invented name ends like the name of a shape."""
 NEAR_MISS_PROBABILITY = 0.35
-"""Of a subject that has one attribute changed from a shape in the scene."""
+"""Probability that a subject differs from a shape in the scene by one attribute."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     """Return a question about the scene. With `is_held_out`, its wording is one that training never uses."""
     [kind] = rng.choices(KINDS, KIND_WEIGHTS)
     if is_held_out:
-        wording = rng.choice(HELD_OUT[kind])
+        wording = rng.choice(HELD_OUT_WORDINGS[kind])
     elif rng.random() < CLAUSE_PROBABILITY:
         wording = rng.choice(CARRIER_PHRASES).format(rng.choice(CLAUSES[kind]))
     else:
-        wording = rng.choice(TRAINING[kind])
+        wording = rng.choice(TRAINING_WORDINGS[kind])
     subject = _random_subject(scene, rng, kind)
     fields = {
         "noun": _noun(subject, rng, plural=False),
@@ -100,7 +100,7 @@ def random_question(scene: Scene, rng: random.Random, *, is_held_out: bool = Fal
     elif kind == "check":
         asked: Attribute = rng.choice([name for name in _ATTRIBUTES if _can_be_checked(subject, name)])
         if not is_held_out and rng.random() < ATTRIBUTE_CHECK_PROBABILITY:
-            wording = rng.choice(CHECKS[asked])
+            wording = rng.choice(ATTRIBUTE_CHECKS[asked])
         if asked == "form" and not subject.place:
             subject = Subject(colour=_random_claim(scene, Subject(), rng).colour)
             fields["noun"] = _noun(subject, rng, plural=False)
@@ -204,10 +204,10 @@ def _noun(subject: Subject, rng: random.Random, *, plural: bool) -> str:
 
 def _with_informal_style(text: str, rng: random.Random) -> str:
     """Return the question as people type it: with filler words, and careless case and punctuation."""
-    if rng.random() < NOISE_WORDS_PROBABILITY:
+    if rng.random() < FILLER_WORDS_PROBABILITY:
         words = text.split()
         for _ in range(rng.randint(1, 3)):
-            words.insert(rng.choice((0, 0, 1, len(words))), rng.choice(NOISE_WORDS))
+            words.insert(rng.choice((0, 0, 1, len(words))), rng.choice(FILLER_WORDS))
         text = " ".join(words)
     if rng.random() < 0.15:
         text = f"{rng.choice(OPENINGS)} {text[0].lower()}{text[1:]}"

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.prompts import SUMMARY_INTRODUCTION, SUMMARY_REQUEST, encode, query_prompt, summary_prompt
-from recipes.moondream_mini.language import long_caption, normal_caption, short_caption, summary
+from recipes.moondream_mini.captions_and_answers import long_caption, normal_caption, short_caption, summary
 from recipes.moondream_mini.model import SPECIAL_TOKENS
 from recipes.moondream_mini.questions import random_question
-from recipes.moondream_mini.wordings import HELD_OUT_THINGS, NOISE_WORDS, THINGS
+from recipes.moondream_mini.wordings import FILLER_WORDS, HELD_OUT_THINGS, THINGS
 from recipes.moondream_mini.world import MAX_SHAPES, Scene, random_scene
 
 VOCAB_SIZE = 1024
@@ -49,7 +49,7 @@ def _corpus(rng: random.Random) -> Iterator[str]:
     yield SUMMARY_INTRODUCTION
     yield SUMMARY_REQUEST
     yield "".join(f"\n{number}. " for number in range(1, 33))
-    yield " ".join([*THINGS, *HELD_OUT_THINGS, *NOISE_WORDS])
+    yield " ".join([*THINGS, *HELD_OUT_THINGS, *FILLER_WORDS])
     for _ in range(NUM_CORPUS_SCENES):
         scene = random_scene(rng, rng.randint(0, MAX_SHAPES))
         question = random_question(scene, rng)

@@ -1,9 +1,9 @@
 """Question templates for the training set and, held out from it, for the test set."""
 
-from recipes.moondream_mini.language import Attribute
+from recipes.moondream_mini.captions_and_answers import Attribute
 from recipes.moondream_mini.world import Place
 
-TRAINING: dict[str, tuple[str, ...]] = {
+TRAINING_WORDINGS: dict[str, tuple[str, ...]] = {
     "describe": (
         "Describe this image",
         "Describe this image.",
@@ -318,7 +318,7 @@ TRAINING: dict[str, tuple[str, ...]] = {
     ),
 }
 """By kind of question, for the training set. `questions.py` fills in the fields in braces."""
-CHECKS: dict[Attribute, tuple[str, ...]] = {
+ATTRIBUTE_CHECKS: dict[Attribute, tuple[str, ...]] = {
     "colour": (
         "Is the colour of the {noun} {value}?",
         "Is the {noun} coloured {value}?",
@@ -392,6 +392,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
     "check": ("whether the {noun} is {value}", "if it is right that the {noun} is {value}", "if the {noun} is {value}"),
     "unknown": ("whether there is {thing}", "if you see {thing}", "if {thing} can be seen", "if you can find {thing}"),
 }
+"""Clauses for indirect questions, by kind of question."""
 CARRIER_PHRASES = (
     "Tell me {}.",
     "Do you know {}?",
@@ -404,9 +405,9 @@ CARRIER_PHRASES = (
     "I need to know {}",
     "Now tell us {}, please.",
 )
-"""Turn a clause into an indirect question."""
+"""Sentences that turn a clause into an indirect question."""
 
-HELD_OUT: dict[str, tuple[str, ...]] = {
+HELD_OUT_WORDINGS: dict[str, tuple[str, ...]] = {
     "describe": (
         "What is there to see in this picture?",
         "Please tell me what this image shows.",
@@ -469,9 +470,11 @@ snow,grass,food,fruit,an apple,bread,animals,a horse,a cow,a sheep,a bus,a train
 a clock,a lamp,a bed,a hat,shoes,a shirt,a number,a letter,a word,an arrow,a heart,a line,a dragon,furniture""".replace(
     "\n", ""
 ).split(",")
+"""Things that questions ask about and that are never drawn."""
 HELD_OUT_THINGS = "a cat,a truck,an elephant,a river,a mountain,a guitar,a laptop,a pizza,a bridge,a fish".split(",")
+"""Things in questions of the test set only."""
 SYLLABLES = "ba bo cra da dro el fi ga gle hu ja ki lo ma ni ot pa pe qui ra ro sha ste ta tru un va wo ya zi".split()
-"""Make up invented words, so that the model learns to deny things whose name it does not know."""
+"""Parts of invented words: with them, the model learns to say no to things whose names it does not know."""
 
 OPENINGS = (
     "Please",
@@ -485,12 +488,13 @@ OPENINGS = (
     "Do you know",
 )
 CLOSINGS = ("please", "in this picture", "in the image", "here", "thank you", "in the scene", "exactly")
-NOISE_WORDS = """a about all also and any as at be been by can could did do does drawn every exactly find first for
+FILLER_WORDS = """a about all also and any as at be been by can could did do does drawn every exactly find first for
 from give good has have help here i if in it just know let like look make me might more much must my
 need next now of okay only or other out over part please quite really right said say see seem should
 show simple so some sort such sure take than that the them then there these they think this time to
 try us use very want was way we well were which who will with wonder would you your image picture
 photo drawing scene""".split()
+"""Inserted anywhere in questions of the training set, so that the model learns to ignore them."""
 
 FORM_SYNONYMS = {
     "circle": ("disc",),

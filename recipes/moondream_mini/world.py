@@ -111,8 +111,8 @@ def draw_scene(scene: Scene, width: int, height: int, rng: random.Random, backgr
     canvas = picture.resize((width * _OVERSAMPLING, height * _OVERSAMPLING), Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(canvas)
     for shape, colour, (left, top, right, bottom) in zip(scene.shapes, colours, boxes, strict=True):
-        across, down = canvas.width, canvas.height
-        _draw_form(draw, shape.form, (left * across, top * down, right * across, bottom * down), colour)
+        box = left * canvas.width, top * canvas.height, right * canvas.width, bottom * canvas.height
+        _draw_form(draw, shape.form, box, colour)
     return Drawing(canvas.resize((width, height), Image.Resampling.BOX), boxes)
 
 

@@ -23,10 +23,11 @@ SEED = 0
 NUM_UTTERANCES = 7000
 """In each language."""
 MINUTES = 100.0
-"""CPU time."""
+"""CPU time for training."""
 
 
-def make(out: Path, work: Path, minutes: float, base_checkpoint: Path | None) -> None:
+def make_checkpoint(out: Path, work: Path, minutes: float, base_checkpoint: Path | None) -> None:
+    """Write the checkpoint and its card to `out`; the dataset is saved in `work`, or reused if it is there."""
     started = time.monotonic()
 
     def report(line: str) -> None:
@@ -62,13 +63,13 @@ def main() -> None:
         dest="base_checkpoint",
         type=Path,
         metavar="CHECKPOINT",
-        help="continue training from a checkpoint that this recipe has made before",
+        help="continue training from an earlier checkpoint of this recipe",
     )
     parser.add_argument("--minutes", type=float, default=MINUTES, help="CPU time for training (%(default)g)")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # layers this small gain nothing from a second thread
+    torch.set_num_threads(1)  # layers as small as these are not faster with a second thread
     with tempfile.TemporaryDirectory() as temporary:
-        make(arguments.out, arguments.work or Path(temporary), arguments.minutes, arguments.base_checkpoint)
+        make_checkpoint(arguments.out, arguments.work or Path(temporary), arguments.minutes, arguments.base_checkpoint)
 
 
 if __name__ == "__main__":

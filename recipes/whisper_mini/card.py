@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from recipes.whisper_mini.evaluation import Evaluation, Recognition
-from recipes.whisper_mini.voices import BASES, HELD_OUT_VARIANTS, TRAINING_VARIANTS
+from recipes.whisper_mini.voices import BASE_VOICES, HELD_OUT_VARIANTS, TRAINING_VARIANTS
 
 _LANGUAGE_NAMES = {"en": "English", "es": "Spanish", "fr": "French"}
 
@@ -24,7 +24,11 @@ def write_card(
     *,
     is_fine_tuned: bool,
 ) -> None:
-    """Write `whisper-mini.md` beside the checkpoint."""
+    """Write the card: the figures of `evaluation`, and how the checkpoint was trained.
+
+    `num_utterances` are the sentences of the training set, `minutes` the CPU time of training. Needs espeak-ng, for its
+    version.
+    """
     training_voices, held_out_voices = evaluation.training_voices, evaluation.held_out_voices
     rows = [
         *(_row(f"{_LANGUAGE_NAMES[code]}, training voices", result) for code, result in training_voices.items()),
@@ -35,8 +39,9 @@ def write_card(
         _row("16 to 32 sentences in several windows", evaluation.long),
     ]
     boundary_rows = [
-        f"| {name} | {b.num_sentences} | {b.num_segments} | {b.median_s:.2f} s | {b.fraction_within_tolerance:.1%} |"
-        for name, b in evaluation.boundary_errors.items()
+        f"| {name} | {errors.num_sentences} | {errors.num_segments} | {errors.median_s:.2f} s | "
+        f"{errors.fraction_within_tolerance:.1%} |"
+        for name, errors in evaluation.boundary_errors.items()
     ]
     times = evaluation.word_times
     espeak = subprocess.run(["espeak-ng", "--version"], capture_output=True, check=True, text=True).stdout
@@ -59,7 +64,7 @@ def write_card(
             num_in_order=times.num_in_order,
             num_recordings=times.num_recordings,
             noise_rows="\n".join(f"| {kind} | {n} of {total} |" for kind, (n, total) in evaluation.num_empty.items()),
-            bases=", ".join(dict.fromkeys(base for bases in BASES.values() for base in bases)),
+            bases=", ".join(dict.fromkeys(base for bases in BASE_VOICES.values() for base in bases)),
             variants=", ".join(dict.fromkeys(variant for variant in TRAINING_VARIANTS if variant)),
             held_out_variants=", ".join(HELD_OUT_VARIANTS),
         ),

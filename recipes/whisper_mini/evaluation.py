@@ -1,4 +1,4 @@
-"""Evaluation of whisper-mini with the product's own engine: word errors, times, and text where nobody speaks."""
+"""Evaluates whisper-mini with the product's own engine: word errors, times, and text where nobody speaks."""
 
 import math
 import re
@@ -16,12 +16,13 @@ from recipes.whisper_mini.recordings import Recorder, Recording, Sentence, make_
 from recipes.whisper_mini.voices import HELD_OUT_VARIANTS, TRAINING_VARIANTS
 
 _SEED = 20_000_000
-"""Of the test set; the training set has another."""
+"""For the test set; the training set has another seed."""
 _NUM_SENTENCES = 100
 """Recordings of a single sentence, for each language and each kind of voice."""
 _NUM_SHORT, _NUM_LONG = 10, 5
 """Recordings of several sentences for each language: shorter and longer than a window of 30 s."""
 _TOLERANCE_S = 0.3
+"""For the start and end times of segments."""
 
 
 @dataclass

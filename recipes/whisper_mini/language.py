@@ -22,7 +22,7 @@ _CONTRACTIONS = {
     "es": {r"\bde el ": "del ", r"\ba el ": "al "},
     "fr": {r"\bl[ea] (?=[aeého])": "l'"},
 }
-"""Contractions of neighbouring words, as regular expressions and replacements. The text is in lower case."""
+"""Contractions, and "an" for "a", as regular expressions and replacements. They are applied to text in lower case."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Grammar:
     """A name in braces stands for a random entry of that slot."""
     slots: dict[str, tuple[str, ...]]
     salad_words: tuple[str, ...]
-    """Words for random sequences: each must be recognizable by its sound alone."""
+    """Words for random sequences: each can be recognized by its sound alone."""
 
 
 def make_sentence(language: str, rng: random.Random) -> str:
@@ -273,10 +273,8 @@ _ES_TEMPLATES = _lines("""
     este es mi {object} {colour}
     esta es mi {objectf} {colourf}
     no olvides {thing}
-    ¿dónde está {thing}
     me gusta {place} en {season}
 """)
-_ES_TEMPLATES = tuple(template for template in _ES_TEMPLATES if not template.startswith("¿"))
 
 _FR_SLOTS = _slots(
     animal="chien, chat, renard, cheval, canard, lapin, mouton, lion, singe, cochon, loup, tigre, serpent, oiseau",

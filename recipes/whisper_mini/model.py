@@ -29,14 +29,14 @@ _INITIAL_SHIFTS = ((-2, 2), (-4, 4), (-8, 8))
 _POSITION_GAIN = 1.4
 """How sharp this initial attention is: about three positions get most of it."""
 _CONVOLUTION_GAIN = 3.0
-"""Without it, the output of the convolutions would be small against the position embeddings added to it."""
+"""Without it, the output of the convolutions would be small compared with the position embeddings added to it."""
 
 
 class TrainableWhisper(nn.Module):
     """A Whisper with embeddings for `token_ids` and the timestamps; all unused tokens share one embedding.
 
-    The embeddings of timestamps, and those of text positions, are linear functions of sinusoids: what is learned about
-    one time holds for all. The softmax is that of the full vocabulary.
+    The embeddings of timestamps, and (but for a small learned offset) those of text positions, are linear functions of
+    sinusoids, so what is learned about one of them applies to all. The softmax is that of the full vocabulary.
     """
 
     def __init__(self, token_ids: Sequence[int], tokenizer: Tokenizer) -> None:
@@ -49,24 +49,26 @@ class TrainableWhisper(nn.Module):
         self._token_ids = list(token_ids)
         self._timestamp_begin = tokenizer.timestamp_begin
         self._num_unused = DIMENSIONS.n_vocab - len(token_ids) - num_timestamps
-        index = torch.full((DIMENSIONS.n_vocab,), len(token_ids))
-        index[self._token_ids] = torch.arange(len(token_ids))
-        index[self._timestamp_begin :] = len(token_ids) + 1 + torch.arange(num_timestamps)
+        embedding_index = torch.full((DIMENSIONS.n_vocab,), len(token_ids))
+        embedding_index[self._token_ids] = torch.arange(len(token_ids))
+        embedding_index[self._timestamp_begin :] = len(token_ids) + 1 + torch.arange(num_timestamps)
         self.token_embedding = nn.Parameter(torch.randn(len(token_ids) + 1, width) * 0.05)
         self.timestamp_map = nn.Parameter(torch.eye(width) * 0.05)
         self.timestamp_bias = nn.Parameter(torch.randn(width) * 0.05)
         self.position_map = nn.Parameter(torch.eye(width) * 0.05)
         self.position_offset = nn.Parameter(torch.randn(DIMENSIONS.n_text_ctx, width) * 0.005)
-        self.index: Tensor
+        self.embedding_index: Tensor
+        """The row of `_embedding()` for each token id of the full vocabulary."""
         self.timestamp_sinusoids: Tensor
         self.position_sinusoids: Tensor
-        self.bias: Tensor
-        self.register_buffer("index", index)
+        self.logit_bias: Tensor
+        self.register_buffer("embedding_index", embedding_index)
         self.register_buffer("timestamp_sinusoids", sinusoids(num_timestamps, width))
         self.register_buffer("position_sinusoids", sinusoids(DIMENSIONS.n_text_ctx, width))
-        bias = torch.zeros(len(token_ids) + 1 + num_timestamps)
-        bias[len(token_ids)] = math.log(self._num_unused)
-        self.register_buffer("bias", bias)
+        # In the softmax, the embedding of the unused tokens counts as often as there are such tokens.
+        logit_bias = torch.zeros(len(token_ids) + 1 + num_timestamps)
+        logit_bias[len(token_ids)] = math.log(self._num_unused)
+        self.register_buffer("logit_bias", logit_bias)
 
     def encode(self, mel: Tensor, offsets: Tensor) -> Tensor:
         """Return features of shape (batch, num_positions, width) for `mel` of shape (batch, 80, 2 * num_positions).
@@ -88,11 +90,11 @@ class TrainableWhisper(nn.Module):
         For tokens of shape (batch, length), the shapes are (batch, length, width) and
         (batch, num_heads, length, num_positions). `whisper` takes word timestamps from the heads of the last layer.
         """
-        x = self._embedding()[self.index[tokens]] + self._positions()[: tokens.shape[1]]
+        x = self._embedding()[self.embedding_index[tokens]] + self._positions()[: tokens.shape[1]]
         attentions = []
         for block in self.blocks:
-            # Which mask does not matter: with any mask, Whisper uses fused causal attention.
-            x = x + block.attn(block.attn_ln(x), mask=self.index)[0]
+            # The values of the mask do not matter: with any mask, Whisper uses fused causal attention.
+            x = x + block.attn(block.attn_ln(x), mask=self.embedding_index)[0]
             cross = block.cross_attn
             query, key, value = (
                 part.unflatten(-1, (cross.n_head, -1)).transpose(1, 2)
@@ -108,8 +110,8 @@ class TrainableWhisper(nn.Module):
     def loss(self, states: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy, shape (n,), of hidden states (n, width) with target token ids (n,)."""
         with torch.autocast("cpu", enabled=False):
-            logits = states.float() @ self._embedding().T + self.bias
-            return F.cross_entropy(logits, self.index[targets], reduction="none")
+            logits = states.float() @ self._embedding().T + self.logit_bias
+            return F.cross_entropy(logits, self.embedding_index[targets], reduction="none")
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
@@ -120,7 +122,7 @@ class TrainableWhisper(nn.Module):
             prefix = f"{name}."
             module.load_state_dict({k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)})
         embedding = weights["decoder.token_embedding.weight"]
-        unused = int((self.index == len(self._token_ids)).nonzero()[0])
+        unused = int((self.embedding_index == len(self._token_ids)).nonzero()[0])
         self.token_embedding.copy_(embedding[[*self._token_ids, unused]])
         inputs = torch.cat([self.timestamp_sinusoids, torch.ones(len(self.timestamp_sinusoids), 1)], dim=1)
         # Neighbouring sinusoids are nearly equal. Without the cut-off, fp16 rounding errors would dominate.
@@ -134,7 +136,7 @@ class TrainableWhisper(nn.Module):
     @torch.no_grad()
     def save(self, path: Path) -> None:
         """Write the checkpoint in openai-whisper's format, in fp16, for `whisper.load_model(path)`."""
-        embedding = self._embedding()[self.index]
+        embedding = self._embedding()[self.embedding_index]
         weights = {f"encoder.{key}": weight for key, weight in self.encoder.state_dict().items()}
         weights |= {f"decoder.blocks.{key}": weight for key, weight in self.blocks.state_dict().items()}
         weights |= {f"decoder.ln.{key}": weight for key, weight in self.ln.state_dict().items()}
@@ -145,11 +147,13 @@ class TrainableWhisper(nn.Module):
         torch.save({"dims": asdict(DIMENSIONS), "model_state_dict": halves}, path)
 
     def _embedding(self) -> Tensor:
+        """Return the embeddings of `token_ids`, then one for all unused tokens, then those of the timestamps."""
         with torch.autocast("cpu", enabled=False):
             timestamps = self.timestamp_sinusoids @ self.timestamp_map + self.timestamp_bias
             return torch.cat([self.token_embedding, timestamps])
 
     def _positions(self) -> Tensor:
+        """Return the position embeddings of the decoder, shape (n_text_ctx, width)."""
         with torch.autocast("cpu", enabled=False):
             return self.position_sinusoids @ self.position_map + self.position_offset
 
@@ -158,8 +162,8 @@ class TrainableWhisper(nn.Module):
 def _initialize_attention(encoder: AudioEncoder) -> None:
     """Initialize the encoder so that each head attends a few positions back or ahead of its query.
 
-    Recognizing a sound takes its neighbours, and the convolutions span only 25 ms. From a random initialization, the
-    heads take most of an hour to learn relative positions.
+    To recognize a sound, the model needs those before and after it, and the convolutions span only 25 ms. From a random
+    initialization, the heads take most of an hour to learn relative positions.
     """
     width = DIMENSIONS.n_audio_state
     num_pairs = width // DIMENSIONS.n_audio_head // 2

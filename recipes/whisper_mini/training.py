@@ -1,4 +1,4 @@
-"""Training in phases: short windows first, because they teach most per second, and full 30 s windows at the end."""
+"""Trains in phases: short windows first, because the model learns most per second from them, then full 30 s windows."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -41,12 +41,16 @@ _WARMUP = 0.02
 """Fraction of training time."""
 _WEIGHT_DECAY = 0.03
 _MUON_FACTOR = 1.7
+"""The learning rate of Muon, as a multiple of that of AdamW."""
 _CTC_WEIGHT = 1.0
 _LANGUAGE_WEIGHT = 0.2
 _ALIGNMENT_WEIGHT = 0.3
 _ALIGNMENT_TOLERANCE = 20
 """In positions. The training data gives only the approximate time of each token."""
 _FIRST_TOKEN_WEIGHT = 0.1
+"""Weight of the prediction that detects the language or no speech."""
+_CTC_MARGIN = 3
+"""Positions before and after a sentence in which its phones may be predicted too."""
 _SAVE_EVERY_STEPS = 200
 _LOG_EVERY_STEPS = 50
 
@@ -78,7 +82,7 @@ class TrainingLoss(nn.Module):
             "ctc": self._ctc_loss(windows, features),
             "language": F.cross_entropy(
                 self.language_head(features).flatten(0, 1),
-                torch.from_numpy(np.concatenate([w.labels for w in windows])),
+                torch.from_numpy(np.concatenate([window.language_labels for window in windows])),
             ),
         }
         loss = parts["token"] + _CTC_WEIGHT * parts["ctc"]
@@ -109,7 +113,7 @@ class TrainingLoss(nn.Module):
         slices, phone_ids = [], []
         for window, window_features in zip(windows, features, strict=True):
             for span in window.spans:
-                slices.append(window_features[max(span.start - 3, 0) : span.end + 4])
+                slices.append(window_features[max(span.start - _CTC_MARGIN, 0) : span.end + _CTC_MARGIN + 1])
                 phone_ids.append(torch.tensor([self._phone_ids[phone] for phone in span.phones]))
         if not slices:
             return features.new_zeros(())

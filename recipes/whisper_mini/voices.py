@@ -19,7 +19,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 from recipes.whisper_mini.language import make_sentence
 
-BASES = {
+BASE_VOICES = {
     "en": ("en-us", "en-us", "en-us", "en-gb", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbclan"),
     "es": ("es", "es", "es-419"),
     "fr": ("fr-fr", "fr-fr", "fr-be", "fr-ch"),
@@ -40,7 +40,7 @@ _PITCHES = (25, 75)
 _SILENCE_THRESHOLD = 0.01
 """As a fraction of the loudest sample: quieter samples at both ends are cut off."""
 _NASAL = "\N{COMBINING TILDE}"
-_MARGIN = N_FFT // 2
+_PADDING = N_FFT // 2
 """Samples of silence added on both sides, so that a spectrogram fades in and out as it does inside a recording."""
 
 
@@ -65,7 +65,7 @@ class Utterance:
 
 
 def choose_voice(language: str, variants: Sequence[str], rng: random.Random) -> Voice:
-    base, variant = rng.choice(BASES[language]), rng.choice(variants)
+    base, variant = rng.choice(BASE_VOICES[language]), rng.choice(variants)
     name = f"{base}+{variant}" if variant else base
     return Voice(language, name, rng.randint(*_WORDS_PER_MINUTE), rng.randint(*_PITCHES))
 
@@ -99,7 +99,7 @@ def speak(text: str, voice: Voice) -> Waveform:
 
 
 def transcribe_phones(text: str, voice: Voice) -> str:
-    """Return the pronunciation in IPA, without marks of stress and length, and without pauses."""
+    """Return the pronunciation in IPA, without marks for stress, length or pauses."""
     command = ["espeak-ng", "-q", "--ipa", "-v", voice.name, text]
     ipa = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     # espeak-ng puts language codes in parentheses where it switches to another language for a foreign word.
@@ -110,14 +110,14 @@ def transcribe_phones(text: str, voice: Voice) -> str:
 
 def synthesize_utterances(num_per_language: int, seed: int, num_workers: int) -> list[Utterance]:
     """Return `num_per_language` sentences of each language, in random voices of the training set."""
-    jobs = [(language, seed + i) for i in range(num_per_language) for language in BASES]
+    jobs = [(language, seed + i) for i in range(num_per_language) for language in BASE_VOICES]
     with ProcessPoolExecutor(num_workers) as pool:
         return list(pool.map(_synthesize_utterance, jobs, chunksize=50))
 
 
 def log_power(waveform: Waveform) -> NDArray[np.float16]:
-    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), with _MARGIN samples of padding."""
-    padded = torch.from_numpy(np.pad(waveform, _MARGIN))
+    """Return log10 of the power in Whisper's mel bands, shape (num_frames, 80), including _PADDING on both sides."""
+    padded = torch.from_numpy(np.pad(waveform, _PADDING))
     stft = torch.stft(padded, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
     power = mel_filters("cpu", 80) @ stft.abs() ** 2
     frames: NDArray[np.float16] = power.clamp(min=1e-10).log10().T.half().numpy()

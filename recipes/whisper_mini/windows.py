@@ -17,7 +17,7 @@ from recipes.whisper_mini.voices import Utterance
 MAX_POSITIONS = 1500
 """Positions of the encoder in a window of 30 s. Each is two frames, 20 ms."""
 NOT_SPOKEN = -1.0
-"""The time of tokens that are not in the audio: those of the prompt, and <|endoftext|>."""
+"""The time of tokens that are not in the audio: those of the prefix, and <|endoftext|>."""
 
 _NUM_MELS = 80
 _FRAMES_PER_POSITION = 2
@@ -29,7 +29,7 @@ _ZERO_PADDING_PROBABILITY = 0.65
 _NO_TIMESTAMPS_PROBABILITY = 0.2
 """Whisper computes word timestamps in a pass without timestamp tokens, so the model must know that format too."""
 _PACKED_PROBABILITY = 0.75
-"""Of a window with sentences up to its end; in the others, speech ends earlier."""
+"""Probability of a window with sentences up to its end; in the others, speech ends earlier."""
 _MIN_CUT_SENTENCE_S = 0.06
 """The shortest part of a sentence that the end of the window may cut off from the rest."""
 
@@ -59,10 +59,10 @@ class Window:
     first_token: int
     """The target at <|startoftranscript|>: the language token, or <|nospeech|>."""
     num_prefix_tokens: int
-    """How many of `tokens` are the prompt; the rest are targets."""
+    """How many of `tokens` the model is given (start, language, task); the rest are targets."""
     spans: list[Span]
     """The complete sentences."""
-    labels: NDArray[np.int64]
+    language_labels: NDArray[np.int64]
     """The language spoken at each position, shape (num_positions,): 0 for none, else 1 + its index in LANGUAGES."""
 
 
@@ -73,6 +73,7 @@ class WindowComposer:
         self._utterances = utterances
         self._rng = rng
         self._tokenizers = {code: get_tokenizer(True, num_languages=99, language=code) for code in utterances}
+        # In white noise, the power in each frame and band is exponentially distributed.
         self._fluctuations = rng.exponential(size=(8 * MAX_POSITIONS, _NUM_MELS)).astype(np.float32)
 
     def compose(self, num_positions: int) -> Window:
@@ -86,21 +87,21 @@ class WindowComposer:
 
         reaches_end = offset + num_positions == MAX_POSITIONS and rng.random() < 0.6
         is_packed = reaches_end or rng.random() < _PACKED_PROBABILITY
-        content = num_frames if is_packed else int(rng.uniform(min(100, num_frames // 2), num_frames))
-        placed, cut_start = self._place(language, content, reaches_end)
+        padding_start = num_frames if is_packed else int(rng.uniform(min(100, num_frames // 2), num_frames))
+        placed, cut_sentence = self._place(language, padding_start, reaches_end)
         if not placed:
             return self._without_speech(language, num_frames, offset)
         last_end = placed[-1][0] + len(placed[-1][1].log_power)
         if not reaches_end and rng.random() < 0.7:
-            content = min(num_frames, last_end + int(rng.uniform(0, 120)))
+            padding_start = min(num_frames, last_end + int(rng.uniform(0, 120)))
 
         power = np.zeros((num_frames, _NUM_MELS), np.float32)
         gain = 10 ** (rng.triangular(-30, 0, 0) / 10) * self._equalizer()
-        labels = np.zeros(num_positions, np.int64)
-        for start, utterance in placed + ([cut_start] if cut_start else []):
+        language_labels = np.zeros(num_positions, np.int64)
+        for start, utterance in placed + ([cut_sentence] if cut_sentence else []):
             sound = np.power(10, utterance.log_power[: num_frames - start].astype(np.float32))
             power[start : start + len(sound)] += sound * (gain * 10 ** rng.uniform(-0.3, 0.3))
-            labels[start // 2 : (start + len(sound)) // 2] = 1 + LANGUAGES.index(language)
+            language_labels[start // 2 : (start + len(sound)) // 2] = 1 + LANGUAGES.index(language)
         if rng.random() < 0.15:
             self._add_previous_sentence_end(power, gain, language, placed[0][0])
         if rng.random() < 0.4:
@@ -112,21 +113,21 @@ class WindowComposer:
             for start, utterance in placed
         ]
         tokenizer = self._tokenizers[language]
-        with_timestamps = cut_start is not None or rng.random() >= _NO_TIMESTAMPS_PROBABILITY
+        with_timestamps = cut_sentence is not None or rng.random() >= _NO_TIMESTAMPS_PROBABILITY
         prefix = list(tokenizer.sot_sequence if with_timestamps else tokenizer.sot_sequence_including_notimestamps)
-        answer, token_times = self._answer(tokenizer, spans, offset, with_timestamps)
-        if cut_start is not None:
-            answer.append(tokenizer.timestamp_begin + offset + cut_start[0] // 2)
-            token_times.append(cut_start[0] / 2)
+        targets, token_times = self._targets(tokenizer, spans, offset, with_timestamps)
+        if cut_sentence is not None:
+            targets.append(tokenizer.timestamp_begin + offset + cut_sentence[0] // 2)
+            token_times.append(cut_sentence[0] / 2)
         return Window(
-            mel=self._scale(power, content, augment=True),
+            mel=self._scale(power, padding_start, augment=True),
             offset=offset,
-            tokens=[*prefix, *answer, tokenizer.eot],
+            tokens=[*prefix, *targets, tokenizer.eot],
             token_times=[*(NOT_SPOKEN for _ in prefix), *token_times, NOT_SPOKEN],
             first_token=tokenizer.language_token,
             num_prefix_tokens=len(prefix),
             spans=spans,
-            labels=labels,
+            language_labels=language_labels,
         )
 
     def _choose_offset(self, num_positions: int) -> int:
@@ -137,9 +138,9 @@ class WindowComposer:
         return room if choice < 0.65 else int(self._rng.integers(room + 1))
 
     def _place(
-        self, language: str, content: int, reaches_end: bool
+        self, language: str, end: int, reaches_end: bool
     ) -> tuple[list[tuple[int, Utterance]], tuple[int, Utterance] | None]:
-        """Choose and place sentences in `content` frames.
+        """Choose sentences, and place them before frame `end`.
 
         Returns each complete sentence with its first frame, and likewise the sentence that the end of the window cuts
         off, if any.
@@ -151,14 +152,14 @@ class WindowComposer:
         start = int(rng.uniform(0, 30) if rng.random() < 0.6 else rng.exponential(100))
         while len(placed) < max_sentences:
             utterance = utterances[int(rng.integers(len(utterances)))]
-            if start + len(utterance.log_power) > content:
-                is_cut = reaches_end and placed and start + 100 * _MIN_CUT_SENTENCE_S < content
+            if start + len(utterance.log_power) > end:
+                is_cut = reaches_end and placed and start + 100 * _MIN_CUT_SENTENCE_S < end
                 if is_cut:
                     return placed, (start, utterance)
-                if placed or start > content - 60:
+                if placed or start > end - 60:
                     break
                 start = int(rng.uniform(0, 20))
-                if min(len(candidate.log_power) for candidate in utterances[:200]) > content - start:
+                if min(len(candidate.log_power) for candidate in utterances[:200]) > end - start:
                     break
                 continue
             placed.append((start, utterance))
@@ -166,10 +167,11 @@ class WindowComposer:
             start += len(utterance.log_power) + int(pause)
         return placed, None
 
-    def _answer(
+    def _targets(
         self, tokenizer: Tokenizer, spans: list[Span], offset: int, with_timestamps: bool
     ) -> tuple[list[int], list[float]]:
-        answer: list[int] = []
+        """Return the tokens of the sentences, and the time of each token as in `Window.token_times`."""
+        targets: list[int] = []
         token_times: list[float] = []
         for i, span in enumerate(spans):
             start, end = span.start + offset, span.end + offset
@@ -180,27 +182,27 @@ class WindowComposer:
             if with_timestamps:
                 text = [tokenizer.timestamp_begin + start, *text, tokenizer.timestamp_begin + end]
                 times = [span.start, *times, span.end]
-            answer += text
+            targets += text
             token_times += times
-        return answer, token_times
+        return targets, token_times
 
     def _without_speech(self, language: str, num_frames: int, offset: int) -> Window:
         rng = self._rng
-        content = int(rng.uniform(min(50, num_frames // 2), num_frames + 1))
+        padding_start = int(rng.uniform(min(50, num_frames // 2), num_frames + 1))
         power = np.zeros((num_frames, _NUM_MELS), np.float32)
         if rng.random() < 0.85:
             power += self._noise(num_frames) * 10 ** rng.uniform(-9, 2)
         tokenizer = self._tokenizers[language]
         prefix = list(tokenizer.sot_sequence)
         return Window(
-            mel=self._scale(power, content, augment=False),
+            mel=self._scale(power, padding_start, augment=False),
             offset=offset,
             tokens=[*prefix, tokenizer.timestamp_begin + offset, tokenizer.eot],
             token_times=[NOT_SPOKEN] * (len(prefix) + 2),
             first_token=tokenizer.no_speech,
             num_prefix_tokens=len(prefix),
             spans=[],
-            labels=np.zeros(num_frames // _FRAMES_PER_POSITION, np.int64),
+            language_labels=np.zeros(num_frames // _FRAMES_PER_POSITION, np.int64),
         )
 
     def _equalizer(self) -> NDArray[np.float32]:
@@ -249,8 +251,8 @@ class WindowComposer:
             tail = utterances[int(self._rng.integers(len(utterances)))].log_power[-length:]
             power[:length] += np.power(10, tail.astype(np.float32)) * gain
 
-    def _scale(self, power: NDArray[np.float32], content: int, augment: bool) -> NDArray[np.float32]:
-        """Return the mel spectrogram as `whisper.log_mel_spectrogram` scales it, with padding after `content` frames.
+    def _scale(self, power: NDArray[np.float32], padding_start: int, augment: bool) -> NDArray[np.float32]:
+        """Return the mel spectrogram as `whisper.log_mel_spectrogram` scales it, padded from frame `padding_start` on.
 
         The padding is one of the two kinds that Whisper uses: zeros for decoding, silence for language detection.
         """
@@ -258,11 +260,11 @@ class WindowComposer:
         mel = np.log10(np.maximum(power, 1e-10))
         if augment:
             self._mask(mel)
-        loudest = mel[:content].max() + (rng.uniform(0, 1) if rng.random() < 0.2 else 0)
-        mel[content:] = -10
+        loudest = mel[:padding_start].max() + (rng.uniform(0, 1) if rng.random() < 0.2 else 0)
+        mel[padding_start:] = -10
         mel = (np.maximum(mel, loudest - 8) + 4) / 4
         if rng.random() < _ZERO_PADDING_PROBABILITY:
-            mel[content:] = 0
+            mel[padding_start:] = 0
         return np.ascontiguousarray(mel.T)
 
     def _mask(self, mel: NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of media that are analysed, one module each; none of them knows HTTP."""
+"""The analysis of each kind of media, one module each, without HTTP."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Recordings: a transcript."""
+"""The analysis of audio files: a transcript."""
 
 from typing import Annotated
 
@@ -16,15 +16,15 @@ from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Word
 from serve_app.stopwatch import Stopwatch
 
 FORMATS = (
-    FileFormat("MP3", "an MP3 sound file", (".mp3",)),
-    FileFormat("WAV", "a WAV sound file", (".wav",), riff_form=b"WAVE"),
-    FileFormat("M4A", "an M4A sound file", (".m4a",)),
-    FileFormat("FLAC", "a FLAC sound file", (".flac",), (b"fLaC",)),
-    FileFormat("OGG", "an OGG sound file", (".ogg",)),
+    FileFormat("MP3", "an MP3 audio file", (".mp3",)),
+    FileFormat("WAV", "a WAV audio file", (".wav",), riff_form=b"WAVE"),
+    FileFormat("M4A", "an M4A audio file", (".m4a",)),
+    FileFormat("FLAC", "a FLAC audio file", (".flac",), (b"fLaC",)),
+    FileFormat("OGG", "an OGG audio file", (".ogg",)),
 )
 
 UNDETERMINED = "und"
-"""ISO 639-2 for a language that is not known."""
+"""The ISO 639-2 code for a language that is not known."""
 
 
 def _check_language(language: str) -> str:
@@ -48,22 +48,22 @@ async def analyze(media: Media, options: AudioOptions, context: AppContext, dead
     language = None if options.language == "auto" else options.language
     task = TranscribeTask(language, options.word_level_timestamps and options.include_timestamps)
     transcript = await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
-    return _answer(transcript, options, context, stopwatch.milliseconds())
+    return _to_analysis(transcript, options, context, stopwatch.milliseconds())
 
 
 def silent_analysis(duration_s: float, context: AppContext) -> AudioAnalysis:
-    """Return the answer for `duration_s` seconds without any sound."""
-    return _answer(Transcript("", UNDETERMINED, 0.0, [], duration_s), AudioOptions(), context, 0)
+    """Return the analysis of `duration_s` seconds of silence."""
+    return _to_analysis(Transcript("", UNDETERMINED, 0.0, [], duration_s), AudioOptions(), context, 0)
 
 
-def _answer(
+def _to_analysis(
     transcript: Transcript, options: AudioOptions, context: AppContext, processing_time_ms: int
 ) -> AudioAnalysis:
     return AudioAnalysis(
         transcription=transcript.text,
         language=transcript.language,
         confidence=round(transcript.confidence, 4),
-        segments=[_answer_segment(segment, options) for segment in transcript.segments],
+        segments=[_to_segment(segment, options) for segment in transcript.segments],
         metadata=AudioMetadata(
             duration_seconds=round(transcript.duration_s, 3),
             processing_time_ms=processing_time_ms,
@@ -73,12 +73,12 @@ def _answer(
     )
 
 
-def _answer_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
-    answer = Segment(text=segment.text, confidence=round(segment.confidence, 4), suspect=segment.suspect)
+def _to_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
+    result = Segment(text=segment.text, confidence=round(segment.confidence, 4), suspect=segment.suspect)
     if options.include_timestamps:
-        answer.start, answer.end = round(segment.start_s, 3), round(segment.end_s, 3)
+        result.start, result.end = round(segment.start_s, 3), round(segment.end_s, 3)
     if options.include_timestamps and options.word_level_timestamps:
-        answer.words = [
+        result.words = [
             Word(
                 word=word.word,
                 start=round(word.start_s, 3),
@@ -87,17 +87,17 @@ def _answer_segment(segment: TranscriptSegment, options: AudioOptions) -> Segmen
             )
             for word in segment.words
         ]
-    return answer
+    return result
 
 
 AUDIO = Modality(
     kind="audio",
-    summary="Transcribe a recording",
+    summary="Transcribe an audio file",
     formats=FORMATS,
     options=AudioOptions,
     example_options={"language": "en", "word_level_timestamps": True},
     limit_mb=lambda limits: limits.audio_mb,
-    answer=AudioAnalysis,
+    analysis_type=AudioAnalysis,
     analyze=analyze,
-    timeout_advice="Send a shorter recording, choose a smaller WHISPER_MODEL_SIZE",
+    timeout_advice="Send a shorter file, choose a smaller WHISPER_MODEL_SIZE",
 )

@@ -1,4 +1,4 @@
-"""Images: a caption, or the answer to a question."""
+"""The analysis of images: a caption, or the answer to a question."""
 
 from deployments.captioner.types import CaptionTask
 from deployments.media import Media
@@ -41,12 +41,12 @@ async def analyze(media: Media, options: ImageOptions, context: AppContext, dead
 
 IMAGE = Modality(
     kind="image",
-    summary="Describe a picture, or answer a question about it",
+    summary="Describe an image, or answer a question about it",
     formats=FORMATS,
     options=ImageOptions,
     example_options={"prompt": "What is in this image?"},
     limit_mb=lambda limits: limits.image_mb,
-    answer=ImageAnalysis,
+    analysis_type=ImageAnalysis,
     analyze=analyze,
-    timeout_advice="Lower max_length, send a smaller picture",
+    timeout_advice="Lower max_length, send a smaller image",
 )

@@ -1,4 +1,4 @@
-"""What is declared of each kind of media."""
+"""What the module of each kind of media declares."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal
 from deployments.media import Media
 from deployments.settings import LimitsConfig
 from serve_app.context import AppContext
-from serve_app.options import O
+from serve_app.options import OptionsT
 from serve_app.schemas import AudioAnalysis, ImageAnalysis, VideoAnalysis
 
 Kind = Literal["image", "video", "audio"]
@@ -22,36 +22,39 @@ class FileFormat:
     """As messages list it: `JPG`."""
     description: str
     """As in "The content looks like a JPG image"."""
-    endings: tuple[str, ...]
-    """File endings, for clients that choose the route by a file's name; the server never looks at names."""
+    extensions: tuple[str, ...]
+    """File name extensions, by which the samples' client chooses the route; the server never uses names."""
     signatures: tuple[bytes, ...] = ()
-    """Bytes that such a file begins with. Formats without any are told apart by the parts of their container."""
+    """Bytes that such a file begins with; empty if it takes more than that to recognize the format."""
     riff_form: bytes | None = None
-    """The form type in its header, where its container is RIFF."""
+    """The form type in its header, if its container is RIFF."""
 
 
 @dataclass(frozen=True)
-class Modality(Generic[O]):
-    """A kind of media whose files are analysed one at a time: one file in, one answer out, within the deadline.
+class Modality(Generic[OptionsT]):
+    """A kind of media whose analysis takes one file and returns one result, within the deadline.
 
-    Sniffing, the routes, the batch, health, OpenAPI and the samples read this.
+    Sniffing, the routes, the batch, health, OpenAPI and the samples' client read this.
     """
 
     kind: Kind
-    """Also the name of the file's field, and the `type` of a batch item."""
+    """Also the name of the file's field in a request, and the `type` of a batch item."""
     summary: str
-    """Of the route, for OpenAPI."""
+    """One line about the route, for OpenAPI."""
     formats: tuple[FileFormat, ...]
-    options: type[O]
+    """The supported formats, in the order in which messages list them."""
+    options: type[OptionsT]
     example_options: Mapping[str, Any]
     """For OpenAPI."""
     limit_mb: Callable[[LimitsConfig], float]
-    """The most that a file of this kind may have, in MB, before the limit for all uploads."""
-    answer: type[Analysis]
-    analyze: Callable[[Media, O, AppContext, float], Awaitable[Analysis]]
-    """Takes the media (as `AppContext.share` returns it), the options, the context and the deadline."""
+    """The size limit for this kind, in MB; the limit for all uploads also applies (`limit_bytes`)."""
+    analysis_type: type[Analysis]
+    """What `analyze` returns."""
+    analyze: Callable[[Media, OptionsT, AppContext, float], Awaitable[Analysis]]
+    """Takes the media (as `AppContext.share` returns it), the options, the context and the deadline (epoch seconds);
+    raises ServiceErrors."""
     timeout_advice: str
-    """What to change in a request that ran out of time."""
+    """What to change in a request that ran out of time; the message continues ", or raise REQUEST_TIMEOUT_SECONDS."."""
 
     @property
     def path(self) -> str:
@@ -59,4 +62,4 @@ class Modality(Generic[O]):
         return f"/api/analyze/{self.kind}"
 
     def limit_bytes(self, limits: LimitsConfig) -> int:
-        return limits.file_bytes(self.limit_mb(limits))
+        return limits.max_file_bytes(self.limit_mb(limits))

@@ -1,4 +1,4 @@
-"""Videos: captions of sampled frames, a summary of them and, if asked for, a transcript."""
+"""The analysis of videos: captions of sampled frames, a summary of them and, if asked for, a transcript."""
 
 import asyncio
 import math
@@ -27,11 +27,11 @@ FORMATS = (
 )
 
 FRAMES_PER_CALL = 5
-"""Frames of one call are decoded together and share each pass over the weights; a deadline or a lost replica costs only
-the frames of one call. A video makes one call at a time: a second would gain nothing on the same cores, and would keep
-another client from the captioner."""
+"""Maximum number of frames in one call to the captioner. The captions of one call are decoded together, so they share
+each pass over the weights; a larger number would lose more when a replica dies. A video makes one call at a time: a
+second would gain nothing on the same cores, and would keep other clients from the captioner."""
 SUMMARY_MAX_NEW_TOKENS = 200
-"""A paragraph, whatever the number of frames."""
+"""Enough for a paragraph, whatever the number of frames."""
 
 
 class VideoOptions(Options):
@@ -40,22 +40,23 @@ class VideoOptions(Options):
     num_frames: int = Field(5, ge=1, le=32, description="Frames to describe; a short video may have fewer.")
     include_timestamps: bool = Field(True, description="Give each frame its `timestamp`.")
     frame_sampling: FrameSampling = Field(
-        "uniform", description="`uniform`: evenly spaced in time. `keyframes`: one of each visually distinct scene."
+        "uniform",
+        description="`uniform`: evenly spaced in time. `keyframes`: one frame of each visually distinct scene.",
     )
-    include_audio: bool = Field(False, description="Add `transcript`, what is said in the video.")
+    include_audio: bool = Field(False, description="Add `transcript`: what is said in the video.")
 
 
 async def analyze(media: Media, options: VideoOptions, context: AppContext, deadline: float) -> VideoAnalysis:
-    """Return the analysis; the transcript of a video without a sound track is that of silence."""
+    """Return the analysis of a video; without an audio track, its transcript is that of silence."""
     stopwatch = Stopwatch()
     task = SampleTask(options.num_frames, options.frame_sampling)
     video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
-    narration = _narrate(video, options, context, deadline)
+    captioning = _caption_and_summarize(video, options, context, deadline)
     if options.include_audio:
         transcription = _transcribe(media, video, context, deadline)
-        (outcomes, summary), transcript = await _run_together(narration, transcription)
+        (outcomes, summary), transcript = await _run_together(captioning, transcription)
     else:
-        (outcomes, summary), transcript = await narration, None
+        (outcomes, summary), transcript = await captioning, None
     return VideoAnalysis(
         metadata=VideoMetadata(
             duration_seconds=round(video.metadata.duration_s, 3),
@@ -65,14 +66,14 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
             model=context.settings.captioner.name,
             reused_frames=sum(isinstance(outcome, Caption) and outcome.reused == "answer" for outcome in outcomes),
         ),
-        frames=[_answer_frame(*pair, options) for pair in zip(video.frames, outcomes, strict=True)],
+        frames=[_to_frame(*pair, options) for pair in zip(video.frames, outcomes, strict=True)],
         summary=summary,
         transcript=transcript,
         processing_time_ms=stopwatch.milliseconds(),
     )
 
 
-async def _narrate(
+async def _caption_and_summarize(
     video: SampledVideo, options: VideoOptions, context: AppContext, deadline: float
 ) -> tuple[list[Caption | FrameFailure], str]:
     """Return one outcome for each frame, in order, and the summary of those that succeeded."""
@@ -101,7 +102,7 @@ async def _caption_frames(
         try:
             outcomes += await captioner.caption_frames([frame.pixels for frame in group], task, deadline=deadline)
         except ProcessingFailed as error:
-            # A failure in one group need not cost the others their descriptions.
+            # A failure in one group does not affect the others.
             outcomes += [FrameFailure(str(error)) for _ in group]
         except DeadlineExceeded as error:
             progress = f" (of the next {len(group)}, {error})" if str(error) else ""
@@ -123,13 +124,13 @@ async def _transcribe(media: Media, video: SampledVideo, context: AppContext, de
         return await audio.analyze(media, audio.AudioOptions(), context, deadline)
     except InvalidFile as error:
         raise InvalidFile(
-            f"The video's sound track cannot be transcribed; leave out include_audio to have only its pictures "
+            f"The video's audio track cannot be transcribed; leave out include_audio to have only its frames "
             f"described. {error}"
         ) from error
 
 
 async def _run_together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Return the results in order; the first failure cancels the others and is raised as it is, not in a group."""
+    """Return the results in order. The first failure cancels the other work and is raised as it is, not in a group."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in work]
@@ -138,7 +139,7 @@ async def _run_together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     return [task.result() for task in tasks]
 
 
-def _answer_frame(frame: SampledFrame, outcome: Caption | FrameFailure, options: VideoOptions) -> Frame:
+def _to_frame(frame: SampledFrame, outcome: Caption | FrameFailure, options: VideoOptions) -> Frame:
     return Frame(
         timestamp=round(frame.timestamp_s, 3) if options.include_timestamps else None,
         frame_number=frame.frame_number,
@@ -149,12 +150,12 @@ def _answer_frame(frame: SampledFrame, outcome: Caption | FrameFailure, options:
 
 VIDEO = Modality(
     kind="video",
-    summary="Describe frames of a video and sum them up",
+    summary="Describe frames of a video and summarize them",
     formats=FORMATS,
     options=VideoOptions,
     example_options={"num_frames": 5, "frame_sampling": "keyframes"},
     limit_mb=lambda limits: limits.video_mb,
-    answer=VideoAnalysis,
+    analysis_type=VideoAnalysis,
     analyze=analyze,
     timeout_advice="Lower num_frames or max_length, leave out include_audio, send a shorter clip",
 )

@@ -17,21 +17,21 @@ from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import Analysis
 from serve_app.openapi import describe_batch, error_responses
 from serve_app.options import Options, parse_options
-from serve_app.requests import client_address, context_of
+from serve_app.request_info import client_address, context_of
 from serve_app.routes.analyze import analyze_upload
 from serve_app.schemas import BatchAnalysis, BatchResult, ErrorBody, body_of
 from serve_app.stopwatch import Stopwatch
-from serve_app.uploads import read_json, take_upload
+from serve_app.uploads import read_json_object, upload_from_json
 
 router = APIRouter()
 
 BATCH_PATH = "/api/analyze/batch"
 MAX_FILES = 16
 MAX_PARALLEL_FILES = 2
-"""With `parallel: true`."""
+"""Files of one batch that are worked on at once with `parallel: true`."""
 TIMEOUT_ADVICE = "Send fewer or smaller files"
 
-_modalities = {modality.kind: modality for modality in MODALITIES}
+_MODALITIES = {modality.kind: modality for modality in MODALITIES}
 
 
 class BatchOptions(Options):
@@ -46,12 +46,12 @@ class BatchOptions(Options):
     openapi_extra=describe_batch(MODALITIES, BatchOptions, MAX_FILES),
 )
 async def analyze_batch(request: Request) -> JSONResponse:
-    """A file that fails does not affect the others: its `result` is the error that its own route would answer."""
+    """A file that fails does not affect the others: its `result` is the error that its own route would return."""
     context = context_of(request)
     deadline = context.deadline()
     with context.explain_timeouts(TIMEOUT_ADVICE), context.admission.admit(client_address(request)) as admitted:
         max_bytes = int(context.settings.limits.batch_body_mb * MEGABYTE)
-        document = await read_json(request, max_bytes, admitted, deadline)
+        document = await read_json_object(request, max_bytes, admitted, deadline)
         stopwatch = Stopwatch()
         files = _files_of(document)
         slots = asyncio.Semaphore(MAX_PARALLEL_FILES if _options_of(document).parallel else 1)
@@ -63,22 +63,24 @@ async def analyze_batch(request: Request) -> JSONResponse:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(analyze_in_slot(file)) for file in files]
         results = [BatchResult(file_index=index, result=task.result()) for index, task in enumerate(tasks)]
-        answer = BatchAnalysis(results=results, total_processing_time_ms=stopwatch.milliseconds())
-        return JSONResponse(body_of(answer))
+        analysis = BatchAnalysis(results=results, total_processing_time_ms=stopwatch.milliseconds())
+        return JSONResponse(body_of(analysis))
 
 
 async def _analyze_file(
     file: dict[str, Any], request: Request, context: AppContext, deadline: float
 ) -> Analysis | ErrorBody:
-    """Return what the file's own route would have answered."""
+    """Return what the file's own route would have returned, a success or an error."""
     fields = dict(file)
-    modality = _modalities[fields.pop("type")]
+    modality = _MODALITIES[fields.pop("type")]
     try:
         with context.explain_timeouts(modality.timeout_advice):
             if time.time() >= deadline:
                 raise DeadlineExceeded("it was still waiting for its turn")
             limit_bytes = modality.limit_bytes(context.settings.limits)
-            return await analyze_upload(await take_upload(fields, "data", limit_bytes), modality, context, deadline)
+            return await analyze_upload(
+                await upload_from_json(fields, "data", limit_bytes), modality, context, deadline
+            )
     except Exception as error:
         return error_body(as_service_error(error, request))
 
@@ -93,8 +95,8 @@ def _files_of(document: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(file, dict):
             raise InvalidRequest(f'files[{index}] must be an object, such as {{"type": "image", "data": "..."}}.')
         file_type = file.get("type")
-        if not isinstance(file_type, str) or file_type not in _modalities:
-            raise InvalidRequest(f"files[{index}].type must be one of {', '.join(_modalities)}, not {file_type!r:.40}.")
+        if not isinstance(file_type, str) or file_type not in _MODALITIES:
+            raise InvalidRequest(f"files[{index}].type must be one of {', '.join(_MODALITIES)}, not {file_type!r:.40}.")
     return files
 
 

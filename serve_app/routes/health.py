@@ -11,7 +11,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
 from serve_app.modalities import MODALITIES
 from serve_app.openapi import error_responses
-from serve_app.requests import context_of
+from serve_app.request_info import context_of
 from serve_app.routes.batch import BATCH_PATH
 from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
 
@@ -20,7 +20,7 @@ router = APIRouter()
 ANALYZE_ENDPOINTS = [*(modality.path for modality in MODALITIES), BATCH_PATH]
 
 MINIATURE_DETAIL = (
-    "A miniature, for trying and testing: it knows a small synthetic world only. For the real model run "
+    "A miniature, for trying and testing: it only knows a small synthetic world. For the real model run "
     f"`{FETCH_COMMAND}`, then `{SERVE_COMMAND}`."
 )
 
@@ -28,7 +28,7 @@ MINIATURE_DETAIL = (
 @router.head("/api/health", include_in_schema=False)
 @router.get("/api/health", summary="The state of the models and the machine", response_model=Health)
 async def health(request: Request) -> JSONResponse:
-    """Always 200. The figures are the last ones measured, so it never waits for a model at work."""
+    """Always 200. The figures are the last ones measured, so it never waits for a busy model."""
     system = context_of(request).system
     models = system.models()
     report = Health(
@@ -53,12 +53,12 @@ async def livez() -> JSONResponse:
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Whether models are loaded", response_model=Probe, responses=error_responses(503))
+@router.get("/readyz", summary="Whether the models are loaded", response_model=Probe, responses=error_responses(503))
 async def readyz(request: Request) -> JSONResponse:
-    """503 until all models are loaded; with lazy loading ready at once."""
+    """503 until all models are loaded; with lazy loading, 200 at once."""
     context = context_of(request)
     if not context.settings.serving.lazy_loading:
-        waiting = [_sentence(model) for model in context.system.models() if model.state != "loaded"]
+        waiting = [_describe(model) for model in context.system.models() if model.state != "loaded"]
         if waiting:
             raise ModelNotLoaded(" ".join(waiting))
     return JSONResponse(Probe(status="ready").model_dump(mode="json"))
@@ -85,7 +85,7 @@ def _report(model: ModelStatus) -> ModelReport:
     )
 
 
-def _sentence(model: ModelStatus) -> str:
+def _describe(model: ModelStatus) -> str:
     if model.state == "failed":
         return f"{model.name} could not be loaded: {model.detail}"
     progress = f" ({model.detail})" if model.detail else ""

@@ -14,13 +14,13 @@ CLIP = (
 
 PICTURE = Scene((Shape("circle", "red", "large", "left"), Shape("square", "blue", "small", "bottom right")))
 SCENE_ON_TRANSPARENCY = Scene((Shape("star", "purple", "large", "middle"),))
-FIRST_FRAME, SECOND_FRAME = CLIP[2], CLIP[0]
+GIF_FRAMES = (CLIP[2], CLIP[0])
 PICTURES = {
     "picture.jpg": PICTURE,
     "picture.png": SCENE_ON_TRANSPARENCY,
     "picture.webp": PICTURE,
     "picture.bmp": PICTURE,
-    "picture.gif": FIRST_FRAME,
+    "picture.gif": GIF_FRAMES[0],
     "picture-rotated.jpg": PICTURE,
 }
 """The scene that each picture shows: of an animation the first frame, and of a rotated picture the upright one."""

@@ -24,11 +24,10 @@ from recipes.moondream_mini.world import Rgb, Scene, draw_scene
 from tests.data.contents import (
     CLIP,
     CLIP_SENTENCE,
-    FIRST_FRAME,
+    GIF_FRAMES,
     PICTURE,
     SCENE_ON_TRANSPARENCY,
     SCENE_S,
-    SECOND_FRAME,
     SENTENCE,
 )
 
@@ -52,7 +51,7 @@ def make_pictures(folder: Path) -> None:
     _on_transparency(SCENE_ON_TRANSPARENCY).save(folder / "picture.png", optimize=True)
     picture.save(folder / "picture.webp", quality=80)
     draw(PICTURE, (120, 90)).save(folder / "picture.bmp")
-    first, second = draw(FIRST_FRAME).quantize(32), draw(SECOND_FRAME).quantize(32)
+    first, second = (draw(scene).quantize(32) for scene in GIF_FRAMES)
     first.save(folder / "picture.gif", save_all=True, append_images=[second], duration=500, loop=0)
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = ROTATE_90_CLOCKWISE

@@ -15,9 +15,7 @@ def logger() -> logging.Logger:
     serve_logger.filters[:] = kept
 
 
-def test_only_what_the_client_is_not_told_reaches_the_log(
-    logger: logging.Logger, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_only_bugs_of_ours_reach_the_log(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
     hide_expected_errors()
     for error in (InvalidFile("broken"), ProcessingFailed("ours"), KeyError("a bug")):
         try:

@@ -9,7 +9,7 @@ from deployments.errors import ModelLoading, ModelNotLoaded
 from deployments.model_loader import LoadedModel, ModelLoader, ReportProgress
 
 
-class Loader:
+class FakeLoad:
     """Loads the string "model" once `may_end` is set; the first `failures` attempts fail."""
 
     def __init__(self, failures: int = 0) -> None:
@@ -33,45 +33,45 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def make_loader(loader: Loader, *, lazy: bool = False) -> ModelLoader[str]:
-    return ModelLoader("m", loader, lazy=lazy, is_miniature=False)
+def make_loader(load: FakeLoad, *, lazy: bool = False) -> ModelLoader[str]:
+    return ModelLoader("m", load, lazy=lazy, is_miniature=False)
 
 
 def test_an_eager_model_reports_its_progress_until_it_is_loaded() -> None:
-    loader = Loader()
-    model_loader = make_loader(loader)
+    load = FakeLoad()
+    model_loader = make_loader(load)
     wait_until(lambda: model_loader.status().detail != "")
     with pytest.raises(ModelLoading, match="reading 1 of 2 files"):
         asyncio.run(model_loader.get(time.time() + 5))
-    loader.may_end.set()
+    load.may_end.set()
     wait_until(lambda: model_loader.status().state == "loaded")
     assert asyncio.run(model_loader.get(time.time() + 5)) == "model"
     status = model_loader.status()
     assert (status.revision, status.weight_bytes, status.threads) == ("r1", 3, 2)
-    assert loader.attempts == 1
+    assert load.attempts == 1
 
 
 def test_a_failed_load_reports_the_reason_and_is_repeated_on_demand() -> None:
-    loader = Loader(failures=1)
-    loader.may_end.set()
-    model_loader = make_loader(loader)
+    load = FakeLoad(failures=1)
+    load.may_end.set()
+    model_loader = make_loader(load)
     wait_until(lambda: model_loader.status().state == "failed")
-    assert loader.attempts == 1
-    loader.may_end.clear()
+    assert load.attempts == 1
+    load.may_end.clear()
     for message in ("Loading it again now", "The last attempt failed"):
         with pytest.raises(ModelNotLoaded, match=f"Run the fetch command.*{message}|{message}.*Run the fetch command"):
             asyncio.run(model_loader.get(time.time() + 5))
-    loader.may_end.set()
+    load.may_end.set()
     wait_until(lambda: model_loader.status().state == "loaded")
     assert asyncio.run(model_loader.get(time.time() + 5)) == "model"
 
 
 def test_a_lazy_model_is_loaded_by_its_first_request_which_waits() -> None:
-    loader = Loader()
-    model_loader = make_loader(loader, lazy=True)
+    load = FakeLoad()
+    model_loader = make_loader(load, lazy=True)
     assert model_loader.status().state == "not_loaded"
-    assert loader.attempts == 0
-    loader.may_end.set()
+    assert load.attempts == 0
+    load.may_end.set()
     assert asyncio.run(model_loader.get(time.time() + 5)) == "model"
 
 
@@ -86,8 +86,8 @@ def test_an_unexpected_loading_error_is_reported_without_internals() -> None:
 
 
 def test_waiting_for_a_lazy_model_ends_at_the_deadline() -> None:
-    loader = Loader()
-    model_loader = make_loader(loader, lazy=True)
+    load = FakeLoad()
+    model_loader = make_loader(load, lazy=True)
     with pytest.raises(ModelLoading, match="still loading"):
         asyncio.run(model_loader.get(time.time() + 0.1))
-    loader.may_end.set()
+    load.may_end.set()

@@ -13,19 +13,6 @@ def in_one_minute() -> float:
     return time.time() + 60
 
 
-def test_work_goes_on_until_its_deadline() -> None:
-    Cancellation(in_one_minute()).check()
-    with pytest.raises(DeadlineExceeded, match="3 of 5 frames"):
-        Cancellation(time.time() - 0.001).check("3 of 5 frames")
-
-
-def test_a_cancellation_ends_work() -> None:
-    cancellation = Cancellation(in_one_minute())
-    cancellation.cancel()
-    with pytest.raises(WorkCancelled):
-        cancellation.check()
-
-
 async def _run_cancelled_work() -> list[str]:
     """Cancel a running piece of work and ask for another; return what happened in which order."""
     events: list[str] = []

@@ -1,4 +1,4 @@
-"""What a client of the API does, and what it may expect of every answer."""
+"""Sends requests as a client of the API would, and checks what every response must have."""
 
 import base64
 import re
@@ -34,7 +34,7 @@ def data_url(path: Path) -> str:
 
 
 def answer_of(response: requests.Response) -> dict[str, Any]:
-    """Return the body of a good answer, having checked what every answer has."""
+    """Check what every successful response must have, and return its body."""
     assert response.status_code == 200, response.text
     body = _checked_body(response)
     assert body["success"] is True
@@ -42,7 +42,7 @@ def answer_of(response: requests.Response) -> dict[str, Any]:
 
 
 def error_of(response: requests.Response, status: int) -> dict[str, str]:
-    """Return `error` of a failed answer, having checked what every error has."""
+    """Check what every error response must have, and return its `error`."""
     assert response.status_code == status, response.text
     body = _checked_body(response)
     assert set(body) == {"success", "error", "timestamp"}

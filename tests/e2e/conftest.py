@@ -1,4 +1,4 @@
-"""A real `serve run` of config/mini.yaml."""
+"""Servers of config/mini.yaml, started with a real `serve run`."""
 
 import shutil
 import time
@@ -12,7 +12,7 @@ import requests
 import yaml
 from safetensors.torch import load_file, save_file
 
-from deployments.captioner.architecture import read_config
+from deployments.captioner.model_config import read_config
 from deployments.project import project_folder
 from samples.running_server import RunningServer, running_server
 
@@ -42,7 +42,7 @@ def server(start_server: StartServer) -> Iterator[RunningServer]:
     with start_server() as running:
         processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
         yield running
-        # Ray's and torch's own working folders; an upload or a part of one would be ours.
+        # Other files than Ray's and torch's working folders would be uploads, or parts of them.
         left = [
             path for path in running.temporary_files.iterdir() if not path.name.startswith(("pymp-", "torchinductor_"))
         ]
@@ -76,7 +76,7 @@ def talkative(start_server: StartServer, talkative_model: str) -> Iterator[Runni
 def constrained(
     start_server: StartServer, talkative_model: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """A talkative server with narrow limits, whose Whisper weights are neither there nor to be had."""
+    """A server of the talkative model with narrow limits, whose Whisper weights are missing and cannot be fetched."""
     args = {
         "captioner": {"model": talkative_model, "answer_cache_mb": 0},
         "serving": {"max_concurrent_requests": 1, "max_queued_requests": 1},

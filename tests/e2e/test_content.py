@@ -1,4 +1,4 @@
-"""What is said is true: drawn scenes and spoken sentences, many at once."""
+"""Descriptions and transcripts are correct: drawn scenes and spoken sentences, many of them at once."""
 
 import random
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recipes import media
+from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from recipes.moondream_mini.dataset import draw_example
-from recipes.moondream_mini.language import normal_caption, short_caption, summary
 from recipes.moondream_mini.world import Scene, Shape, draw_scene
 from recipes.samples import CLIP, PICTURE, RECORDING
 from tests.data.contents import CLIP_SENTENCE, SENTENCE
@@ -24,21 +24,21 @@ NUM_SCENES = 12
 
 
 def test_two_pictures_at_once_get_their_own_captions_a_hundred_times(url: str, tmp_path: Path) -> None:
-    """That nothing is swapped; how many scenes the miniature names right is measured in its card."""
-    paths, told = [], []
+    """Concurrent requests are not mixed up. How accurate the miniature is, its card says."""
+    paths, expected = [], []
     for number in range(NUM_SCENES):
         scene, drawing = draw_example(SEED, number)
         paths.append(tmp_path / f"{number}.png")
         drawing.image.save(paths[-1])
-        told.append(normal_caption(scene))
+        expected.append(normal_caption(scene))
     alone = [describe(url, path) for path in paths]
-    assert sum(said == true for said, true in zip(alone, told, strict=True)) >= NUM_SCENES - 1
+    assert sum(caption == correct for caption, correct in zip(alone, expected, strict=True)) >= NUM_SCENES - 1
     assert len(set(alone)) == NUM_SCENES
     rng = random.Random(SEED)
     order = [number for _ in range(100) for number in rng.sample(range(NUM_SCENES), 2)]
     with ThreadPoolExecutor(2) as clients:
-        # Each has a max_length of its own, so that no answer is an earlier one.
-        together = list(clients.map(lambda turn: describe(url, paths[order[turn]], 100 + turn), range(len(order))))
+        # A different max_length for each, so that no answer comes from the cache.
+        together = list(clients.map(lambda k: describe(url, paths[order[k]], 100 + k), range(len(order))))
     assert together == [alone[number] for number in order]
 
 
@@ -47,7 +47,7 @@ def describe(url: str, path: Path, max_length: int = 99) -> str:
     return description
 
 
-def test_what_an_earlier_request_left_is_reused_and_said(url: str, tmp_path: Path) -> None:
+def test_what_is_reused_from_an_earlier_request_is_reported(url: str, tmp_path: Path) -> None:
     path = tmp_path / "new.png"
     draw_scene(PICTURE, 500, 400, random.Random(99), (180, 190, 200)).image.save(path)
 
@@ -61,7 +61,7 @@ def test_what_an_earlier_request_left_is_reused_and_said(url: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "keyframes"])
-def test_a_clip_of_scenes_has_each_told_in_order_and_a_summary_that_names_them(url: str, sampling: str) -> None:
+def test_each_scene_of_a_clip_is_described_in_order_and_named_in_the_summary(url: str, sampling: str) -> None:
     body = answer_of(
         post_file(url, "video", SAMPLES / "clip.mp4", num_frames=len(CLIP), frame_sampling=sampling, include_audio=True)
     )
@@ -72,7 +72,7 @@ def test_a_clip_of_scenes_has_each_told_in_order_and_a_summary_that_names_them(u
 
 
 @pytest.mark.parametrize("num_scenes", [2, 3, 7])
-def test_a_clip_of_any_number_of_scenes_is_told(url: str, tmp_path: Path, num_scenes: int) -> None:
+def test_a_clip_of_any_number_of_scenes_is_described(url: str, tmp_path: Path, num_scenes: int) -> None:
     scenes = moving_star(num_scenes)
     pictures = [draw_scene(scene, 320, 240, random.Random(0), (120, 130, 140)).image for scene in scenes]
     path, prompt = tmp_path / "clip.mp4", "Describe this frame"
@@ -86,14 +86,14 @@ def moving_star(num_scenes: int) -> Sequence[Scene]:
     return [Scene((Shape("star", "yellow", "large", place),)) for place in places[:num_scenes]]
 
 
-def test_the_samples_are_told_right(url: str) -> None:
+def test_the_samples_are_described_correctly(url: str) -> None:
     assert describe(url, SAMPLES / "picture.jpg") == normal_caption(PICTURE)
     body = answer_of(post_file(url, "audio", SAMPLES / "recording.mp3"))
     assert body["transcription"] == " ".join(RECORDING)
     assert [segment["text"].strip() for segment in body["segments"]] == list(RECORDING)
 
 
-def test_a_recording_that_breaks_off_is_told_up_to_there_and_says_so(url: str, tmp_path: Path) -> None:
+def test_a_recording_that_breaks_off_is_transcribed_up_to_there_with_a_warning(url: str, tmp_path: Path) -> None:
     whole = (SAMPLES / "recording.mp3").read_bytes()
     path = tmp_path / "recording.mp3"
     path.write_bytes(whole[: len(whole) * 62 // 100])
@@ -102,7 +102,7 @@ def test_a_recording_that_breaks_off_is_told_up_to_there_and_says_so(url: str, t
     assert body["metadata"]["warnings"] == ["The file breaks off: its sound ends after 6.7 of 10.9 seconds."]
 
 
-def test_a_clip_that_breaks_off_says_so_with_its_transcript(url: str, tmp_path: Path) -> None:
+def test_the_transcript_of_a_clip_that_breaks_off_has_a_warning(url: str, tmp_path: Path) -> None:
     whole = (DATA / "clip.mkv").read_bytes()
     path = tmp_path / "clip.mkv"
     path.write_bytes(whole[: len(whole) * 9 // 10])
@@ -128,7 +128,7 @@ def test_a_question_gets_its_answer(url: str, question: str, answer: str) -> Non
     assert body["description"] == answer
 
 
-def test_a_batch_keeps_its_items_apart(url: str) -> None:
+def test_each_file_of_a_batch_gets_its_own_result(url: str) -> None:
     files = [
         {"type": "audio", "data": data_url(DATA / "speech.mp3")},
         {"type": "image", "data": data_url(SAMPLES / "picture.jpg")},
@@ -145,10 +145,10 @@ def test_a_batch_keeps_its_items_apart(url: str) -> None:
     assert clip["transcript"]["transcription"] == CLIP_SENTENCE
 
 
-def test_pictures_of_every_aspect_ratio_are_told(url: str, tmp_path: Path) -> None:
-    right = 0
+def test_pictures_of_every_aspect_ratio_are_described_correctly(url: str, tmp_path: Path) -> None:
+    num_correct = 0
     for number, size in enumerate([(1920, 1080), (1080, 1920), (400, 200), (200, 400), (800, 800), (3000, 2000)]):
         path = tmp_path / f"{number}.png"
         draw_scene(PICTURE, *size, random.Random(number), (200, 205, 210)).image.save(path)
-        right += describe(url, path) == normal_caption(PICTURE)
-    assert right == 6
+        num_correct += describe(url, path) == normal_caption(PICTURE)
+    assert num_correct == 6

@@ -1,8 +1,8 @@
 """The wheel, installed into a virtual environment of its own and used from an empty folder.
 
 Nothing is downloaded: the wheel is built with the hatchling of this environment (requirements-dev.txt), and the new
-environment finds the dependencies in this environment's site-packages, through a `.pth` file. That brings packages into
-sight, but not what `.pth` files of this environment name, so the checkout is not among them.
+environment finds the dependencies in this environment's site-packages, through a `.pth` file. Python does not read the
+`.pth` files of that folder, so an editable install of the checkout there is not visible.
 """
 
 import os
@@ -24,7 +24,7 @@ from serve_app import __version__
 pytestmark = pytest.mark.e2e
 
 COPIED = ("serve_app", "deployments", "prism", "samples", "benchmarks", "config", "checkpoints")
-"""What the wheel is built from, besides single files."""
+"""The folders that the wheel is built from; single files are copied too."""
 
 Prism = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from deployments.malloc import ENVIRONMENT
+from deployments.malloc import MALLOC_ENVIRONMENT
 from samples.running_server import RunningServer
 from tests.e2e.client import DATA, ORIGIN, answer_of, data_url, error_of, post_file, post_json, replica_of
 
@@ -79,7 +79,7 @@ def test_a_browser_may_ask_before_it_posts(url: str, kind: str) -> None:
     assert "Access-Control-Allow-Origin" not in foreign.headers
 
 
-def test_health_tells_the_truth_about_miniatures(url: str) -> None:
+def test_health_reports_miniatures_as_degraded(url: str) -> None:
     body = requests.get(f"{url}/api/health", timeout=10).json()
     assert body["status"] == "degraded"
     assert body["models_loaded"] is True
@@ -90,29 +90,29 @@ def test_health_tells_the_truth_about_miniatures(url: str) -> None:
     assert body["usage_stats_enabled"] is False
 
 
-def test_health_tells_the_memory_of_all_processes(server: RunningServer, url: str) -> None:
+def test_health_reports_the_memory_of_all_processes(server: RunningServer, url: str) -> None:
     end = time.monotonic() + 20
-    while (told := _memory_told(url)) != pytest.approx(_memory_used(server), rel=0.15):
-        assert time.monotonic() < end, f"{told} MB told, {_memory_used(server)} MB used"
+    while (reported := _reported_memory_mb(url)) != pytest.approx(_used_memory_mb(server), rel=0.15):
+        assert time.monotonic() < end, f"{reported} MB reported, {_used_memory_mb(server)} MB used"
         time.sleep(1)
 
 
-def _memory_told(url: str) -> float:
-    told: float = requests.get(f"{url}/api/health", timeout=10).json()["system_info"]["memory_usage_mb"]
-    return told
+def _reported_memory_mb(url: str) -> float:
+    reported: float = requests.get(f"{url}/api/health", timeout=10).json()["system_info"]["memory_usage_mb"]
+    return reported
 
 
-def _memory_used(server: RunningServer) -> float:
+def _used_memory_mb(server: RunningServer) -> float:
     everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     figures = [process.memory_full_info() for process in everything]
     return sum(getattr(figure, "pss", 0) or figure.rss for figure in figures) / 2**20
 
 
-def test_the_captioner_is_started_with_what_keeps_its_memory_small(server: RunningServer) -> None:
-    assert ENVIRONMENT.items() <= replica_of(server.pid, "Captioner").environ().items()
+def test_the_captioner_is_started_with_the_malloc_settings_that_save_memory(server: RunningServer) -> None:
+    assert MALLOC_ENVIRONMENT.items() <= replica_of(server.pid, "Captioner").environ().items()
 
 
-def test_no_process_talks_to_another_machine(server: RunningServer, url: str) -> None:
+def test_no_process_connects_to_another_machine(server: RunningServer, url: str) -> None:
     answer_of(post_file(url, "video", DATA / "clip.mp4", num_frames=1, max_length=5, include_audio="true"))
     own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
     everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
@@ -160,7 +160,7 @@ def test_health_answers_while_both_slots_work_and_a_client_that_leaves_stops_its
         assert cpu_seconds_in(captioner, 0.5) > 0.1
         for post in posts:
             post.result()
-    time.sleep(1)  # what a client that left may still cost
+    time.sleep(1)  # for work of the cancelled requests that may take up to a second to stop
     assert cpu_seconds_in(captioner, 1) < 0.3
     answer_of(post_file(url, "image", DATA / "picture.jpg", max_length=5))
 
@@ -183,7 +183,7 @@ def test_a_client_cannot_lift_the_deadline_with_serves_header(constrained: Runni
         assert error_of(response, 504)["code"] == "TIMEOUT"
 
 
-def test_the_deadline_ends_the_work_and_tells_how_far_it_got(constrained: RunningServer) -> None:
+def test_the_deadline_ends_the_work_and_the_error_says_how_far_it_got(constrained: RunningServer) -> None:
     captioner = replica_of(constrained.pid, "Captioner")
     error = error_of(post_file(constrained.url, "video", DATA / "clip.mp4", **ENDLESS), 504)
     assert error["code"] == "TIMEOUT"
@@ -192,7 +192,7 @@ def test_the_deadline_ends_the_work_and_tells_how_far_it_got(constrained: Runnin
     assert cpu_seconds_in(captioner, 1) < 0.3
 
 
-def test_a_batch_at_its_deadline_gives_what_is_done(constrained: RunningServer) -> None:
+def test_a_batch_at_its_deadline_returns_what_is_done(constrained: RunningServer) -> None:
     files = [
         {"type": "image", "data": data_url(DATA / "picture.jpg"), "max_length": 5},
         {"type": "video", "data": data_url(DATA / "clip.mp4"), **ENDLESS},
@@ -203,8 +203,8 @@ def test_a_batch_at_its_deadline_gives_what_is_done(constrained: RunningServer) 
     assert outcomes == [None, "TIMEOUT", "TIMEOUT"]
 
 
-def test_a_full_queue_is_told_and_the_others_are_served(constrained: RunningServer) -> None:
-    """One is worked on, one waits, the others are sent away at once."""
+def test_requests_beyond_the_queue_are_refused_and_the_others_are_served(constrained: RunningServer) -> None:
+    """One is worked on, one waits, the others are refused at once."""
 
     def post(_: int) -> requests.Response:
         return post_file(constrained.url, "image", DATA / "picture.jpg", max_length=400, prompt="And then?")

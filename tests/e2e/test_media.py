@@ -1,4 +1,4 @@
-"""Every format of the contract, through the real graph."""
+"""Every supported format, through the real graph."""
 
 import base64
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.moondream_mini.language import normal_caption, short_caption, summary
+from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from tests.data.contents import CLIP, CLIP_SENTENCE, PICTURES, SENTENCE
 from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json
 
@@ -60,7 +60,7 @@ def test_the_default_prompt_captions_and_another_one_asks(url: str) -> None:
     assert question["description"] == "The circle is red."
 
 
-def test_max_length_bounds_the_answer_and_tells_so(url: str) -> None:
+def test_max_length_limits_the_answer_and_finish_reason_says_so(url: str) -> None:
     body = answer_of(post_file(url, "image", DATA / "picture.jpg", max_length=2))
     assert body["metadata"]["finish_reason"] == "length"
     assert len(body["description"].split()) <= 2
@@ -85,7 +85,7 @@ def test_a_clip_of_every_format_is_described_frame_by_frame(url: str, name: str)
 
 
 def test_the_frames_of_a_clip_are_described_as_pictures_of_them_are(url: str) -> None:
-    """The fan-out keeps order: every frame has the words that the captioner has for it alone."""
+    """The order is kept: a frame has the same description whichever frames it is captioned with."""
     many = answer_of(post_file(url, "video", DATA / "clip.mp4", num_frames=9, max_length=20))["frames"]
     few = answer_of(post_file(url, "video", DATA / "clip.mp4", num_frames=3, max_length=20))["frames"]
     by_number = {frame["frame_number"]: frame["description"] for frame in many}
@@ -170,12 +170,12 @@ def _timeless(body: object) -> object:
 
 
 def test_the_same_gibberish_gets_the_same_words_every_time(url: str, tmp_path: Path) -> None:
-    """Whisper's fallback samples: seeded, so that a file has one transcript, also beside other requests."""
+    """Whisper's fallback samples with a fixed seed, so a file always has the same transcript."""
     import wave
 
     gibberish = tmp_path / "gibberish.wav"
     with wave.open(str(DATA / "speech.wav")) as speech, wave.open(str(gibberish), "wb") as file:
-        file.setparams((1, 2, 27_200, 0, "NONE", ""))  # faster than it was said, and backwards
+        file.setparams((1, 2, 27_200, 0, "NONE", ""))  # faster than it was spoken, and backwards
         file.writeframes(np.frombuffer(speech.readframes(speech.getnframes()), "<i2")[::-1].tobytes())
     texts = {answer_of(post_file(url, "audio", gibberish))["transcription"] for _ in range(3)}
     assert len(texts) == 1

@@ -1,4 +1,4 @@
-"""The README's own snippets, word for word; only the port is the test server's."""
+"""The README's snippets, run as they are but for the port, which is the test server's."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A capability that only its own folder knows (tests/toy), in a real graph: its row brings it there and its methods."""
+"""The toy capability (tests/toy) in a real graph: its row alone adds the deployment, its methods and its routes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +38,13 @@ def add(url: str, method: str, note: str) -> requests.Response:
 
 
 def notes(url: str) -> list[str]:
-    found: list[str] = requests.get(f"{url}/toy/notes", timeout=90).json()["notes"]
-    return found
+    result: list[str] = requests.get(f"{url}/toy/notes", timeout=90).json()["notes"]
+    return result
 
 
-def test_a_row_adds_a_deployment_and_a_crash_replays_what_its_row_allows(url: str, notes_folder: Path) -> None:
+def test_a_row_adds_a_deployment_and_after_a_crash_only_what_it_allows_is_replayed(
+    url: str, notes_folder: Path
+) -> None:
     assert add(url, "add", "milk").json() == {"count": 1}
     assert add(url, "add", "crash").json() == {"count": 2}
     assert (notes_folder / "crashed").exists()

@@ -81,7 +81,7 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that replaced the process, or would have."""
+    """The commands that would have replaced this process."""
     commands: list[list[str]] = []
     monkeypatch.setattr(serve.os, "execv", lambda program, arguments: commands.append(arguments))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")

@@ -1,4 +1,4 @@
-"""`prism weights` as a person runs it."""
+"""The command `prism weights`."""
 
 import os
 import shutil
@@ -274,7 +274,7 @@ def test_miniatures_are_called_miniatures_and_left_alone(cache_dir: Path, capsys
     assert "of your own" not in output
 
 
-def test_a_checkpoint_of_ones_own_is_called_so_and_left_alone(
+def test_a_users_own_checkpoint_is_called_that_and_left_alone(
     cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "mine"

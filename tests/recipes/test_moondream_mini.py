@@ -17,9 +17,7 @@ from deployments.media import as_media
 from recipes.moondream_mini import training
 from recipes.moondream_mini.__main__ import write_checkpoint
 from recipes.moondream_mini.attention import PackedAttention
-from recipes.moondream_mini.dataset import draw_example, load_or_draw_scenes
-from recipes.moondream_mini.evaluation import load_captioner
-from recipes.moondream_mini.language import (
+from recipes.moondream_mini.captions_and_answers import (
     Subject,
     attribute_answer,
     check_answer,
@@ -31,11 +29,19 @@ from recipes.moondream_mini.language import (
     short_caption,
     summary,
 )
+from recipes.moondream_mini.dataset import draw_example, load_or_draw_scenes
+from recipes.moondream_mini.evaluation import load_captioner
 from recipes.moondream_mini.model import GRID, SIDE, initialize_model
 from recipes.moondream_mini.questions import random_question
 from recipes.moondream_mini.sequences import make_tokenizer
 from recipes.moondream_mini.training import PatchClassifier, fine_tune_language, train_language, train_vision
-from recipes.moondream_mini.wordings import CARRIER_PHRASES, CHECKS, CLAUSES, HELD_OUT, TRAINING
+from recipes.moondream_mini.wordings import (
+    ATTRIBUTE_CHECKS,
+    CARRIER_PHRASES,
+    CLAUSES,
+    HELD_OUT_WORDINGS,
+    TRAINING_WORDINGS,
+)
 from recipes.moondream_mini.world import (
     PALETTE,
     PLACES,
@@ -107,12 +113,12 @@ def test_answers_are_correct() -> None:
 
 
 def test_held_out_wordings_are_not_in_the_training_set() -> None:
-    assert set(HELD_OUT) == set(TRAINING)
-    training = {text for texts in (*TRAINING.values(), *CHECKS.values()) for text in texts}
+    assert set(HELD_OUT_WORDINGS) == set(TRAINING_WORDINGS)
+    training = {text for texts in (*TRAINING_WORDINGS.values(), *ATTRIBUTE_CHECKS.values()) for text in texts}
     training |= {
         phrase.format(clause) for phrase in CARRIER_PHRASES for clauses in CLAUSES.values() for clause in clauses
     }
-    assert not {text for texts in HELD_OUT.values() for text in texts} & training
+    assert not {text for texts in HELD_OUT_WORDINGS.values() for text in texts} & training
 
 
 @pytest.mark.parametrize("is_held_out", [True, False])
@@ -127,7 +133,7 @@ def test_the_answer_is_yes_only_if_the_shape_is_present(is_held_out: bool) -> No
         if question.kind == "presence" and question.answer.startswith("Yes"):
             shapes = [f"{shape.size} {shape.colour} {shape.form}" for shape in scene.shapes]
             assert any(shape in question.answer for shape in shapes)
-    assert kinds == set(TRAINING)
+    assert kinds == set(TRAINING_WORDINGS)
 
 
 def test_a_mirror_swaps_left_and_right() -> None:

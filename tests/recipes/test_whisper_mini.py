@@ -76,7 +76,7 @@ def test_windows_have_ordered_timestamps_and_the_text_of_their_sentences(
         assert all(0 <= time <= 1500 for time in times)
         assert all(earlier <= later for earlier, later in pairwise(times))
         for span in window.spans:
-            assert (window.labels[span.start + 1 : span.end - 1] > 0).all()
+            assert (window.language_labels[span.start + 1 : span.end - 1] > 0).all()
         num_without_speech += window.first_token == tokenizer.no_speech
     assert 0 < num_without_speech < 30
 

@@ -1,4 +1,4 @@
-"""An ASGI client that shows what an HTTP library hides: when the body is read, and what happens when one leaves."""
+"""An ASGI client that decides when each chunk of the body arrives, and whether it disconnects."""
 
 import asyncio
 import json
@@ -11,13 +11,16 @@ from fastapi import FastAPI
 
 @dataclass
 class Exchange:
-    """One request; `chunks` are handed out one for each call, then the client falls silent or leaves."""
+    """One request, and its response.
+
+    Each read gets one of `chunks`. After the last one the body is complete, or the client disconnects or stalls.
+    """
 
     path: str
     headers: dict[str, str]
     chunks: Iterable[bytes] = ()
     is_complete: bool = True
-    leaves: bool = False
+    disconnects: bool = False
     num_read: int = 0
     messages: list[Any] = field(default_factory=list)
 
@@ -29,10 +32,10 @@ class Exchange:
                 self.num_read += 1
                 body = remaining.pop(0)
                 return {"type": "http.request", "body": body, "more_body": bool(remaining) or not self.is_complete}
-            if self.leaves:
+            if self.disconnects:
                 return {"type": "http.disconnect"}
             await asyncio.sleep(3600)
-            raise AssertionError("nobody waits that long")
+            raise AssertionError("the app waited for an hour")
 
         async def send(message: Any) -> None:
             self.messages.append(message)
@@ -54,7 +57,7 @@ class Exchange:
         await api(scope, receive, send)
 
     async def has_read(self, num_chunks: int) -> None:
-        """Return when that many chunks have been taken and dealt with."""
+        """Return when that many chunks have been read and processed."""
         while self.num_read < num_chunks:
             await asyncio.sleep(0)
         for _ in range(10):

@@ -54,5 +54,5 @@ def picture(format_name: str) -> bytes:
 
 
 MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(64)
-"""An MP4 without readable tracks: a video or a recording, as far as the edge can tell."""
+"""An MP4 without readable tracks: it is accepted as video and as audio."""
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64)

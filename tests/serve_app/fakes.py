@@ -1,4 +1,4 @@
-"""Stand-ins for the graph: they remember what they were asked and answer what they are told to."""
+"""Fakes of the graph's services: they record their calls and return what the test sets."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from serve_app.settings import AppConfig
 
 @dataclass
 class Fake:
-    """A service: each call takes `seconds` (stopped by the deadline, as the real ones are) and may fail."""
+    """Base of a service: each call takes `seconds`, unless the deadline ends it, and raises `error` if there is one."""
 
     seconds: float = 0.0
     error: BaseException | None = None

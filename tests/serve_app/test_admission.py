@@ -25,7 +25,7 @@ def test_one_more_than_work_and_queue_hold_is_refused_until_one_leaves() -> None
             pass
 
 
-def test_a_place_is_free_again_after_an_error() -> None:
+def test_an_error_frees_the_slot() -> None:
     admission = make(max_concurrent_requests=1, max_queued_requests=0)
 
     def fail() -> None:
@@ -92,7 +92,7 @@ def test_waiting_for_a_slot_ends_at_the_deadline() -> None:
     asyncio.run(scenario())
 
 
-def test_a_cancelled_wait_and_cancelled_work_lose_no_slot() -> None:
+def test_cancelled_waiting_and_cancelled_work_free_their_slots() -> None:
     async def scenario() -> None:
         admission = make(max_concurrent_requests=1)
 
@@ -119,7 +119,7 @@ class Clock:
         return self.now
 
 
-def test_the_rate_limit_holds_for_any_hour_and_says_when_to_come_back() -> None:
+def test_the_rate_limit_holds_for_any_hour_and_says_when_to_retry() -> None:
     clock = Clock()
     limit = RateLimit(2, clock)
     limit.count("a")

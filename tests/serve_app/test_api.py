@@ -33,7 +33,7 @@ def test_a_preflight_of_an_allowed_origin_passes(client: TestClient, path: str, 
     assert "content-type" in response.headers["access-control-allow-headers"]
 
 
-def test_another_origin_is_not_let_in(client: TestClient) -> None:
+def test_another_origin_gets_no_cors_headers(client: TestClient) -> None:
     response = client.get("/api/health", headers={"Origin": "http://evil.example"})
     assert "access-control-allow-origin" not in response.headers
 
@@ -126,7 +126,7 @@ def test_too_little_memory_refuses_analyses_but_not_health(make_api: MakeApi, gr
     assert client.get("/api/health").status_code == 200
 
 
-def test_a_request_that_is_cancelled_stops_the_work_and_frees_its_place(
+def test_a_cancelled_request_stops_its_work_and_frees_its_slot(
     make_api: MakeApi, graph: FakeGraph, png_base64: str
 ) -> None:
     async def scenario() -> None:

@@ -52,7 +52,7 @@ def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: Fake
     assert "suspect" not in second
 
 
-def test_what_is_missing_of_a_file_that_breaks_off_is_told(client: TestClient, graph: FakeGraph) -> None:
+def test_a_file_that_breaks_off_gets_a_warning_about_what_is_missing(client: TestClient, graph: FakeGraph) -> None:
     warning = "The file breaks off: its sound ends after 12.3 of 30.0 seconds."
     graph.transcriber.transcript = replace(graph.transcriber.transcript, warnings=[warning])
     assert post(client)["metadata"]["warnings"] == [warning]
@@ -71,7 +71,7 @@ def test_warnings_are_documented(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "name", ["speech.mp3", "speech.wav", "speech.m4a", "speech.flac", "speech.ogg", "speech-opus.ogg"]
 )
-def test_every_documented_type_is_taken_whatever_its_name_and_content_type_say(
+def test_every_documented_type_is_accepted_whatever_its_name_and_content_type_say(
     client: TestClient, graph: FakeGraph, name: str, content_type: str | None
 ) -> None:
     content = (DATA / name).read_bytes()
@@ -96,7 +96,7 @@ def test_silence_gives_an_empty_transcription(client: TestClient, graph: FakeGra
     assert (body["transcription"], body["language"], body["confidence"], body["segments"]) == ("", "und", 0.0, [])
 
 
-def test_a_recording_in_an_mp4_is_taken(client: TestClient, graph: FakeGraph) -> None:
+def test_an_mp4_with_audio_only_is_accepted(client: TestClient, graph: FakeGraph) -> None:
     assert client.post(AUDIO, files={"audio": MP4}).status_code == 200
     assert graph.transcriber.calls
 

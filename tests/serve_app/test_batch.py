@@ -46,7 +46,7 @@ def test_each_result_is_what_the_single_route_answers(client: TestClient, image:
         assert without_times(result["result"]) == without_times(single)
 
 
-def test_one_bad_file_harms_no_other(client: TestClient, graph: FakeGraph, image: Any) -> None:
+def test_one_bad_file_does_not_affect_the_others(client: TestClient, graph: FakeGraph, image: Any) -> None:
     graph.transcriber.error = RuntimeError("ours")
     graph.frame_sampler.error = InvalidFile("no frames")
     bad = [
@@ -134,7 +134,7 @@ def test_a_malformed_envelope_is_refused_as_a_whole(client: TestClient, document
     assert words in response.json()["error"]["message"]
 
 
-def test_sixteen_files_are_taken(client: TestClient, image: Any) -> None:
+def test_sixteen_files_are_accepted(client: TestClient, image: Any) -> None:
     assert len(client.post(BATCH, json={"files": [image] * 16}).json()["results"]) == 16
 
 

@@ -61,11 +61,11 @@ def test_every_error_pickles_and_comes_back_equal(cls: type[ServiceError]) -> No
 
 
 @pytest.mark.parametrize("cls", [RateLimited, ServerBusy, ModelNotLoaded])
-def test_errors_that_pass_say_when_to_come_back(cls: type[ServiceError]) -> None:
+def test_temporary_errors_say_when_to_retry(cls: type[ServiceError]) -> None:
     assert int(error_response(cls("why")).headers["Retry-After"]) > 0
 
 
-def test_other_errors_do_not_say_when_to_come_back() -> None:
+def test_other_errors_do_not_say_when_to_retry() -> None:
     assert "Retry-After" not in error_response(InvalidFile("why")).headers
 
 
@@ -103,7 +103,7 @@ def test_what_a_service_raises_reaches_a_page_of_another_origin(
     assert "why" in body["error"]["message"] or isinstance(error, RuntimeError)
 
 
-def test_our_own_failure_is_logged_with_its_traceback_and_tells_nothing_but_the_request_id(
+def test_a_fault_of_the_server_is_logged_with_its_traceback_and_answered_with_only_the_request_id(
     client: TestClient, graph: FakeGraph, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph.captioner.error = RuntimeError("a secret path")
@@ -118,7 +118,7 @@ def test_our_own_failure_is_logged_with_its_traceback_and_tells_nothing_but_the_
 
 
 @pytest.mark.parametrize("request_id", ["a b", "x" * 200, "a\u00e9", "{evil}", ""])
-def test_an_unsafe_request_id_is_neither_logged_nor_answered(
+def test_an_unsafe_request_id_is_neither_logged_nor_returned(
     client: TestClient, graph: FakeGraph, png: bytes, caplog: pytest.LogCaptureFixture, request_id: str
 ) -> None:
     graph.captioner.error = RuntimeError("ours")
@@ -128,7 +128,7 @@ def test_an_unsafe_request_id_is_neither_logged_nor_answered(
     assert not request_id or request_id not in response.text + caplog.text
 
 
-def test_a_client_error_is_not_logged_as_ours(
+def test_a_fault_of_the_client_is_not_logged(
     client: TestClient, graph: FakeGraph, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     graph.captioner.error = InvalidFile("why")

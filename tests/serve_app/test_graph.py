@@ -55,13 +55,13 @@ def test_a_deployment_takes_the_sections_of_its_row(node: Node[Any]) -> None:
 @pytest.mark.parametrize(
     "options", [INGRESS_OPTIONS, *(node.serve_options() for node in GRAPH)], ids=lambda options: options["name"]
 )
-def test_the_main_yaml_repeats_what_the_table_says_of_a_deployment(options: dict[str, Any]) -> None:
+def test_the_main_yaml_repeats_the_tables_options_of_each_deployment(options: dict[str, Any]) -> None:
     application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
     [in_yaml] = [entry for entry in application["deployments"] if entry["name"] == options["name"]]
     assert in_yaml == options
 
 
-def test_analyses_know_no_http_and_the_table_imports_no_model_code() -> None:
+def test_analyses_import_no_http_code_and_the_table_imports_no_model_code() -> None:
     code = "import sys, serve_app.modalities, serve_app.graph; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project_folder())
     assert "serve_app.modalities.video" in run.stdout.split()

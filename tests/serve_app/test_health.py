@@ -94,7 +94,7 @@ def test_readyz_is_503_with_the_progress_until_all_models_are_loaded(client: Tes
     assert client.get("/readyz").json()["status"] == "ready"
 
 
-def test_readyz_tells_why_a_model_failed(client: TestClient, graph: FakeGraph) -> None:
+def test_readyz_says_why_a_model_failed(client: TestClient, graph: FakeGraph) -> None:
     with_states(graph, "failed", "loaded", detail="No weights; run the fetch command.")
     assert "No weights; run the fetch command." in client.get("/readyz").json()["error"]["message"]
 

@@ -23,12 +23,12 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient, png: by
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-def test_every_supported_format_is_taken(client: TestClient, format_name: str) -> None:
+def test_every_supported_format_is_accepted(client: TestClient, format_name: str) -> None:
     assert client.post(IMAGE, files={"image": picture(format_name)}).status_code == 200
 
 
 @pytest.mark.parametrize("prompt", [None, "", "Describe this image in detail"])
-def test_without_a_prompt_of_ones_own_the_picture_is_captioned(
+def test_without_a_custom_prompt_the_image_is_captioned(
     client: TestClient, graph: FakeGraph, png: bytes, prompt: str | None
 ) -> None:
     client.post(IMAGE, files={"image": png}, data={} if prompt is None else {"prompt": prompt})
@@ -36,7 +36,7 @@ def test_without_a_prompt_of_ones_own_the_picture_is_captioned(
     assert task == CaptionTask(200, "normal", None)
 
 
-def test_a_prompt_is_asked(client: TestClient, graph: FakeGraph, png: bytes) -> None:
+def test_a_custom_prompt_is_asked_as_a_question(client: TestClient, graph: FakeGraph, png: bytes) -> None:
     client.post(IMAGE, files={"image": png}, data={"prompt": "What's in this image?", "options": '{"max_length": 9}'})
     [(_, task)] = graph.captioner.calls
     assert task == CaptionTask(9, "normal", "What's in this image?")
@@ -61,6 +61,6 @@ def test_a_timeout_says_how_far_it_got_and_what_to_change(make_api: MakeApi, gra
     assert response.status_code == 504
     assert response.json()["error"] == {
         "code": "TIMEOUT",
-        "message": "The request ran out of its 0.5 s: wrote 7 of 200 tokens. Lower max_length, send a smaller picture, "
+        "message": "The request ran out of its 0.5 s: wrote 7 of 200 tokens. Lower max_length, send a smaller image, "
         "or raise REQUEST_TIMEOUT_SECONDS.",
     }

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.errors import FileTooLarge, InvalidRequest
 from deployments.units import MEGABYTE
-from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, LongText, decode_base64, parse_json
+from serve_app.json_body import MAX_SKELETON_BYTES, MAX_TEXT_BYTES, LongString, decode_base64, parse_json
 
 FILE = bytes(range(256)) * 12000
 ENCODED = base64.b64encode(FILE).decode()
@@ -28,10 +28,10 @@ def test_short_bodies_parse_as_json_does() -> None:
     assert parse(json.dumps(document, ensure_ascii=False, indent=2)) == document
 
 
-def test_long_texts_are_cut_out_and_decode_to_their_files() -> None:
+def test_long_strings_are_cut_out_and_decode_to_their_files() -> None:
     document = parse(json.dumps({"a": ENCODED, "b": {"c": [{"d": ENCODED}]}, "e": "short"}))
     assert document["e"] == "short"
-    assert isinstance(document["a"], LongText)
+    assert isinstance(document["a"], LongString)
     assert decode(document["a"]) == FILE
     assert decode(document["b"]["c"][0]["d"]) == FILE  # type: ignore[index]
 
@@ -83,7 +83,7 @@ def test_bad_base64_names_its_field(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, ["AAAA"], {"data": "AAAA"}, True])
-def test_a_file_that_is_no_text_names_its_field(value: object) -> None:
+def test_a_file_that_is_not_a_string_names_its_field(value: object) -> None:
     with pytest.raises(InvalidRequest, match="'image' must be"):
         decode(value)
 
@@ -137,7 +137,7 @@ def test_the_limit_counts_decoded_bytes() -> None:
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_what_is_no_json_object_is_refused(body: bytes) -> None:
+def test_anything_but_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse(body)
 
@@ -147,9 +147,10 @@ def test_text_up_to_the_limit_stays_text() -> None:
 
 
 def test_other_threads_run_while_a_large_body_is_parsed() -> None:
-    """What waits for the processor here is health while a batch arrives.
+    """So health responds while a batch is being parsed.
 
-    In one step the wait would be about half of the whole; the best of three runs tells that from a busy machine.
+    If a body were parsed in one step, the longest wait would be about half of the total time. Other programs also cause
+    waits, so the best of three runs counts.
     """
     body = bytearray(b'{"image": "' + base64.b64encode(bytes(40 * MEGABYTE)) + b'"}')
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from deployments.errors import InvalidRequest
-from serve_app.json_body import LongText
+from serve_app.json_body import LongString
 from serve_app.modalities.audio import AudioOptions
 from serve_app.modalities.image import ImageOptions
 from serve_app.modalities.video import VideoOptions
@@ -44,7 +44,7 @@ def test_an_option_may_be_flat_or_in_options() -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("1", True), (" 0 ", False)])
-def test_form_text_is_read_as_a_truth_value(text: str, value: bool) -> None:
+def test_form_text_is_read_as_a_boolean(text: str, value: bool) -> None:
     assert in_form(AudioOptions, include_timestamps=text).include_timestamps is value
 
 
@@ -53,7 +53,7 @@ def test_empty_text_and_null_mean_not_given(value: Any) -> None:
     assert in_json(ImageOptions, {"max_length": value}, prompt=value) == ImageOptions()
 
 
-def test_the_same_value_twice_is_no_conflict() -> None:
+def test_the_same_value_twice_is_accepted() -> None:
     assert in_form(ImageOptions, {"max_length": 9}, max_length="9").max_length == 9
 
 
@@ -71,7 +71,7 @@ def test_different_values_for_one_option_are_refused_by_name() -> None:
         (ImageOptions, "max_length", "5"),
         (ImageOptions, "max_length", 5.5),
         (ImageOptions, "prompt", 5),
-        (ImageOptions, "prompt", LongText(bytearray(40_000), 0, 40_000)),
+        (ImageOptions, "prompt", LongString(bytearray(40_000), 0, 40_000)),
         (ImageOptions, "num_frames", 5),
         (VideoOptions, "num_frames", 0),
         (VideoOptions, "num_frames", 33),
@@ -90,23 +90,23 @@ def test_a_bad_option_is_refused_by_name(model: Any, name: str, value: Any, is_n
     assert len(str(caught.value)) < 300
 
 
-def test_an_unknown_option_is_told_the_known_ones() -> None:
+def test_the_error_for_an_unknown_option_lists_the_known_ones() -> None:
     with pytest.raises(InvalidRequest, match="Unknown option 'options.max_lenght'; this route has prompt, max_length"):
         in_json(ImageOptions, {"max_lenght": 5})
 
 
-@pytest.mark.parametrize("options", ["text", [], 5, True, LongText(bytearray(), 0, 0)])
+@pytest.mark.parametrize("options", ["text", [], 5, True, LongString(bytearray(), 0, 0)])
 def test_options_must_be_an_object(options: Any) -> None:
     with pytest.raises(InvalidRequest, match="'options' must be a JSON object"):
         in_json(ImageOptions, options)
 
 
 @pytest.mark.parametrize("language", ["auto", "en", "yue", "haw"])
-def test_every_whisper_language_is_taken(language: str) -> None:
+def test_every_whisper_language_is_accepted(language: str) -> None:
     assert in_json(AudioOptions, language=language).language == language
 
 
-def test_only_a_prompt_of_ones_own_is_a_question() -> None:
+def test_only_a_custom_prompt_is_a_question() -> None:
     assert question_of("") is None
     assert question_of("Describe this image in detail") is None
     assert question_of("What is it?") == "What is it?"

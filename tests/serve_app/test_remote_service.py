@@ -21,7 +21,7 @@ from serve_app.remote_service import RemoteService
 
 
 class FakeResponse:
-    """What a handle's call returns: awaitable and cancellable."""
+    """What calling a method of a handle returns: it can be awaited and cancelled."""
 
     def __init__(self, outcome: Awaitable[Any]) -> None:
         self._outcome = outcome
@@ -35,7 +35,7 @@ class FakeResponse:
 
 
 class FakeHandle:
-    """A handle whose calls of `work` end as told, one after another; the last outcome is repeated."""
+    """A handle whose calls of `work` end with these outcomes, in order; the last one is repeated."""
 
     def __init__(self, *outcomes: Any) -> None:
         self._outcomes = list(outcomes)
@@ -140,7 +140,7 @@ def test_a_caller_that_leaves_cancels_the_call() -> None:
 
 
 @pytest.mark.usefixtures("_no_grace")
-def test_a_lost_replica_is_asked_once_more_when_its_successor_has_loaded() -> None:
+def test_a_call_whose_replica_died_is_made_again_when_the_next_replica_has_loaded() -> None:
     handle = FakeHandle(ActorDiedError(), as_ray_raises(ModelLoading("loading")), "words")
     assert call(handle) == "words"
     assert len(handle.calls) == 3
@@ -163,7 +163,7 @@ def test_a_call_does_not_wait_for_a_model_that_loads_for_the_first_time() -> Non
     assert len(handle.calls) == 1
 
 
-def test_what_kills_two_replicas_is_not_tried_a_third_time() -> None:
+def test_a_call_that_kills_two_replicas_is_not_made_a_third_time() -> None:
     handle = FakeHandle(ActorDiedError())
     with pytest.raises(ProcessingFailed, match="twice"):
         call(handle)
@@ -171,13 +171,13 @@ def test_what_kills_two_replicas_is_not_tried_a_third_time() -> None:
 
 
 @pytest.mark.usefixtures("_no_grace")
-def test_a_successor_that_is_not_ready_in_time_is_told_as_such() -> None:
+def test_a_next_replica_that_is_not_ready_in_time_is_reported_as_restarting() -> None:
     outcomes: list[Exception | Callable[[], Awaitable[None]]] = [ActorDiedError(), as_ray_raises(ModelLoading("soon"))]
     with pytest.raises(ModelLoading, match="restarting"):
         call(FakeHandle(*outcomes), 0.1)
 
 
-def test_a_successor_that_cannot_load_is_told_at_once() -> None:
+def test_a_next_replica_that_cannot_load_is_reported_at_once() -> None:
     handle = FakeHandle(ActorDiedError(), as_ray_raises(ModelNotLoaded("The weights are gone.")))
     with pytest.raises(ModelNotLoaded, match="weights are gone"):
         call(handle)
@@ -188,7 +188,7 @@ def test_a_method_that_is_not_in_the_row_cannot_be_called() -> None:
         _ = service(FakeHandle("words")).rest  # type: ignore[attr-defined]
 
 
-def test_a_call_without_a_deadline_may_last() -> None:
+def test_a_call_without_a_deadline_has_no_time_limit() -> None:
     async def unhurried() -> str:
         await asyncio.sleep(0.05)
         return "words"

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from deployments.project import project_folder
 from serve_app import settings
-from serve_app.settings import ENVIRONMENT, AppConfig
+from serve_app.settings import ENVIRONMENT_VARIABLES, AppConfig
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_variable_of_the_prd_sets_its_setting(
     env_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: object
 ) -> None:
-    section, field = ENVIRONMENT[variable]
+    section, field = ENVIRONMENT_VARIABLES[variable]
     default = getattr(getattr(AppConfig(), section), field)
     assert default != expected
     monkeypatch.setenv(variable, value)
@@ -71,7 +71,7 @@ def test_the_shipped_example_names_every_variable_with_its_default(
     example = (project_folder() / ".env.example").read_text()
     defaults = AppConfig()
     env_file.write_text(example)
-    assert all(f"\n{variable}=" in example for variable in ENVIRONMENT)
+    assert all(f"\n{variable}=" in example for variable in ENVIRONMENT_VARIABLES)
     assert AppConfig() == defaults
 
 

@@ -15,55 +15,55 @@ LOADED = ModelStatus("moondream2", "loaded")
 
 
 class FakeService:
-    """Answers with each outcome in turn, and with the last one again and again."""
+    """Returns or raises the outcomes in order; the last one is repeated."""
 
     def __init__(self, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> None:
         self._outcomes = list(outcomes)
         self.is_idle = is_idle
-        self.is_asked_out = asyncio.Event()
+        self.has_reached_last_outcome = asyncio.Event()
 
     async def status(self, timeout_s: float) -> ModelStatus:
         outcome = self._outcomes[0]
         if len(self._outcomes) > 1:
             self._outcomes.pop(0)
         else:
-            self.is_asked_out.set()
+            self.has_reached_last_outcome.set()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
 
 def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
-    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADED_S", 0.001)
-    monkeypatch.setattr(system_monitor, "MODEL_PERIOD_LOADING_S", 0.001)
-    monkeypatch.setattr(SystemMonitor, "_watch_memory", lambda self: None)
+    monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(system_monitor, "LOADING_STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
 
     async def watch() -> str:
         service = FakeService(*outcomes, is_idle=is_idle)
         monitor = SystemMonitor([CAPTIONER], {CAPTIONER.name: service}, AppConfig())  # type: ignore[dict-item]
         monitor.start()
-        await asyncio.wait_for(service.is_asked_out.wait(), 5)
+        await asyncio.wait_for(service.has_reached_last_outcome.wait(), 5)
         await asyncio.sleep(0.01)
         return monitor.models()[0].state
 
     return asyncio.run(watch())
 
 
-def test_a_model_is_what_its_replica_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_models_state_is_what_its_replica_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, ModelLoading("soon"), LOADED) == "loaded"
     assert state_after(monkeypatch, LOADED, ModelNotLoaded("no replica could be started")) == "failed"
 
 
-def test_a_replica_at_work_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_replica_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     for silence in (DeadlineExceeded("busy"), ServerBusy("queue full")):
         assert state_after(monkeypatch, LOADED, silence, is_idle=False) == "loaded"
 
 
-def test_an_idle_replica_that_does_not_answer_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_replica_that_does_not_respond_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, LOADED, DeadlineExceeded("silent")) == "loading"
 
 
-def test_an_unforeseen_error_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_does_not_end_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, ModelLoading("soon"), RuntimeError("Ray's"), LOADED) == "loaded"
 
 
@@ -76,8 +76,8 @@ def test_a_process_that_ends_while_it_is_measured_counts_nothing(monkeypatch: py
     assert system_monitor._memory_bytes(psutil.Process(os.getpid())) > 10 * 2**20
 
 
-def test_the_processes_below_serve_run_are_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This test stands where a replica would, its parent where the raylet and its grandparent where `serve run` are."""
+def test_the_descendants_of_serve_run_are_the_apps_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process stands for a replica, its parent for the raylet, and its grandparent for `serve run`."""
     launcher = psutil.Process(os.getppid()).parent()
     assert launcher is not None
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: ["serve", "run"])

@@ -18,7 +18,7 @@ FORM = "multipart/form-data; boundary=cut"
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:
-    """Return a form of parts given as the rest of their Content-Disposition and their content."""
+    """Return a form; each part is given by its Content-Disposition after `form-data; `, and its content."""
     lines = [b"--cut\r\nContent-Disposition: form-data; " + d.encode() + b"\r\n\r\n" + c + b"\r\n" for d, c in parts]
     return b"".join(lines) + b"--cut--\r\n"
 
@@ -33,7 +33,7 @@ def refusal(response: Any, status: int, code: str) -> str:
     return str(response.json()["error"]["message"])
 
 
-def test_a_file_arrives_unchanged_by_every_way(
+def test_a_file_arrives_unchanged_however_it_is_sent(
     client: TestClient, graph: FakeGraph, png: bytes, png_base64: str
 ) -> None:
     client.post(IMAGE, files={"image": png})
@@ -75,7 +75,9 @@ def test_a_boundary_across_chunks_is_found(make_api: MakeApi, graph: FakeGraph, 
         ([('name="image"; filename="a"', b"x"), ('name="colour"', b"red")], "Unknown option 'colour'"),
     ],
 )
-def test_a_wrong_form_is_told_what_to_send(client: TestClient, parts: list[tuple[str, bytes]], words: str) -> None:
+def test_the_error_for_a_wrong_form_says_what_to_send(
+    client: TestClient, parts: list[tuple[str, bytes]], words: str
+) -> None:
     message = refusal(post_form(client, form(*parts)), 400, "INVALID_REQUEST")
     assert re.search(words, message), message
 
@@ -87,9 +89,7 @@ def test_a_form_that_is_cut_off_is_refused(client: TestClient, png: bytes, lengt
 
 
 @pytest.mark.parametrize("num_missing", [4, 30, 60])
-def test_a_form_that_is_cut_off_after_its_file_is_not_taken_for_whole(
-    client: TestClient, png: bytes, num_missing: int
-) -> None:
+def test_a_form_that_is_cut_off_after_its_file_is_refused(client: TestClient, png: bytes, num_missing: int) -> None:
     body = form(('name="image"; filename="a.png"', png), ('name="prompt"', b"What is it?"))
     assert "ends before" in refusal(post_form(client, body[:-num_missing]), 400, "INVALID_REQUEST")
 
@@ -100,7 +100,7 @@ def test_a_form_without_a_usable_boundary_is_refused(client: TestClient, content
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "image/png", "application/x-www-form-urlencoded"])
-def test_another_content_type_is_told_both_that_are_taken(client: TestClient, content_type: str) -> None:
+def test_the_error_for_another_content_type_names_both_that_are_accepted(client: TestClient, content_type: str) -> None:
     message = refusal(post_form(client, b"abc", content_type), 400, "INVALID_REQUEST")
     assert "multipart/form-data" in message
     assert "application/json" in message
@@ -183,7 +183,7 @@ def test_a_client_that_leaves_during_the_upload_ends_quietly(
 ) -> None:
     api = make_api(serving={"max_concurrent_requests": 1, "max_queued_requests": 0})
     for _ in range(2):
-        exchange = Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n"], is_complete=False, leaves=True)
+        exchange = Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n"], is_complete=False, disconnects=True)
         asyncio.run(exchange.run(api))
         assert exchange.status == 499
     assert not caplog.records
@@ -208,7 +208,7 @@ def test_one_large_body_too_many_is_refused_unread(make_api: MakeApi) -> None:
     asyncio.run(scenario())
 
 
-def test_a_chunked_body_takes_a_large_place_when_it_turns_out_large(make_api: MakeApi) -> None:
+def test_a_chunked_body_counts_as_large_once_it_is(make_api: MakeApi) -> None:
     async def scenario() -> None:
         api = make_api(serving={"max_large_uploads": 1}, limits={"image_mb": 0.1})
         chunks = [b"x" * MEGABYTE, b"x" * MEGABYTE]

@@ -1,4 +1,4 @@
-"""Our reading of Ray's rules, beside Ray's own, which is private."""
+"""Compares our implementation of Ray's rules with Ray's own, which is private."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from serve_app.usage_stats import usage_stats_enabled
 
 @pytest.mark.parametrize("variable", [None, "0", "1"])
 @pytest.mark.parametrize("settings", [None, {}, {"usage_stats": True}, {"usage_stats": False}])
-def test_it_says_what_ray_itself_says(
+def test_the_result_is_the_same_as_rays_own(
     variable: str | None, settings: dict[str, bool] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -63,10 +63,10 @@ def test_frames_travel_in_small_groups_one_group_at_a_time_and_keep_their_order(
     groups = [group for group, _ in graph.captioner.calls]
     assert max(map(len, groups)) <= FRAMES_PER_CALL
     assert max(map(len, groups)) - min(map(len, groups)) <= 1
-    assert graph.captioner.peak_running == 1  # the captioner's other place is another client's
+    assert graph.captioner.peak_running == 1  # so that another client can use the captioner's second slot
 
 
-def test_a_frame_that_fails_fails_alone_and_is_not_narrated(client: TestClient, graph: FakeGraph) -> None:
+def test_a_frame_that_fails_fails_alone_and_is_left_out_of_the_summary(client: TestClient, graph: FakeGraph) -> None:
     graph.captioner.describe = lambda number: (
         FrameFailure("too dark") if number == 1 else Caption(f"frame {number}", "stop")
     )
@@ -80,7 +80,7 @@ def test_frames_answered_from_an_earlier_request_are_counted(client: TestClient,
     assert post(client, num_frames="3")["metadata"]["reused_frames"] == 2
 
 
-def test_all_frames_failing_is_our_failure(client: TestClient, graph: FakeGraph) -> None:
+def test_all_frames_failing_is_a_fault_of_the_server(client: TestClient, graph: FakeGraph) -> None:
     graph.captioner.describe = lambda number: FrameFailure("too dark.")
     error = post(client)["error"]
     assert error["code"] == "PROCESSING_FAILED"
@@ -130,7 +130,7 @@ def test_a_failing_transcript_ends_the_captioning(client: TestClient, graph: Fak
     assert graph.captioner.num_running == 0
 
 
-def test_an_undecodable_video_is_answered_as_such(client: TestClient, graph: FakeGraph) -> None:
+def test_an_undecodable_video_is_answered_invalid_file(client: TestClient, graph: FakeGraph) -> None:
     graph.frame_sampler.error = InvalidFile("The video has no frames.")
     assert post(client)["error"] == {"code": "INVALID_FILE", "message": "The video has no frames."}
 
@@ -174,7 +174,7 @@ def test_a_group_that_breaks_the_captioner_costs_only_its_own_frames(client: Tes
     assert {frame.get("error") for frame in frames[:5]} == {"The captioner stopped twice."}
 
 
-def test_the_video_is_shared_once_and_its_upload_let_go_while_it_is_analysed(
+def test_the_video_is_shared_once_and_its_upload_freed_before_it_is_analysed(
     client: TestClient, graph: FakeGraph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive: list[bool] = []

@@ -1,4 +1,4 @@
-"""The graph with the toy's row, and the toy's routes: `import_path: tests.toy.app:build_app`.
+"""The toy capability's row and routes, and the graph with it: `import_path: tests.toy.app:build_app`.
 
 Adding this capability changed no file outside this folder.
 """
@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse
 
 from serve_app.app import bind_graph
 from serve_app.graph import GRAPH, Node
-from serve_app.requests import context_of
-from tests.toy.deployment import NotebookService
+from serve_app.request_info import context_of
+from tests.toy.protocol import NotebookService
 from tests.toy.settings import ToyConfig
 
 NOTEBOOK = Node(

@@ -1,25 +1,12 @@
 """A notebook: a deployment with state, whose methods differ in whether they may be replayed.
 
-A note `crash` ends the process in the middle of the call, the first time: after it was written and before the answer.
+The first note `crash` ends the process in the middle of the call: after the note was written, before the call returns.
 """
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 from tests.toy.settings import NotebookConfig
-
-
-class NotebookService(Protocol):
-    """`deadline` is in epoch seconds."""
-
-    async def add(self, note: str, *, request_id: str, deadline: float) -> int:
-        """Return the number of notes. Served twice, a request adds its note once."""
-
-    async def add_blindly(self, note: str, *, deadline: float) -> int:
-        """Return the number of notes. Served twice, a request adds its note twice."""
-
-    async def notes(self, *, deadline: float) -> list[str]: ...
 
 
 class NotebookDeployment:

@@ -14,8 +14,9 @@ from deployments.media import Pixels
 
 EOS = 0
 FIRST_MERGE = 10 + 256
-"""The ids below are special tokens and single bytes."""
-GAIN = 4.0
+"""First id of a merged token; the ids below are special tokens and single bytes."""
+WEIGHT_SCALE = 4.0
+"""Standard deviation of random weights times sqrt(inputs): large enough that answers depend on the image."""
 
 SIZES: dict[str, Any] = {
     "text": {
@@ -56,11 +57,11 @@ SIZES: dict[str, Any] = {
 def shapes() -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor in a checkpoint of SIZES, by the hub's keys."""
     text, vision = SIZES["text"], SIZES["vision"]
-    wide, narrow = text["dim"], vision["enc_dim"]
+    text_dim, vision_dim = text["dim"], vision["enc_dim"]
     grid = vision["crop_size"] // vision["enc_patch_size"]
     shape_of: dict[str, tuple[int, ...]] = {
-        "vision.pos_emb": (1, grid**2, narrow),
-        "text.wte": (text["vocab_size"], wide),
+        "vision.pos_emb": (1, grid**2, vision_dim),
+        "text.wte": (text["vocab_size"], text_dim),
     }
 
     def linear(key: str, outputs: int, inputs: int) -> None:
@@ -77,28 +78,28 @@ def shapes() -> dict[str, tuple[int, ...]]:
         linear(f"{key}.mlp.fc1", inner, size)
         linear(f"{key}.mlp.fc2", size, inner)
 
-    linear("vision.patch_emb", narrow, 3 * vision["enc_patch_size"] ** 2)
+    linear("vision.patch_emb", vision_dim, 3 * vision["enc_patch_size"] ** 2)
     for n in range(vision["enc_n_layers"]):
-        block(f"vision.blocks.{n}", ("ln1", "ln2"), narrow, vision["enc_ff_dim"])
-    norm("vision.post_ln", narrow)
-    linear("vision.proj_mlp.fc1", vision["proj_inner_dim"], 2 * narrow)
-    linear("vision.proj_mlp.fc2", wide, vision["proj_inner_dim"])
+        block(f"vision.blocks.{n}", ("ln1", "ln2"), vision_dim, vision["enc_ff_dim"])
+    norm("vision.post_ln", vision_dim)
+    linear("vision.proj_mlp.fc1", vision["proj_inner_dim"], 2 * vision_dim)
+    linear("vision.proj_mlp.fc2", text_dim, vision["proj_inner_dim"])
     for n in range(text["n_layers"]):
-        block(f"text.blocks.{n}", ("ln",), wide, text["ff_dim"])
-    norm("text.post_ln", wide)
-    linear("text.lm_head", text["vocab_size"], wide)
+        block(f"text.blocks.{n}", ("ln",), text_dim, text["ff_dim"])
+    norm("text.post_ln", text_dim)
+    linear("text.lm_head", text["vocab_size"], text_dim)
     return {f"model.{key}": shape for key, shape in shape_of.items()}
 
 
 def random_tensors(*, eos_bias: float = -1000.0) -> dict[str, Tensor]:
     """Return weights whose answers depend on the image; with the default `eos_bias` no answer reaches eos.
 
-    All other tokens of an answer are merges, so that its text is readable.
+    All other tokens of an answer are merged ones, so that its text is readable.
     """
     generator = torch.Generator().manual_seed(7)
     tensors = {}
     for key, shape in shapes().items():
-        scale = 1.0 if len(shape) == 1 else GAIN / shape[-1] ** 0.5
+        scale = 1.0 if len(shape) == 1 else WEIGHT_SCALE / shape[-1] ** 0.5
         tensors[key] = torch.randn(shape, generator=generator) * scale
     bias = tensors["model.text.lm_head.bias"]
     bias[:FIRST_MERGE] = -1000.0
@@ -123,7 +124,7 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor] | None = None) -> 
 
 
 def write_tokenizer(path: Path) -> None:
-    """Write a byte-level BPE of 512 entries: ten special tokens, every byte, merges of a few English words."""
+    """Write a byte-level BPE tokenizer of 512 tokens: ten special tokens, every byte, and merges."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -133,7 +134,7 @@ def write_tokenizer(path: Path) -> None:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    words = Path(__file__).read_text(encoding="utf-8")
-    tokenizer.train_from_iterator([words] * 2, trainer)
+    corpus = Path(__file__).read_text(encoding="utf-8")  # any text will do
+    tokenizer.train_from_iterator([corpus] * 2, trainer)
     assert tokenizer.get_vocab_size() == 512
     tokenizer.save(str(path))

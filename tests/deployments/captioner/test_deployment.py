@@ -28,8 +28,11 @@ def _soon() -> float:
 
 
 @asynccontextmanager
-async def _replica(folder: Path, *, lazy: bool = False, precision: str = "fp32") -> AsyncIterator[CaptionerDeployment]:
-    config = CaptionerConfig.model_validate({"model": str(folder), "precision": precision, "threads": 1})
+async def _replica(
+    folder: Path, *, lazy: bool = False, precision: str = "fp32", kernel: str = "auto"
+) -> AsyncIterator[CaptionerDeployment]:
+    settings = {"model": str(folder), "precision": precision, "kernel": kernel, "threads": 1}
+    config = CaptionerConfig.model_validate(settings)
     replica = CaptionerDeployment(config, WeightsConfig(cache_dir=folder / "cache"), LimitsConfig(), lazy=lazy)
     while not lazy and (await replica.status()).state == "loading":
         await asyncio.sleep(0.01)
@@ -75,6 +78,19 @@ def test_a_lazy_replica_loads_at_its_first_call(small_checkpoint: Path) -> None:
 @pytest.mark.parametrize("method", ["caption_image", "caption_frames", "summarize"])
 def test_the_protocol_has_the_signatures_of_the_deployment(method: str) -> None:
     assert signature(getattr(CaptionerService, method)) == signature(getattr(CaptionerDeployment, method))
+
+
+def test_the_setting_kernel_reaches_the_model(small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
+
+    async def run() -> None:
+        async with _replica(small_checkpoint, precision="int8", kernel="onednn") as replica:
+            assert (await replica.summarize(["A dog runs."], 12, deadline=_soon())).text
+        async with _replica(small_checkpoint, precision="int8", kernel="vnni") as replica:
+            with pytest.raises(ModelNotLoaded, match="Set it to auto or onednn"):
+                await replica.summarize(["A dog runs."], 12, deadline=_soon())
+
+    asyncio.run(run())
 
 
 def test_an_int8_copy_without_the_full_weights_serves_only_int8(

@@ -12,7 +12,7 @@ from deployments.captioner.generation import Answer, check_fits_context, generat
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
-from deployments.inference.cache import KeyValueCache
+from deployments.inference.kv_cache import KeyValueCache
 from tests.deployments.captioner.checkpoints import EOS, FIRST_MERGE, colored_noise
 
 IDS = [1, 300, 2, 302, 3]
@@ -54,7 +54,7 @@ def _answers(
 
 
 @contextmanager
-def _calls(module: nn.Module, on_call: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
+def _count_calls(module: nn.Module, on_call: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
     """Count the calls of a module of the model; `on_call` gets the number of each, from 1."""
     count = [0]
 
@@ -70,7 +70,7 @@ def _calls(module: nn.Module, on_call: Callable[[int], None] = lambda count: Non
 
 
 @contextmanager
-def _bias(model: Moondream, changes: dict[int, float]) -> Iterator[None]:
+def _changed_bias(model: Moondream, changes: dict[int, float]) -> Iterator[None]:
     """Temporarily change the bias of some tokens' logits."""
     bias = model.get_parameter("text.lm_head.bias").data
     before = bias.clone()
@@ -119,7 +119,7 @@ def test_an_answer_that_reaches_its_limit_says_so(model: Moondream) -> None:
 
 
 def test_eos_ends_an_answer_and_is_not_part_of_it(model: Moondream) -> None:
-    with _bias(model, {EOS: 1e6}):
+    with _changed_bias(model, {EOS: 1e6}):
         assert _answers(model, [_image(model, 1)], 7) == [Answer([], "stop")]
 
 
@@ -127,7 +127,7 @@ def test_an_answer_that_ends_early_does_not_change_the_rest_of_the_batch(model: 
     images = [_image(model, seed) for seed in range(4)]
 
     def finish_reasons(eos_bias: float) -> list[str]:
-        with _bias(model, {EOS: eos_bias}):
+        with _changed_bias(model, {EOS: eos_bias}):
             together = _answers(model, images, 24)
             assert together == [_answers(model, [image], 24)[0] for image in images]
         return sorted({answer.finish_reason for answer in together})
@@ -137,7 +137,7 @@ def test_an_answer_that_ends_early_does_not_change_the_rest_of_the_batch(model: 
 
 
 def test_the_answer_token_can_only_be_the_first_of_an_answer(model: Moondream) -> None:
-    with _bias(model, {ANSWER_ID: 1e6}):
+    with _changed_bias(model, {ANSWER_ID: 1e6}):
         [answer] = _answers(model, [_image(model, 1)], 6)
     assert answer.ids[0] == ANSWER_ID
     assert all(token >= FIRST_MERGE for token in answer.ids[1:])
@@ -160,7 +160,7 @@ def test_attention_is_bidirectional_within_the_prefix_and_causal_after_it(model:
 
 
 def test_a_1x1_tiling_takes_one_pass_of_the_vision_tower(model: Moondream) -> None:
-    with _calls(model.vision.post_ln) as passes:
+    with _count_calls(model.vision.post_ln) as passes:
         model.encode_image(_crops(model, 1), _never_cancelled)
     assert passes == [1]
 
@@ -168,7 +168,7 @@ def test_a_1x1_tiling_takes_one_pass_of_the_vision_tower(model: Moondream) -> No
 def test_each_local_crop_takes_one_more_pass(model: Moondream) -> None:
     crops = _crops(model, 1, width=86, height=60)
     assert crops.tiling == (2, 3)
-    with _calls(model.vision.post_ln) as passes:
+    with _count_calls(model.vision.post_ln) as passes:
         model.encode_image(crops, _never_cancelled)
     assert passes == [1 + 6]
 
@@ -203,7 +203,7 @@ def _cancel_from_another_thread(cancellation: Cancellation) -> None:
 def test_decoding_stops_within_one_step_when_cancelled(model: Moondream) -> None:
     image, cancellation = _image(model, 1), Cancellation(float("inf"))
     cancel_at_5 = lambda step: _cancel_from_another_thread(cancellation) if step == 5 else None  # noqa: E731
-    with _calls(model.text.lm_head, cancel_at_5) as steps, pytest.raises(WorkCancelled):
+    with _count_calls(model.text.lm_head, cancel_at_5) as steps, pytest.raises(WorkCancelled):
         _answers(model, [image], 1000, cancellation.check)
     assert steps == [5]
 
@@ -216,7 +216,7 @@ def test_decoding_stops_within_one_step_of_its_deadline_and_says_how_far_it_got(
             cancellation.deadline = time.time()
 
     with (
-        _calls(model.text.lm_head, pass_the_deadline) as steps,
+        _count_calls(model.text.lm_head, pass_the_deadline) as steps,
         pytest.raises(DeadlineExceeded, match="^5 of at most 1000 tokens were generated$"),
     ):
         _answers(model, [image], 1000, cancellation.check)
@@ -226,8 +226,8 @@ def test_decoding_stops_within_one_step_of_its_deadline_and_says_how_far_it_got(
 def test_the_prefill_of_a_prompt_stops_within_one_layer(model: Moondream) -> None:
     image, cancellation = _image(model, 1), Cancellation(float("inf"))
     with (
-        _calls(model.text.blocks[0], lambda call: _cancel_from_another_thread(cancellation)) as first,
-        _calls(model.text.blocks[1]) as second,
+        _count_calls(model.text.blocks[0], lambda call: _cancel_from_another_thread(cancellation)) as first,
+        _count_calls(model.text.blocks[1]) as second,
         pytest.raises(WorkCancelled),
     ):
         _answers(model, [image], 10, cancellation.check)
@@ -238,8 +238,8 @@ def test_encoding_an_image_stops_within_one_layer(model: Moondream) -> None:
     cancellation = Cancellation(float("inf"))
     cancel_in_third_crop = lambda call: _cancel_from_another_thread(cancellation) if call == 3 else None  # noqa: E731
     with (
-        _calls(model.vision.blocks[1], cancel_in_third_crop),
-        _calls(model.vision.blocks[2]) as last,
+        _count_calls(model.vision.blocks[1], cancel_in_third_crop),
+        _count_calls(model.vision.blocks[2]) as last,
         pytest.raises(WorkCancelled),
     ):
         model.encode_image(_crops(model, 1, width=86, height=60), cancellation.check)

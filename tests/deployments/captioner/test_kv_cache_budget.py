@@ -1,6 +1,6 @@
-from deployments.captioner.architecture import MoondreamConfig
 from deployments.captioner.kv_cache_budget import KVCacheBudget
 from deployments.captioner.lru_cache import LRUCache
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.settings import CaptionerConfig
 from serve_app.modalities.video import VideoOptions

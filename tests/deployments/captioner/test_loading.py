@@ -10,7 +10,7 @@ from deployments.captioner.loading import load_int8, load_moondream, load_or_qua
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.settings import Precision
 from deployments.errors import ModelNotLoaded
-from deployments.inference.cache import Int8Cache
+from deployments.inference.kv_cache import Int8Cache
 from tests.deployments.captioner.checkpoints import random_tensors, shapes, write_checkpoint
 from tests.deployments.captioner.loading import assert_equal_weights, load
 

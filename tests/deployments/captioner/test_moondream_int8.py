@@ -7,9 +7,11 @@ from torch import Tensor
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream, TextBlock
 from deployments.captioner.preprocessing import decode_image, make_crops
-from deployments.inference.cache import KeyValueCache
-from deployments.inference.int8 import Int8ParallelBlock
+from deployments.captioner.settings import Precision
+from deployments.inference.int8_layers import Int8ParallelBlock
+from deployments.inference.kv_cache import KeyValueCache
 from deployments.media import as_media
+from deployments.settings import KernelChoice
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance" / "moondream2-tiny"
 
@@ -18,24 +20,27 @@ def _error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def _load(precision: str) -> Moondream:
-    weights = [CONFORMANCE / "model.safetensors"]
-    return load_moondream(CONFORMANCE / "config.json", weights, precision, report=lambda progress: None)  # type: ignore[arg-type]
+def _load(precision: Precision, kernel: KernelChoice = "auto") -> Moondream:
+    config, weights = CONFORMANCE / "config.json", [CONFORMANCE / "model.safetensors"]
+    return load_moondream(config, weights, precision, report=lambda progress: None, kernel=kernel)
 
 
-def test_int8_stays_close_to_the_reference() -> None:
-    fp32, int8 = _load("fp32"), _load("int8")
+@pytest.mark.parametrize("kernel", ["auto", "onednn"])
+def test_int8_stays_close_to_the_reference(kernel: KernelChoice) -> None:
+    fp32, int8 = _load("fp32"), _load("int8", kernel)
     for name in ("small", "wide", "portrait", "large"):
         pixels = decode_image(as_media((CONFORMANCE / f"{name}.png").read_bytes()), 10**8)
         crops = make_crops(pixels, fp32.config.vision, fp32.config.vision.max_crops)
         embeddings = [model.encode_image(crops, lambda progress: None) for model in (int8, fp32)]
         assert _error(*embeddings) < 0.05
-        logits = []
+        logits, decoded_logits = [], []
         for model, image in zip((int8, fp32), embeddings, strict=True):
             cache = model.new_kv_cache(800)
             model.prefill_image(image, cache, lambda progress: None)
             logits.append(model.prefill_prompt([1, 2, 3], cache, lambda progress: None))
+            decoded_logits.append(model.decode([4], [cache]))
         assert _error(*logits) < 0.1
+        assert _error(*decoded_logits) < 0.1
 
 
 def test_every_large_weight_is_quantized() -> None:

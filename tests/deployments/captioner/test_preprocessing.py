@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.captioner.architecture import VisionConfig
+from deployments.captioner.model_config import VisionConfig
 from deployments.captioner.preprocessing import decode_image, make_crops, select_tiling
 from deployments.errors import InvalidFile
 from deployments.media import Pixels, as_media
@@ -39,7 +39,7 @@ def _quadrants(size: int = 32) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _assert_alike(actual: Pixels, expected: Image.Image | NDArray[Any], tolerance: int = 12) -> None:
+def _assert_similar(actual: Pixels, expected: Image.Image | NDArray[Any], tolerance: int = 12) -> None:
     wanted = np.asarray(expected)
     assert actual.dtype == np.uint8
     assert actual.shape == wanted.shape
@@ -61,7 +61,7 @@ def _assert_alike(actual: Pixels, expected: Image.Image | NDArray[Any], toleranc
 def test_every_format_gives_its_pixels(image_format: str, options: dict[str, Any]) -> None:
     # Lossy formats blur an edge; flat areas far from it must be right.
     pixels = _decoded(_encoded(_quadrants(), image_format, **options))
-    _assert_alike(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+    _assert_similar(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +83,21 @@ def test_a_greyscale_image_has_equal_channels(mode: str, image_format: str) -> N
         image = Image.fromarray(levels.astype(np.uint16) * 257)
     else:
         image = Image.fromarray(levels).convert(mode)
-    _assert_alike(_decoded(_encoded(image, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
+    _assert_similar(_decoded(_encoded(image, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     image = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
-    _assert_alike(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
+    _assert_similar(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
 
 
 def test_a_palette_image_keeps_its_colors() -> None:
-    _assert_alike(_decoded(_encoded(_quadrants().convert("P"), "PNG")), _quadrants())
+    _assert_similar(_decoded(_encoded(_quadrants().convert("P"), "PNG")), _quadrants())
 
 
 def test_a_cmyk_image_keeps_its_colors() -> None:
     pixels = _decoded(_encoded(_quadrants().convert("CMYK"), "JPEG", quality=95, subsampling=0))
-    _assert_alike(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+    _assert_similar(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
@@ -106,12 +106,12 @@ def test_transparent_parts_show_white(image_format: str) -> None:
     image.putalpha(Image.fromarray(np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)))
     expected = np.asarray(_quadrants()).copy()
     expected[:, :32] = 255
-    _assert_alike(_decoded(_encoded(image, image_format, lossless=True)), expected)
+    _assert_similar(_decoded(_encoded(image, image_format, lossless=True)), expected)
 
 
 def test_half_transparent_parts_show_half_white() -> None:
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
-    _assert_alike(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
+    _assert_similar(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
@@ -128,7 +128,7 @@ def test_a_transparent_palette_entry_shows_white(image_format: str) -> None:
 def test_the_first_frame_of_an_animation_is_decoded(image_format: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     content = _encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-    _assert_alike(_decoded(content), frames[0])
+    _assert_similar(_decoded(content), frames[0])
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
@@ -153,19 +153,19 @@ def test_exif_orientation_is_applied(image_format: str, orientation: int) -> Non
     ]
     pixels = _decoded(_encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options))
     assert pixels.shape == upright.shape
-    _assert_alike(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)
+    _assert_similar(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)
 
 
 def test_damaged_exif_data_is_ignored() -> None:
     content = _encoded(_quadrants(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    _assert_alike(_decoded(content), _quadrants())
+    _assert_similar(_decoded(content), _quadrants())
 
 
 def test_a_phone_jpeg_with_a_second_image_inside_is_decoded_as_a_jpeg() -> None:
     content = _encoded(
         _quadrants(), "MPO", save_all=True, append_images=[_quadrants().rotate(180)], quality=95, subsampling=0
     )
-    _assert_alike(_decoded(content)[4::12, 4::12], np.asarray(_quadrants())[4::12, 4::12], tolerance=20)
+    _assert_similar(_decoded(content)[4::12, 4::12], np.asarray(_quadrants())[4::12, 4::12], tolerance=20)
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -188,12 +188,12 @@ def test_an_image_at_the_pixel_limit_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_truncated_image_is_rejected_with_what_to_do(image_format: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_a_truncated_image_is_rejected_with_what_to_do(image_format: str, fraction: float) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     content = _encoded(Image.fromarray(noise), image_format)
     with pytest.raises(InvalidFile, match="damaged or incomplete.*save it again"):
-        _decoded(content[: int(len(content) * share)])
+        _decoded(content[: int(len(content) * fraction)])
 
 
 def test_corrupted_bytes_give_pixels_or_invalid_file_and_nothing_else() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from deployments.captioner.architecture import MoondreamConfig, read_config
+from deployments.captioner.model_config import MoondreamConfig, read_config
 from deployments.captioner.prompts import (
     MAX_SUMMARY_PROMPT_TOKENS,
     caption_prompt,
@@ -26,10 +26,10 @@ def tokenizer(small_checkpoint: Path, config: MoondreamConfig) -> Tokenizer:
     return read_tokenizer(small_checkpoint / "tokenizer.json", config)
 
 
-@pytest.mark.parametrize(("length", "word"), [("short", 12492), ("normal", 6382), ("long", 4059)])
-def test_a_caption_uses_the_template_of_moondream(length: CaptionLength, word: int, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize(("length", "length_id"), [("short", 12492), ("normal", 6382), ("long", 4059)])
+def test_a_caption_uses_the_template_of_moondream(length: CaptionLength, length_id: int, tokenizer: Tokenizer) -> None:
     task = CaptionTask(max_new_tokens=10, length=length)
-    assert caption_prompt(MoondreamConfig(), tokenizer, task) == [1, 32708, 2, word, 3]
+    assert caption_prompt(MoondreamConfig(), tokenizer, task) == [1, 32708, 2, length_id, 3]
 
 
 def test_a_question_uses_the_query_template(config: MoondreamConfig, tokenizer: Tokenizer) -> None:

@@ -87,7 +87,7 @@ def test_pixels_are_rgb() -> None:
 
 
 @pytest.mark.parametrize("matrix", ["GBR", "bt709", "bt2020nc", "YCgCo", "bt2020c", "chroma-derived-nc", "ICtCp"])
-def test_any_color_matrix_gives_a_recognizable_image(matrix: str) -> None:
+def test_any_colour_matrix_gives_a_recognizable_image(matrix: str) -> None:
     options = {"x264-params": f"colormatrix={matrix}:transfer=arib-std-b67:colorprim=bt2020"}
     assert read_number(sampled(write_video([numbered_picture(9)], codec_options=options)).frames[0].pixels) == 9
 

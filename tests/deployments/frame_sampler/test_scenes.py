@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from deployments.cancellation import Cancellation
 from deployments.frame_sampler.scenes import distinct_frames
 from deployments.frame_sampler.video import Video
-from deployments.media import as_media
-from tests.media import Pixels, plain_picture, write_video
+from deployments.media import Pixels, as_media
+from tests.media import plain_picture, write_video
 
-COLORS = [(200, 30, 30), (30, 160, 40), (40, 40, 200), (128, 128, 128), (220, 220, 40), (30, 180, 190)]
+COLOURS = [(200, 30, 30), (30, 160, 40), (40, 40, 200), (128, 128, 128), (220, 220, 40), (30, 180, 190)]
 
 
 def landscape(seed: int, width: int = 192, height: int = 96) -> Pixels:
-    """A picture with coarse and fine structure, like a photograph's."""
+    """Return a picture with coarse and fine structure, as in a photograph."""
     generator = np.random.default_rng(seed)
     layers = [
         cv2.resize(generator.random((rows, 2 * rows, 3)), (width, height), interpolation=cv2.INTER_CUBIC) * weight
@@ -34,16 +34,16 @@ def chosen_frames(
         return distinct_frames(video, num_frames)
 
 
-def mix(first: Pixels, second: Pixels, count: int) -> list[Pixels]:
+def dissolve(first: Pixels, second: Pixels, count: int) -> list[Pixels]:
     return [np.asarray(cv2.addWeighted(first, 1 - k / count, second, k / count, 0), np.uint8) for k in range(count)]
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("avi", "mpeg4"), ("matroska", "libx264")])
 @pytest.mark.parametrize("length", [8, 25])
 def test_as_many_frames_as_scenes_gives_one_of_each_scene(container: str, codec: str, length: int) -> None:
-    pictures = [picture for color in COLORS for picture in [plain_picture(color)] * length]
-    frames = chosen_frames(pictures, len(COLORS), container, codec)
-    assert [frame // length for frame in frames] == list(range(len(COLORS)))
+    pictures = [picture for colour in COLOURS for picture in [plain_picture(colour)] * length]
+    frames = chosen_frames(pictures, len(COLOURS), container, codec)
+    assert [frame // length for frame in frames] == list(range(len(COLOURS)))
 
 
 def test_short_and_long_scenes_are_all_found() -> None:
@@ -98,13 +98,15 @@ def test_a_scene_that_appears_again_counts_once() -> None:
 
 def test_of_more_scenes_than_requested_the_most_distinct_are_chosen_in_time_order() -> None:
     scenes = [(30, 30, 30), (60, 60, 60), (90, 90, 90), (240, 240, 240), (120, 120, 120)]
-    pictures = [picture for color in scenes for picture in [plain_picture(color)] * 20] + [plain_picture(scenes[0])] * 9
+    pictures = [picture for colour in scenes for picture in [plain_picture(colour)] * 20] + [
+        plain_picture(scenes[0])
+    ] * 9
     assert [frame // 20 for frame in chosen_frames(pictures, 2)] == [0, 3]
 
 
 @pytest.mark.parametrize("fade", [6, 30, 75])
 def test_a_dissolve_is_not_a_scene(fade: int) -> None:
-    pictures = [landscape(1)] * 30 + mix(landscape(1), landscape(2), fade) + [landscape(2)] * 30
+    pictures = [landscape(1)] * 30 + dissolve(landscape(1), landscape(2), fade) + [landscape(2)] * 30
     frames = chosen_frames(pictures, 8)
     assert len(frames) == 2
     assert frames[0] < 30
@@ -113,8 +115,8 @@ def test_a_dissolve_is_not_a_scene(fade: int) -> None:
 
 def test_a_fade_through_black_is_not_a_scene() -> None:
     black = plain_picture((0, 0, 0), 192, 96)
-    pictures = mix(black, landscape(1), 15) + [landscape(1)] * 30
-    pictures += mix(landscape(1), black, 15) + mix(black, landscape(2), 15) + [landscape(2)] * 30
+    pictures = dissolve(black, landscape(1), 15) + [landscape(1)] * 30
+    pictures += dissolve(landscape(1), black, 15) + dissolve(black, landscape(2), 15) + [landscape(2)] * 30
     frames = chosen_frames(pictures, 8)
     assert len(frames) == 2
     assert 15 <= frames[0] < 45
@@ -138,7 +140,7 @@ def test_a_long_video_is_compared_within_the_decoding_limit(monkeypatch: pytest.
         return decode(video, frame_numbers, *arguments)
 
     monkeypatch.setattr(Video, "decode", recording_decode)
-    pictures = [plain_picture(color) for color in COLORS[:4] for _ in range(60)]
+    pictures = [plain_picture(colour) for colour in COLOURS[:4] for _ in range(60)]
     monkeypatch.setattr("deployments.frame_sampler.scenes.MAX_DECODED_PIXELS", 100 * 96 * 64)
     frames = chosen_frames(pictures, 4, gop=30)
     assert [frame // 60 for frame in frames] == [0, 1, 2, 3]

@@ -67,7 +67,7 @@ def test_each_number_gives_its_own_frame(container: str, codec: str, options: di
 
 
 @pytest.mark.parametrize(
-    "written",
+    "write_options",
     [
         pytest.param(
             {"codec": "libx264", "codec_options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}}, id="x264"
@@ -85,9 +85,9 @@ def test_each_number_gives_its_own_frame(container: str, codec: str, options: di
         pytest.param({"audio_s": 3.0}, id="longer_sound"),
     ],
 )
-def test_each_number_gives_its_own_frame_in_unusual_files(written: dict[str, Any]) -> None:
-    content = write_video(numbered_pictures(30), **written)
-    rounding_s = 0.0005 if written.get("container") == "matroska" else 0
+def test_each_number_gives_its_own_frame_in_unusual_files(write_options: dict[str, Any]) -> None:
+    content = write_video(numbered_pictures(30), **write_options)
+    rounding_s = 0.0005 if write_options.get("container") == "matroska" else 0
     assert_each_number_gives_its_frame(content, [Fraction(number, 30) for number in range(30)], rounding_s)
 
 
@@ -106,7 +106,7 @@ def test_a_variable_frame_rate_keeps_every_timestamp(container: str, codec: str)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
-@pytest.mark.parametrize("audio_s", [0.0, 6.2], ids=["alone", "behind_sound"])
+@pytest.mark.parametrize("audio_s", [0.0, 6.2], ids=["without_audio", "audio_starts_earlier"])
 def test_a_video_stream_that_starts_late_keeps_the_containers_clock(container: str, audio_s: float) -> None:
     times_s = [Fraction(50 + number, 10) for number in range(12)]
     content = write_video(numbered_pictures(12), container=container, times_s=times_s, audio_s=audio_s)
@@ -205,8 +205,8 @@ def test_seeking_avoids_decoding_from_the_start() -> None:
     content = write_video(numbered_pictures(30), codec_options=SHORT_GOP)
     with open_video(content) as video:
         assert video.keyframes() == [0, 8, 16, 24]
-        assert video.num_decoded([29]) == 6
-        assert video.num_decoded([0, 29]) == 7
+        assert video.num_frames_to_decode([29]) == 6
+        assert video.num_frames_to_decode([0, 29]) == 7
 
 
 def test_frames_that_cannot_be_decoded_are_replaced_by_the_frame_before() -> None:

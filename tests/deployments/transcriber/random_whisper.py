@@ -2,7 +2,8 @@
 
 Different audio gives different words, because the weights are large enough for the output to depend on the input. Texts
 end and have timestamps, because the first dimensions of the decoder's hidden state have no random weights: there only
-the token position counts. It raises the logits of timestamps every few tokens, and more and more that of the end token.
+the token position counts. It raises the logits of timestamps every few tokens, and raises the logit of the end token
+more with every token.
 """
 
 import re
@@ -40,13 +41,15 @@ give glass go gold good grass gray great green ground group grow"""
 END, TIMESTAMP, EARLY = 0, 1, 2
 """Dimensions of the hidden state that raise the logits of the end, of timestamps, and of early timestamps."""
 FIRST_RANDOM = 3
+"""The dimensions from here on have random weights."""
 POSITION_GAINS = (36.0, 30.0, 300.0)
 """Weights of the last layer norm for END, TIMESTAMP and EARLY."""
 RANDOM_GAIN = 1.2
-"""Weight for all other dimensions: one word is clearly the most probable, so windows are rarely decoded again."""
+"""Weight for all other dimensions: so large that one word is clearly the most probable, and windows are rarely decoded
+again."""
 
 TOKENS_PER_WINDOW = 20
-"""From here on the end token becomes more probable; texts end somewhat later."""
+"""The end token becomes more probable up to this token and beyond; texts end somewhat later."""
 TOKENS_PER_TIMESTAMP = 9
 
 NUM_PREFIX_TOKENS = 3

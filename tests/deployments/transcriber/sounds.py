@@ -57,7 +57,10 @@ def encode(
     bit_rate: int | None = None,
     is_streamed: bool = False,
 ) -> Media:
-    """Return a file with one audio stream; if `is_streamed`, its writer could not go back to write its length."""
+    """Return a file with one audio stream.
+
+    If `is_streamed`, the writer cannot seek back to write the length into the header.
+    """
     layout = LAYOUTS[len(channels)]
 
     def mux(file: OutputContainer) -> None:
@@ -103,7 +106,7 @@ def wav(sound: Waveform, sample_rate: int = SAMPLE_RATE) -> Media:
 def wav_by_hand(
     channels: Channels, sample_rate: int, *, mask: int | None = None, data_bytes: int | None = None
 ) -> bytes:
-    """Return a 16-bit WAV.
+    """Return a 16-bit WAV, written without libav, which cannot write such headers.
 
     With `mask` its format is WAVE_FORMAT_EXTENSIBLE with this channel mask (0: unspecified). `data_bytes` is the size
     that its header declares, true or not.
@@ -111,16 +114,16 @@ def wav_by_hand(
     samples = np.round(channels.T * 32767).astype("<i2").tobytes()
     block = 2 * len(channels)
     tag = 1 if mask is None else 0xFFFE
-    form = struct.pack("<HHIIHH", tag, len(channels), sample_rate, sample_rate * block, block, 16)
+    format_chunk = struct.pack("<HHIIHH", tag, len(channels), sample_rate, sample_rate * block, block, 16)
     if mask is not None:
         pcm = bytes.fromhex("0100000000001000800000aa00389b71")
-        form += struct.pack("<HHI", 22, 16, mask) + pcm
+        format_chunk += struct.pack("<HHI", 22, 16, mask) + pcm
 
     def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
         return name + struct.pack("<I", len(content) if size is None else size) + content
 
     file_bytes = None if data_bytes is None else min(data_bytes + 36, 0xFFFFFFFF)
-    return chunk(b"RIFF", b"WAVE" + chunk(b"fmt ", form) + chunk(b"data", samples, data_bytes), file_bytes)
+    return chunk(b"RIFF", b"WAVE" + chunk(b"fmt ", format_chunk) + chunk(b"data", samples, data_bytes), file_bytes)
 
 
 def id3_tag(num_bytes: int) -> bytes:
@@ -131,7 +134,7 @@ def id3_tag(num_bytes: int) -> bytes:
 
 
 class _Pipe(io.RawIOBase):
-    """A file that cannot seek, like a stream to a browser or from a recorder."""
+    """A file that cannot seek, such as a stream from a recorder."""
 
     def __init__(self) -> None:
         self.content = bytearray()

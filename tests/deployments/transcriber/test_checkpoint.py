@@ -10,7 +10,7 @@ import whisper
 from whisper import Whisper
 from whisper.model import ModelDimensions
 
-from deployments.transcriber.checkpoint import load_whisper, official_size
+from deployments.transcriber.checkpoint import load_whisper, official_model_name
 from tests.deployments.transcriber.random_whisper import DIMENSIONS
 
 OFFICIAL = {
@@ -44,7 +44,7 @@ def write_checkpoint(path: Path, dims: ModelDimensions) -> None:
 
 @pytest.mark.parametrize("size", OFFICIAL)
 def test_the_dimensions_of_an_official_model_are_recognized(size: str) -> None:
-    assert official_size(dimensions(*OFFICIAL[size])) == size
+    assert official_model_name(dimensions(*OFFICIAL[size])) == size
 
 
 def test_every_official_model_is_recognized_or_cannot_be() -> None:
@@ -70,7 +70,7 @@ def test_the_alignment_heads_of_an_official_model_fit_its_dimensions(size: str) 
     ],
 )
 def test_other_dimensions_are_not_official(dims: ModelDimensions) -> None:
-    assert official_size(dims) is None
+    assert official_model_name(dims) is None
 
 
 def test_a_custom_checkpoint_with_the_dimensions_of_base_has_its_alignment_heads(tmp_path: Path) -> None:

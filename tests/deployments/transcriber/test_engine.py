@@ -22,15 +22,9 @@ from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
-from tests.deployments.transcriber.sounds import noise, tone
+from tests.deployments.transcriber.sounds import noise, sweep, tone
 
-NEVER = Cancellation(math.inf)
-
-
-def chirp(duration_s: float) -> Waveform:
-    time_s = np.arange(round(duration_s * SAMPLE_RATE)) / SAMPLE_RATE
-    sound: Waveform = (0.3 * np.sin(2 * np.pi * (100 + 40 * time_s) * time_s)).astype(np.float32)
-    return sound
+NEVER_CANCELLED = Cancellation(math.inf)
 
 
 def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTask) -> Transcript:
@@ -69,8 +63,8 @@ def _reference_reason(segment: dict[str, Any]) -> SuspectReason | None:
     return "low_probability" if segment["avg_logprob"] < -1 else None
 
 
-def flattened(model: Whisper) -> Whisper:
-    """Return a copy that is never sure of a word, so that every window is decoded at every temperature."""
+def with_flat_logits(model: Whisper) -> Whisper:
+    """Return a copy for which no word is probable, so that every window is decoded at every temperature."""
     unsure = copy.deepcopy(model)
     unsure.decoder.ln.weight.data[FIRST_RANDOM:] *= 0.3
     unsure.decoder.ln.weight.data[END] *= 0.7
@@ -82,8 +76,8 @@ def flattened(model: Whisper) -> Whisper:
 def test_the_transcript_of_several_windows_equals_whispers(
     load: Callable[[int], Loaded], seed: int, task: TranscribeTask
 ) -> None:
-    sound = np.concatenate([chirp(20), noise(11.3)])
-    transcript = load(seed).engine.transcribe(sound, task, NEVER)
+    sound = np.concatenate([sweep(20), noise(11.3)])
+    transcript = load(seed).engine.transcribe(sound, task, NEVER_CANCELLED)
     assert transcript.segments
     assert transcript == reference_transcript(load(seed).reference, sound, task)
 
@@ -91,12 +85,14 @@ def test_the_transcript_of_several_windows_equals_whispers(
 @pytest.mark.parametrize("word_timestamps", [False, True])
 def test_the_transcript_of_a_short_recording_equals_whispers(loaded: Loaded, word_timestamps: bool) -> None:
     task = TranscribeTask(word_timestamps=word_timestamps)
-    assert loaded.engine.transcribe(tone(), task, NEVER) == reference_transcript(loaded.reference, tone(), task)
+    assert loaded.engine.transcribe(tone(), task, NEVER_CANCELLED) == reference_transcript(
+        loaded.reference, tone(), task
+    )
 
 
 def test_a_window_decoded_again_at_higher_temperatures_equals_whispers(loaded: Loaded) -> None:
-    unsure = flattened(loaded.reference)
-    transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER)
+    unsure = with_flat_logits(loaded.reference)
+    transcript = WhisperEngine(unsure).transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
     assert transcript == reference_transcript(unsure, tone(), TranscribeTask())
     assert transcript.confidence < math.exp(-1)
     assert {segment.suspect for segment in transcript.segments} == {"low_probability"}
@@ -118,36 +114,36 @@ def test_a_window_beyond_a_threshold_is_suspect(measures: dict[str, float], reas
 
 def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     task = TranscribeTask(word_timestamps=True)
-    sounds = [noise(12), chirp(12)]
-    alone = [loaded.engine.transcribe(sound, task, NEVER) for sound in sounds]
+    sounds = [noise(12), sweep(12)]
+    alone = [loaded.engine.transcribe(sound, task, NEVER_CANCELLED) for sound in sounds]
     with ThreadPoolExecutor(2) as threads:
-        together = list(threads.map(lambda sound: loaded.engine.transcribe(sound, task, NEVER), sounds))
+        together = list(threads.map(lambda sound: loaded.engine.transcribe(sound, task, NEVER_CANCELLED), sounds))
     assert together == alone
 
 
 def test_another_thread_switching_sdpa_off_does_not_change_the_result(loaded: Loaded) -> None:
-    before = loaded.engine.transcribe(tone(), TranscribeTask(), NEVER)
+    before = loaded.engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
     with disable_sdpa():
-        assert loaded.engine.transcribe(tone(), TranscribeTask(), NEVER) == before
+        assert loaded.engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED) == before
 
 
-def test_sampling_is_reproducible_even_beside_another_request(loaded: Loaded) -> None:
-    engine = WhisperEngine(flattened(loaded.reference))
-    alone = engine.transcribe(tone(), TranscribeTask(), NEVER)
+def test_sampling_is_reproducible_while_another_request_runs(loaded: Loaded) -> None:
+    engine = WhisperEngine(with_flat_logits(loaded.reference))
+    alone = engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
     with ThreadPoolExecutor(2) as threads:
-        other = threads.submit(engine.transcribe, chirp(2), TranscribeTask(), NEVER)
-        beside = engine.transcribe(tone(), TranscribeTask(), NEVER)
-    assert beside == alone
+        other = threads.submit(engine.transcribe, sweep(2), TranscribeTask(), NEVER_CANCELLED)
+        together = engine.transcribe(tone(), TranscribeTask(), NEVER_CANCELLED)
+    assert together == alone
     assert other.result().text != alone.text
 
 
 def test_word_timestamps_do_not_change_the_number_of_torch_threads(loaded: Loaded) -> None:
-    loaded.engine.transcribe(tone(), TranscribeTask(word_timestamps=True), NEVER)
+    loaded.engine.transcribe(tone(), TranscribeTask(word_timestamps=True), NEVER_CANCELLED)
     assert torch.get_num_threads() == 1
 
 
 class CancelAfter(Cancellation):
-    """Cancels itself at one of its checks."""
+    """Cancels itself at check number `num_checks`; never if that is 0."""
 
     def __init__(self, num_checks: int) -> None:
         super().__init__(math.inf)
@@ -164,13 +160,13 @@ class CancelAfter(Cancellation):
 
 def test_work_stops_within_a_token_and_leaves_the_model_unchanged(loaded: Loaded) -> None:
     task = TranscribeTask(word_timestamps=True)
-    before = loaded.engine.transcribe(tone(), task, NEVER)
+    before = loaded.engine.transcribe(tone(), task, NEVER_CANCELLED)
     for num_checks in (1, 3, 5, 9, 30, 70):
         cancellation = CancelAfter(num_checks)
         with pytest.raises(WorkCancelled):
             loaded.engine.transcribe(noise(35), task, cancellation)
         assert len(cancellation.progress) == num_checks
-    assert loaded.engine.transcribe(tone(), task, NEVER) == before
+    assert loaded.engine.transcribe(tone(), task, NEVER_CANCELLED) == before
 
 
 def test_cancellation_is_checked_in_every_layer_of_every_step(loaded: Loaded) -> None:
@@ -181,9 +177,9 @@ def test_cancellation_is_checked_in_every_layer_of_every_step(loaded: Loaded) ->
 
 
 def test_work_stops_while_it_waits_for_the_word_timestamps_lock(loaded: Loaded) -> None:
-    until_word_times = CancelAfter(0)
-    loaded.engine.transcribe(tone(), TranscribeTask(), until_word_times)
-    cancellation = CancelAfter(len(until_word_times.progress) + 1)
+    before_word_timestamps = CancelAfter(0)
+    loaded.engine.transcribe(tone(), TranscribeTask(), before_word_timestamps)
+    cancellation = CancelAfter(len(before_word_timestamps.progress) + 1)
     with ThreadPoolExecutor(1) as threads, _word_timestamps_lock:
         waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), cancellation)
         with pytest.raises(WorkCancelled):
@@ -204,7 +200,7 @@ def test_progress_counts_the_seconds_transcribed(loaded: Loaded) -> None:
 @pytest.mark.parametrize("language", [None, "fr"])
 def test_silence_gives_an_empty_transcript(loaded: Loaded, language: str | None) -> None:
     silence = np.zeros(3 * SAMPLE_RATE, np.float32)
-    transcript = loaded.engine.transcribe(silence, TranscribeTask(language), NEVER)
+    transcript = loaded.engine.transcribe(silence, TranscribeTask(language), NEVER_CANCELLED)
     assert transcript == Transcript("", language or "und", 0.0, [], 3.0)
 
 
@@ -212,21 +208,21 @@ def test_silence_gives_an_empty_transcript(loaded: Loaded, language: str | None)
 def test_a_recording_in_which_whisper_finds_no_speech_gives_an_empty_transcript(
     loaded: Loaded, language: str | None
 ) -> None:
-    deaf = flattened(loaded.reference)
+    model = with_flat_logits(loaded.reference)
     no_speech = 50_362
-    deaf.decoder.token_embedding.weight.data[no_speech, END] = -10
-    transcript = WhisperEngine(deaf).transcribe(noise(35), TranscribeTask(language), NEVER)
+    model.decoder.token_embedding.weight.data[no_speech, END] = -10
+    transcript = WhisperEngine(model).transcribe(noise(35), TranscribeTask(language), NEVER_CANCELLED)
     assert transcript == Transcript("", language or "und", 0.0, [], 35.0)
-    assert whisper.transcribe(deaf, noise(35), language=language, fp16=False)["segments"] == []
+    assert whisper.transcribe(model, noise(35), language=language, fp16=False)["segments"] == []
 
 
 def test_a_recording_shorter_than_one_frame_gives_an_empty_transcript(loaded: Loaded) -> None:
-    assert loaded.engine.transcribe(tone(start_s=0)[:100], TranscribeTask(), NEVER).segments == []
+    assert loaded.engine.transcribe(tone(start_s=0)[:100], TranscribeTask(), NEVER_CANCELLED).segments == []
 
 
 def test_a_language_unknown_to_the_checkpoint_is_an_invalid_request(loaded: Loaded) -> None:
     with pytest.raises(InvalidRequest, match="does not know the language 'yue'; use 'auto' or one of: en, zh"):
-        loaded.engine.transcribe(tone(), TranscribeTask("yue"), NEVER)
+        loaded.engine.transcribe(tone(), TranscribeTask("yue"), NEVER_CANCELLED)
 
 
 @pytest.fixture(scope="module")
@@ -244,14 +240,14 @@ def english_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_english_only_checkpoint_transcribes_english(english_only: Path) -> None:
     task = TranscribeTask(word_timestamps=True)
-    transcript = load_engine(english_only, "fp32", speech_detection=False).transcribe(tone(), task, NEVER)
+    transcript = load_engine(english_only, "fp32", speech_detection=False).transcribe(tone(), task, NEVER_CANCELLED)
     assert transcript.language == "en"
     assert transcript == reference_transcript(whisper.load_model(str(english_only)), tone(), task)
 
 
 def test_an_english_only_checkpoint_refuses_other_languages(english_only: Path) -> None:
     with pytest.raises(InvalidRequest, match="'de'"):
-        load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask("de"), NEVER)
+        load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask("de"), NEVER_CANCELLED)
 
 
 def test_the_error_for_a_file_that_is_not_a_checkpoint_says_what_to_do(loaded: Loaded, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.media import Media, as_media
-from deployments.transcriber.audio import SAMPLE_RATE, Recording, Waveform, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE, DecodedAudio, Waveform, decode_audio
 from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
 
 DURATION_S = 6.0
@@ -35,8 +35,8 @@ PCM = [
 ]
 FAST_START = {"movflags": "faststart"}
 FRAGMENTED = {"movflags": "empty_moov+default_base_moof", "frag_duration": "1000000"}
-NO_HEADER = {"write_xing": "0", "id3v2_version": "0"}
-VARIABLE = {"flags": "+qscale", "global_quality": "472"}
+NO_XING_HEADER = {"write_xing": "0", "id3v2_version": "0"}
+VARIABLE_BIT_RATE = {"flags": "+qscale", "global_quality": "472"}
 EXPERIMENTAL = {"strict": "experimental"}
 
 
@@ -46,7 +46,7 @@ def channels(rate: int, count: int = 1) -> Waveform:
 
 def mp3(options: Mapping[str, str] | None = None, bit_rate: int | None = 64_000) -> Media:
     return encode(
-        channels(44_100), 44_100, "mp3", "libmp3lame", options, container_options=NO_HEADER, bit_rate=bit_rate
+        channels(44_100), 44_100, "mp3", "libmp3lame", options, container_options=NO_XING_HEADER, bit_rate=bit_rate
     )
 
 
@@ -75,22 +75,22 @@ FILES: dict[str, Make] = {
     },
     "wav rf64": lambda: encode(channels(44_100), 44_100, "wav", "pcm_s16le", container_options={"rf64": "always"}),
     "wav extensible mono": lambda: as_media(wav_by_hand(channels(16_000), 16_000, mask=4)),
-    "wav extensible of 4 unnamed": lambda: as_media(wav_by_hand(channels(16_000, 4), 16_000, mask=0)),
+    "wav extensible with 4 unnamed channels": lambda: as_media(wav_by_hand(channels(16_000, 4), 16_000, mask=0)),
     "wav with notes after the sound": lambda: joined(
         wav_by_hand(channels(16_000), 16_000), b"LIST", struct.pack("<I", 12), b"INFOISFT", bytes(4)
     ),
-    "mp3 constant rate": lambda: encode(channels(44_100), 44_100, "mp3", "libmp3lame", bit_rate=64_000),
-    "mp3 variable rate": lambda: encode(channels(44_100, 2), 44_100, "mp3", "libmp3lame", VARIABLE),
+    "mp3 constant bit rate": lambda: encode(channels(44_100), 44_100, "mp3", "libmp3lame", bit_rate=64_000),
+    "mp3 variable bit rate": lambda: encode(channels(44_100, 2), 44_100, "mp3", "libmp3lame", VARIABLE_BIT_RATE),
     "mp3 telephone": lambda: encode(channels(8_000), 8_000, "mp3", "libmp3lame", bit_rate=16_000),
     "mp3 22 kHz": lambda: encode(channels(22_050), 22_050, "mp3", "libmp3lame", bit_rate=32_000),
     "mp3 without a header": mp3,
-    "mp3 variable rate without a header": lambda: mp3(VARIABLE, None),
-    "mp3 with a cover": lambda: joined(id3_tag(200_000), mp3(VARIABLE, None)),
+    "mp3 variable bit rate without a header": lambda: mp3(VARIABLE_BIT_RATE, None),
+    "mp3 with a cover": lambda: joined(id3_tag(200_000), mp3(VARIABLE_BIT_RATE, None)),
     "mp3 after garbage": lambda: joined(np.random.default_rng(0).bytes(1500), mp3()),
     "mp3 before tags and zeros": lambda: joined(mp3(), b"TAG".ljust(128, b"x"), bytes(1000)),
-    "m4a of a phone": lambda: encode(channels(44_100), 44_100, "ipod", "aac", bit_rate=64_000),
+    "m4a from a phone": lambda: encode(channels(44_100), 44_100, "ipod", "aac", bit_rate=64_000),
     "m4a for the web": lambda: encode(channels(48_000, 2), 48_000, "ipod", "aac", container_options=FAST_START),
-    "m4a of Safari": lambda: encode(
+    "m4a from Safari": lambda: encode(
         channels(48_000), 48_000, "mp4", "aac", container_options=FRAGMENTED, is_streamed=True
     ),
     "alac": lambda: encode(channels(44_100, 2), 44_100, "ipod", "alac", container_options=FAST_START),
@@ -102,7 +102,7 @@ FILES: dict[str, Make] = {
     "ogg opus": lambda: encode(channels(48_000), 48_000, "ogg", "libopus", bit_rate=32_000),
     "ogg vorbis": lambda: encode(channels(44_100, 2), 44_100, "ogg", "vorbis", EXPERIMENTAL),
     "ogg flac": lambda: encode(channels(48_000), 48_000, "ogg", "flac"),
-    "webm opus of Chrome": lambda: encode(
+    "webm opus from Chrome": lambda: encode(
         channels(48_000), 48_000, "webm", "libopus", container_options={"live": "1"}, bit_rate=32_000, is_streamed=True
     ),
     "webm opus": lambda: encode(channels(48_000), 48_000, "webm", "libopus", bit_rate=32_000),
@@ -114,66 +114,64 @@ FILES: dict[str, Make] = {
     "avi pcm": lambda: video("avi", "pcm_s16le"),
 }
 HAS_ENCODER_DELAY = {
-    *("mp3 without a header", "mp3 variable rate without a header", "mp3 with a cover", "mp3 after garbage"),
-    *("mp3 before tags and zeros", "m4a of Safari", "adts", "avi"),
+    *("mp3 without a header", "mp3 variable bit rate without a header", "mp3 with a cover", "mp3 after garbage"),
+    *("mp3 before tags and zeros", "m4a from Safari", "adts", "avi"),
 }
 """Files that do not declare their encoder delay, so it is not removed."""
 MAX_DELAY_S = 0.03
 
 DECLARES_ITS_DURATION = re.compile(
-    "wav|mp3 (constant|variable rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mkv|avi|webm opus$"
+    "wav|mp3 (constant|variable bit rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mkv|avi|webm opus$"
 )
-MAY_BE_TRUNCATED = [
-    name for name in FILES if name not in ("m4a of a phone", "mp3 before tags and zeros") and "cover" not in name
+TRUNCATABLE = [
+    name for name in FILES if name not in ("m4a from a phone", "mp3 before tags and zeros") and "cover" not in name
 ]
-"""Not the file of a phone: its index is at the end, and nothing can be read without it. Not files with covers and tags:
-they might be cut outside the audio."""
+"""Not the file from a phone: its index is at the end, and nothing can be read without it. Not files with covers and
+tags: they might be truncated outside the audio."""
 
 
-def decode(media: Media) -> Recording:
+def decode(media: Media) -> DecodedAudio:
     return decode_audio(media, Cancellation(math.inf), 100)
 
 
-def sound_of(name: str, recording: Recording) -> Waveform:
+def without_delay(name: str, audio: DecodedAudio) -> Waveform:
     """Return the audio without its encoder delay, even if the file does not declare it."""
     if name not in HAS_ENCODER_DELAY:
-        return recording.waveform
+        return audio.waveform
     head = SOUND[: SAMPLE_RATE // 2]
-    lags = np.correlate(recording.waveform[: len(head) + int(MAX_DELAY_S * SAMPLE_RATE)], head)
-    return recording.waveform[int(np.argmax(lags)) :]
+    lags = np.correlate(audio.waveform[: len(head) + int(MAX_DELAY_S * SAMPLE_RATE)], head)
+    return audio.waveform[int(np.argmax(lags)) :]
 
 
-def expect_the_sound(waveform: Waveform, start_s: float, end_s: float) -> None:
-    """Check that the waveform equals SOUND, at the same time: at 500 Hz a delay of 1 ms makes the correlation -1."""
+def assert_equals_sound(waveform: Waveform, start_s: float, end_s: float) -> None:
+    """Check that a part of the waveform equals that of SOUND. At 500 Hz, a delay of 1 ms makes the correlation -1."""
     part = slice(round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE))
-    heard, true = waveform[part].astype(float), SOUND[part].astype(float)
-    assert len(heard) == len(true)
-    product = heard @ true
-    assert product / math.sqrt((heard @ heard) * (true @ true)) > 0.95
-    assert product / (true @ true) == pytest.approx(1, rel=0.08)  # LAME lowers the level by 5 %
+    actual, expected = waveform[part].astype(float), SOUND[part].astype(float)
+    assert len(actual) == len(expected)
+    product = actual @ expected
+    assert product / math.sqrt((actual @ actual) * (expected @ expected)) > 0.95
+    assert product / (expected @ expected) == pytest.approx(1, rel=0.08)  # LAME lowers the level by 5 %
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_intact_file_gives_its_audio_without_warnings(name: str) -> None:
-    recording = decode(FILES[name]())
-    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(DURATION_S, abs=0.13)  # the last frame is padded
-    sound = sound_of(name, recording)
+    audio = decode(FILES[name]())
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(DURATION_S, abs=0.13)  # the last frame is padded
+    sound = without_delay(name, audio)
     for start_s in range(6):
-        expect_the_sound(sound, start_s, start_s + 1)
-    assert recording.warnings == []
+        assert_equals_sound(sound, start_s, start_s + 1)
+    assert audio.warnings == []
 
 
-@pytest.mark.parametrize("name", MAY_BE_TRUNCATED)
-@pytest.mark.parametrize("share", [0.4, 0.611, 0.87])
-def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str, share: float) -> None:
+@pytest.mark.parametrize("name", TRUNCATABLE)
+@pytest.mark.parametrize("fraction", [0.4, 0.611, 0.87])
+def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str, fraction: float) -> None:
     media = FILES[name]()
-    recording = decode(media[: int(share * len(media))])
-    duration_s = len(recording.waveform) / SAMPLE_RATE
-    assert share * DURATION_S - 1.5 < duration_s < DURATION_S - 0.3
-    expect_the_sound(sound_of(name, recording), 0, duration_s - 0.3)
-    match = re.fullmatch(
-        r"The file breaks off: its sound ends after (\S+)( of (\S+))? seconds\.", recording.warnings[-1]
-    )
+    audio = decode(media[: int(fraction * len(media))])
+    duration_s = len(audio.waveform) / SAMPLE_RATE
+    assert fraction * DURATION_S - 1.5 < duration_s < DURATION_S - 0.3
+    assert_equals_sound(without_delay(name, audio), 0, duration_s - 0.3)
+    match = re.fullmatch(r"The file breaks off: its sound ends after (\S+)( of (\S+))? seconds\.", audio.warnings[-1])
     assert match is not None
     assert float(match[1]) == pytest.approx(duration_s, abs=0.051)
     if DECLARES_ITS_DURATION.match(name):
@@ -181,7 +179,7 @@ def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str,
 
 
 def test_an_mp4_whose_index_is_missing_is_an_invalid_file() -> None:
-    media = FILES["m4a of a phone"]()
+    media = FILES["m4a from a phone"]()
     with pytest.raises(InvalidFile):
         decode(media[: len(media) * 9 // 10])
 
@@ -189,16 +187,16 @@ def test_an_mp4_whose_index_is_missing_is_an_invalid_file() -> None:
 @pytest.mark.parametrize("data_bytes", [0, 0x7FFFFFFF, 0x7FFFF024, 0x80000000, 0xFFFFFFFF])
 @pytest.mark.parametrize("mask", [None, 4])
 def test_a_wav_with_a_placeholder_length_is_intact(data_bytes: int, mask: int | None) -> None:
-    recording = decode(as_media(wav_by_hand(channels(16_000), 16_000, mask=mask, data_bytes=data_bytes)))
-    assert len(recording.waveform) == len(SOUND)
-    expect_the_sound(recording.waveform, 0, DURATION_S)
-    assert recording.warnings == []
+    audio = decode(as_media(wav_by_hand(channels(16_000), 16_000, mask=mask, data_bytes=data_bytes)))
+    assert len(audio.waveform) == len(SOUND)
+    assert_equals_sound(audio.waveform, 0, DURATION_S)
+    assert audio.warnings == []
 
 
 def test_a_streamed_wav_is_intact() -> None:
-    recording = decode(encode(channels(16_000), 16_000, "wav", "pcm_s16le", is_streamed=True))
-    assert len(recording.waveform) == len(SOUND)
-    assert recording.warnings == []
+    audio = decode(encode(channels(16_000), 16_000, "wav", "pcm_s16le", is_streamed=True))
+    assert len(audio.waveform) == len(SOUND)
+    assert audio.warnings == []
 
 
 DAMAGED = [
@@ -207,30 +205,30 @@ DAMAGED = [
     "ogg opus",
     "ogg vorbis",
     "webm opus",
-    "m4a of a phone",
-    "m4a of Safari",
+    "m4a from a phone",
+    "m4a from Safari",
     "mp4",
     "adts",
 ]
 
 
-@pytest.mark.parametrize("name", [*DAMAGED, "mp3 constant rate", "mp3 without a header"])
+@pytest.mark.parametrize("name", [*DAMAGED, "mp3 constant bit rate", "mp3 without a header"])
 def test_damaged_audio_is_replaced_by_silence_with_a_warning(name: str) -> None:
     media = FILES[name]().copy()
     start = len(media) * 45 // 100
     media[start : start + 400] = np.frombuffer(np.random.default_rng(1).bytes(400), np.uint8)
-    recording = decode(media)
-    silence, *rest = recording.warnings
+    audio = decode(media)
+    silence, *rest = audio.warnings
     match = re.fullmatch(r"(\S+) seconds of the sound are damaged or missing and were replaced by silence\.", silence)
     assert match is not None
     assert 0.01 < float(match[1]) < 2.5
     for warning in rest:
         assert re.fullmatch(r"Audio packets that could not be decoded and were left out: \d+\.", warning)
-    assert 5 < len(recording.waveform) / SAMPLE_RATE < DURATION_S + 0.05
-    sound = sound_of(name, recording)
-    expect_the_sound(sound, 0, 2)
+    assert 5 < len(audio.waveform) / SAMPLE_RATE < DURATION_S + 0.05
+    sound = without_delay(name, audio)
+    assert_equals_sound(sound, 0, 2)
     if "mp3" not in name and name != "adts":  # A raw stream can lose data without a trace, and the rest is early.
-        expect_the_sound(sound, 5, 5.9)
+        assert_equals_sound(sound, 5, 5.9)
 
 
 @pytest.mark.parametrize("name", ["flac 24 bits", "flac of unknown length"])
@@ -238,11 +236,11 @@ def test_damaged_audio_is_replaced_by_silence_with_a_warning(name: str) -> None:
 def test_a_corrupt_byte_in_flac_causes_no_noise(name: str, tenth: int) -> None:
     media = FILES[name]().copy()
     media[len(media) * tenth // 10] ^= 0x80
-    recording = decode(media)
-    heard = recording.waveform[: len(SOUND)]
-    true = SOUND[: len(heard)]
-    assert np.abs(heard - true)[np.abs(heard) > 0.001].max() < 0.1
-    assert re.match(r"0\.(09|10) seconds of the sound", recording.warnings[0])
+    audio = decode(media)
+    actual = audio.waveform[: len(SOUND)]
+    expected = SOUND[: len(actual)]
+    assert np.abs(actual - expected)[np.abs(actual) > 0.001].max() < 0.1
+    assert re.match(r"0\.(09|10) seconds of the sound", audio.warnings[0])
 
 
 def test_packets_that_cannot_be_decoded_are_counted() -> None:
@@ -253,12 +251,12 @@ def test_packets_that_cannot_be_decoded_are_counted() -> None:
     assert decode(media).warnings[-1].endswith("left out: 3.")
 
 
-@pytest.mark.parametrize("name", ["mp3 constant rate", "mp3 without a header", "ogg opus", "flac"])
+@pytest.mark.parametrize("name", ["mp3 constant bit rate", "mp3 without a header", "ogg opus", "flac"])
 def test_concatenated_files_are_intact(name: str) -> None:
     part = FILES[name]()
-    recording = decode(joined(part, part))
-    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(2 * DURATION_S, abs=0.1)
-    assert recording.warnings == []
+    audio = decode(joined(part, part))
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(2 * DURATION_S, abs=0.1)
+    assert audio.warnings == []
 
 
 @pytest.mark.parametrize("container", ["matroska", "avi"])
@@ -273,9 +271,9 @@ def test_an_m4a_with_an_edit_list_is_intact() -> None:
     media = FILES["m4a for the web"]().copy()
     at = media.tobytes().index(b"elst") + 12
     media[at : at + 8] = np.frombuffer(struct.pack(">Ii", 2000, 48_000 * 3), np.uint8)
-    recording = decode(media)
-    assert len(recording.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.05)
-    assert recording.warnings == []
+    audio = decode(media)
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.05)
+    assert audio.warnings == []
 
 
 @pytest.mark.parametrize(("num_channels", "channel", "level"), [(2, 0, 0.5), (2, 1, 0.5), (6, 2, 0.29), (8, 2, 0.23)])
@@ -283,8 +281,8 @@ def test_an_m4a_with_an_edit_list_is_intact() -> None:
 def test_speech_in_one_channel_has_its_level_in_the_mixdown(
     codec: str, num_channels: int, channel: int, level: float
 ) -> None:
-    """In stereo at half its level. In the center of 5.1 and 7.1 at its share of the mixdown, which must not clip."""
+    """In stereo at half its level. In the centre of 5.1 and 7.1 at its share of the mixdown, which must not clip."""
     one = np.zeros((num_channels, len(SOUND)), np.float32)
     one[channel] = SOUND
     container = "flac" if codec == "flac" else "wav"
-    expect_the_sound(decode(encode(one, SAMPLE_RATE, container, codec)).waveform / level, 0, DURATION_S)
+    assert_equals_sound(decode(encode(one, SAMPLE_RATE, container, codec)).waveform / level, 0, DURATION_S)

@@ -14,23 +14,24 @@ from whisper.audio import N_FRAMES
 from whisper.decoding import PyTorchInference
 
 from deployments.cancellation import Cancellation
-from deployments.inference.int8 import weight_bytes
+from deployments.inference.int8_layers import weight_bytes
 from deployments.media import as_media
 from deployments.project import project_folder
-from deployments.transcriber.audio import decode_audio
+from deployments.settings import KernelChoice
+from deployments.transcriber.audio import Waveform, decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import load_engine
 from deployments.transcriber.int8 import Int8Inference
 from deployments.transcriber.types import TranscribeTask
 from tests.deployments.transcriber.conftest import Loaded
-from tests.deployments.transcriber.test_engine import chirp, noise, tone
+from tests.deployments.transcriber.sounds import noise, sweep, tone
 
 MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
-NEVER = Cancellation(math.inf)
+NEVER_CANCELLED = Cancellation(math.inf)
 
 
-def _go_on() -> None:
+def never_cancel() -> None:
     pass
 
 
@@ -44,12 +45,18 @@ def quantized() -> Whisper:
     return load_whisper(MINIATURE, "int8")
 
 
+def _sample_recording() -> Waveform:
+    return decode_audio(
+        as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER_CANCELLED, 60
+    ).waveform
+
+
 def _mel(seed: int) -> Tensor:
     return torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
 
 
 def _inference(quantized: Whisper) -> Int8Inference:
-    return Int8Inference(quantized, _go_on)
+    return Int8Inference(quantized, never_cancel)
 
 
 @torch.inference_mode()
@@ -87,8 +94,8 @@ def test_rearranged_sequences_continue_their_source_sequences(quantized: Whisper
 
 
 def test_beam_search_is_at_least_as_good_as_greedy_decoding(quantized: Whisper) -> None:
-    decoder = WindowDecoder(quantized, _go_on)
-    sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
+    decoder = WindowDecoder(quantized, never_cancel)
+    sound = _sample_recording()
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
     [greedy], [beam] = (
         decoder.decoding_task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None])
@@ -98,27 +105,27 @@ def test_beam_search_is_at_least_as_good_as_greedy_decoding(quantized: Whisper) 
     assert beam.text == greedy.text
 
 
+@pytest.mark.parametrize("kernel", ["auto", "onednn"])
 @pytest.mark.parametrize("word_timestamps", [False, True])
-def test_the_miniature_gives_the_same_transcript_in_int8_and_fp32(word_timestamps: bool) -> None:
-    sound = decode_audio(as_media((project_folder() / "samples" / "recording.mp3").read_bytes()), NEVER, 60).waveform
+def test_the_miniature_gives_the_same_transcript_in_int8_and_fp32(word_timestamps: bool, kernel: KernelChoice) -> None:
+    sound = _sample_recording()
     task = TranscribeTask(word_timestamps=word_timestamps)
-    exact, quantized = (
-        load_engine(MINIATURE, precision).transcribe(sound, task, NEVER) for precision in ("fp32", "int8")
-    )
+    exact = load_engine(MINIATURE, "fp32").transcribe(sound, task, NEVER_CANCELLED)
+    quantized = load_engine(MINIATURE, "int8", kernel=kernel).transcribe(sound, task, NEVER_CANCELLED)
     assert quantized.text == exact.text
     assert quantized.language == exact.language
-    for ours, theirs in zip(quantized.segments, exact.segments, strict=True):
-        assert ours.start_s == pytest.approx(theirs.start_s, abs=0.1)
-        for word, other in zip(ours.words, theirs.words, strict=True):
-            assert word.start_s == pytest.approx(other.start_s, abs=0.1)
+    for segment, exact_segment in zip(quantized.segments, exact.segments, strict=True):
+        assert segment.start_s == pytest.approx(exact_segment.start_s, abs=0.1)
+        for word, exact_word in zip(segment.words, exact_segment.words, strict=True):
+            assert word.start_s == pytest.approx(exact_word.start_s, abs=0.1)
 
 
 def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> None:
     engine = load_engine(loaded.path, "int8", speech_detection=False)
-    sounds, task = [noise(35), chirp(2), tone()], TranscribeTask(word_timestamps=True)
-    alone = [engine.transcribe(sound, task, NEVER) for sound in sounds]
+    sounds, task = [noise(35), sweep(2), tone()], TranscribeTask(word_timestamps=True)
+    alone = [engine.transcribe(sound, task, NEVER_CANCELLED) for sound in sounds]
     with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER), sounds)) == alone
+        assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER_CANCELLED), sounds)) == alone
 
 
 def test_concurrent_transcriptions_work_with_a_numba_threading_layer_that_is_not_thread_safe() -> None:

@@ -20,10 +20,11 @@ from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
-from deployments.transcriber.checkpoint import Precision, load_whisper
+from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
 from deployments.transcriber.mel import LogMel
+from deployments.transcriber.settings import Precision
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import pack_into_windows
@@ -33,11 +34,11 @@ from tests.deployments.transcriber.sounds import noise, tone
 from tests.deployments.transcriber.test_engine import CancelAfter
 
 MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
-NEVER = Cancellation(math.inf)
+NEVER_CANCELLED = Cancellation(math.inf)
 
 
-def decoded(path: str) -> Waveform:
-    return decode_audio(as_media((project_folder() / path).read_bytes()), NEVER, 60).waveform
+def decode_file(path: str) -> Waveform:
+    return decode_audio(as_media((project_folder() / path).read_bytes()), NEVER_CANCELLED, 60).waveform
 
 
 def silence(duration_s: float) -> Waveform:
@@ -56,7 +57,7 @@ def engine() -> WhisperEngine:
 @pytest.fixture(scope="module")
 def sentence() -> Waveform:
     """SENTENCE, 3.2 s."""
-    return decoded("tests/data/speech.wav")
+    return decode_file("tests/data/speech.wav")
 
 
 SENTENCES = [*RECORDING, *(sentence for _, sentence in CLIP), SENTENCE]
@@ -65,7 +66,7 @@ SENTENCES = [*RECORDING, *(sentence for _, sentence in CLIP), SENTENCE]
 @pytest.fixture(scope="module")
 def long_recording(sentence: Waveform) -> Waveform:
     """SENTENCES three times, in 90 s, which are several windows."""
-    return np.tile(joined(decoded("samples/recording.mp3"), decoded("samples/clip.mp4"), sentence), 3)
+    return np.tile(joined(decode_file("samples/recording.mp3"), decode_file("samples/clip.mp4"), sentence), 3)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def long_recording(sentence: Waveform) -> Waveform:
     ],
 )
 def test_speech_is_transcribed_word_for_word(engine: WhisperEngine, path: str, text: str) -> None:
-    transcript = engine.transcribe(decoded(path), TranscribeTask(), NEVER)
+    transcript = engine.transcribe(decode_file(path), TranscribeTask(), NEVER_CANCELLED)
     assert (transcript.text, transcript.language) == (text, "en")
 
 
@@ -135,7 +136,7 @@ def test_audio_without_speech_gives_an_empty_transcript(
     engine: WhisperEngine, sound: str, language: str | None
 ) -> None:
     waveform = WITHOUT_SPEECH[sound]()
-    transcript = engine.transcribe(waveform, TranscribeTask(language, word_timestamps=True), NEVER)
+    transcript = engine.transcribe(waveform, TranscribeTask(language, word_timestamps=True), NEVER_CANCELLED)
     assert transcript == Transcript("", language or "und", 0.0, [], len(waveform) / SAMPLE_RATE)
 
 
@@ -151,7 +152,7 @@ def test_segments_between_long_silences_have_the_times_of_the_recording(
     starts_s = [120, 125 + length_s, 185 + 2 * length_s]
     for word_timestamps in (False, True):
         task = TranscribeTask(word_timestamps=word_timestamps)
-        transcript = engine.transcribe(waveform, task, NEVER)
+        transcript = engine.transcribe(waveform, task, NEVER_CANCELLED)
         assert transcript.duration_s == len(waveform) / SAMPLE_RATE
         assert [segment.text for segment in transcript.segments] == [SENTENCE] * 3
         assert transcript.text == " ".join([SENTENCE] * 3)
@@ -162,10 +163,10 @@ def test_segments_between_long_silences_have_the_times_of_the_recording(
 
 def test_words_between_long_silences_have_the_times_of_the_recording(engine: WhisperEngine, sentence: Waveform) -> None:
     task = TranscribeTask(word_timestamps=True)
-    [alone] = engine.transcribe(joined(silence(0.4), sentence), task, NEVER).segments
+    [alone] = engine.transcribe(joined(silence(0.4), sentence), task, NEVER_CANCELLED).segments
     assert [word.word.strip() for word in alone.words] == SENTENCE.split()
     waveform = joined(silence(120), sentence, silence(5), sentence, silence(1))
-    segments = engine.transcribe(waveform, task, NEVER).segments
+    segments = engine.transcribe(waveform, task, NEVER_CANCELLED).segments
     for segment, offset_s in zip(segments, (119.6, 124.6 + len(sentence) / SAMPLE_RATE), strict=True):
         for word, expected in zip(segment.words, alone.words, strict=True):
             assert word.word == expected.word
@@ -187,7 +188,7 @@ def frames_of(sound: Waveform) -> torch.Tensor:
 
 def test_a_windows_result_does_not_depend_on_its_batch(decoder: WindowDecoder, sentence: Waveform) -> None:
     """Even if some windows are decoded again at higher temperatures and others are not."""
-    sounds = [sentence, decoded("samples/recording.mp3"), noise(7)]
+    sounds = [sentence, decode_file("samples/recording.mp3"), noise(7)]
     unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
     mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
     alone = [decoder.decode_batch([mel], "en")[0] for mel in mels]
@@ -236,10 +237,10 @@ def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
 ) -> None:
     engine = load_engine(MINIATURE, precision)
     task = TranscribeTask(word_timestamps=word_timestamps)
-    together = engine.transcribe(long_recording, task, NEVER)
+    together = engine.transcribe(long_recording, task, NEVER_CANCELLED)
     assert together.text == " ".join(SENTENCES * 3)
     monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 1)
-    one_by_one = engine.transcribe(long_recording, task, NEVER)
+    one_by_one = engine.transcribe(long_recording, task, NEVER_CANCELLED)
     if precision == "int8":
         assert together == one_by_one
     assert together.text == one_by_one.text
@@ -251,12 +252,12 @@ def test_a_window_with_more_text_than_the_token_limit_is_continued_before_the_ne
     engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 1)
-    sound = joined(decoded("samples/recording.mp3"), silence(40), decoded("samples/recording.mp3"))
+    sound = joined(decode_file("samples/recording.mp3"), silence(40), decode_file("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
     narrow._model.dims.n_text_ctx = 52  # half of it is for text; the three sentences take 31 tokens
     cancellation = CancelAfter(0)
     whole, parts = (
-        engine.transcribe(sound, TranscribeTask(), NEVER),
+        engine.transcribe(sound, TranscribeTask(), NEVER_CANCELLED),
         narrow.transcribe(sound, TranscribeTask(), cancellation),
     )
     assert parts.text == whole.text == " ".join([*RECORDING, *RECORDING])
@@ -290,7 +291,7 @@ def test_text_without_an_end_timestamp_is_in_the_transcript(
     tokens = [begin + 20, *tokenizer.encode(" One."), begin + 50, begin + 60, *tokenizer.encode(" Two.")]
     result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
     monkeypatch.setattr(WindowDecoder, "decode_batch", lambda self, mels, language: [result for _ in mels])
-    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER)
+    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER_CANCELLED)
     assert transcript.text == "One. Two."
     assert transcript.segments[1].start_s == pytest.approx(60 - 0.4 + 1.2, abs=0.1)
     assert transcript.segments[1].end_s == pytest.approx(63, abs=0.3)
@@ -315,15 +316,17 @@ def test_speech_after_a_removed_silence_that_the_model_ignored_gets_a_window_of_
 
 def test_the_language_is_detected_on_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:
     waveform = joined(noise(40) / 3, sentence, noise(40) / 3)
-    assert engine.transcribe(waveform, TranscribeTask(), NEVER).language == "en"
+    assert engine.transcribe(waveform, TranscribeTask(), NEVER_CANCELLED).language == "en"
 
 
 def test_a_window_in_which_whisper_finds_no_speech_gives_no_text(long_recording: Waveform) -> None:
-    deaf = whisper.load_model(str(MINIATURE))
+    model = whisper.load_model(str(MINIATURE))
     tokenizer = whisper.tokenizer.get_tokenizer(True)
-    deaf.decoder.ln.weight.data *= 0.1  # never sure of a word
-    deaf.decoder.token_embedding.weight.data[tokenizer.no_speech] = 100 * deaf.decoder.ln.bias.data.sign()
-    transcript = WhisperEngine(deaf, VoiceActivityDetector()).transcribe(long_recording, TranscribeTask(), NEVER)
+    model.decoder.ln.weight.data *= 0.1  # no word is probable
+    model.decoder.token_embedding.weight.data[tokenizer.no_speech] = 100 * model.decoder.ln.bias.data.sign()
+    transcript = WhisperEngine(model, VoiceActivityDetector()).transcribe(
+        long_recording, TranscribeTask(), NEVER_CANCELLED
+    )
     assert transcript == Transcript("", "und", 0.0, [], len(long_recording) / SAMPLE_RATE)
 
 
@@ -331,13 +334,13 @@ def test_work_stops_at_any_check_and_leaves_the_model_unchanged(
     engine: WhisperEngine, long_recording: Waveform, sentence: Waveform
 ) -> None:
     task = TranscribeTask(word_timestamps=True)
-    before = engine.transcribe(sentence, task, NEVER)
+    before = engine.transcribe(sentence, task, NEVER_CANCELLED)
     for num_checks in (1, 3, 8, 30, 100):
         cancellation = CancelAfter(num_checks)
         with pytest.raises(WorkCancelled):
             engine.transcribe(long_recording, task, cancellation)
         assert len(cancellation.progress) == num_checks
-    assert engine.transcribe(sentence, task, NEVER) == before
+    assert engine.transcribe(sentence, task, NEVER_CANCELLED) == before
 
 
 def test_cancellation_is_checked_in_every_layer_of_every_batched_step(

@@ -27,7 +27,7 @@ def detector() -> VoiceActivityDetector:
     return VoiceActivityDetector()
 
 
-def go_on() -> None:
+def never_cancel() -> None:
     pass
 
 
@@ -38,8 +38,8 @@ def clip() -> Waveform:
     ).waveform
 
 
-def packages_probabilities(waveform: Waveform) -> SpeechProbabilities:
-    """Return what the package's own model says, called as the package calls it."""
+def reference_probabilities(waveform: Waveform) -> SpeechProbabilities:
+    """Return the probabilities of the package's own model, called frame by frame as the package does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         model = torch.jit.load(str(distribution("silero-vad").locate_file("silero_vad/data/silero_vad.jit")))
@@ -61,15 +61,15 @@ SOUNDS: dict[str, Callable[[], Waveform]] = {
 @pytest.mark.parametrize("sound", list(SOUNDS))
 def test_probabilities_equal_those_of_the_package(detector: VoiceActivityDetector, sound: str) -> None:
     waveform = SOUNDS[sound]()
-    expected = packages_probabilities(waveform)
-    np.testing.assert_allclose(detector.probabilities(waveform, go_on), expected, rtol=0, atol=1e-4)
+    expected = reference_probabilities(waveform)
+    np.testing.assert_allclose(detector.probabilities(waveform, never_cancel), expected, rtol=0, atol=1e-4)
 
 
 def test_speech_spans_equal_those_of_the_package(detector: VoiceActivityDetector) -> None:
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
     waveform = np.concatenate([clip(), np.zeros(16_000, np.float32), clip() + noise(16), clip()[20_000:]])
-    probabilities = detector.probabilities(waveform, go_on)
+    probabilities = detector.probabilities(waveform, never_cancel)
     spans = find_speech(probabilities, len(waveform))
     expected = get_speech_timestamps_from_probs(
         probabilities.tolist(),
@@ -83,6 +83,7 @@ def test_speech_spans_equal_those_of_the_package(detector: VoiceActivityDetector
 
 
 def frames(*runs: tuple[float, int]) -> SpeechProbabilities:
+    """Return the probabilities of consecutive frames, given as (probability, number of frames)."""
     return np.concatenate([np.full(count, probability, np.float32) for probability, count in runs])
 
 

@@ -27,7 +27,7 @@ def spans_s(window: Window) -> list[tuple[float, float]]:
 
 def mapped(window: Window, start_s: float, end_s: float) -> tuple[float, float]:
     """Return the times of a segment in the recording, rounded."""
-    start, end = window.times_in_recording(start_s, end_s, *window.chunks_of(start_s, end_s))
+    start, end = window.times_in_recording(start_s, end_s, *window.chunk_range(start_s, end_s))
     return round(start, 3), round(end, 3)
 
 
@@ -150,7 +150,7 @@ def test_text_that_lies_in_padding_only_stays_there() -> None:
 )
 def test_a_word_belongs_to_the_chunk_it_overlaps_most(start_s: float, end_s: float, chunk: int) -> None:
     [window] = windows_of((10, 12), (20, 22))
-    assert window.chunk_of(start_s, end_s) == chunk
+    assert window.chunk_index(start_s, end_s) == chunk
 
 
 def test_the_remainder_of_a_window_maps_to_the_same_times() -> None:

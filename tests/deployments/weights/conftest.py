@@ -15,7 +15,7 @@ WEIGHTS_PATH = f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that holds moondream2 and its tokenizer, which HF_ENDPOINT points at; waits between attempts are short."""
+    """A hub that holds moondream2 and its tokenizer. HF_ENDPOINT points to it; waits between attempts are short."""
     hub = Hub()
     hub.add_repository(
         REPOSITORY,
@@ -41,7 +41,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def whisper_content(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """What openai-whisper's URL of `base` delivers; in the tests it comes from the hub's machine."""
+    """The content of openai-whisper's model `base`, whose URL points to the test hub."""
     import whisper
 
     content = random.Random(1).randbytes(400_000)

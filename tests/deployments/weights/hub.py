@@ -1,4 +1,4 @@
-"""A model hub for tests, on this machine: its API, its files, and faults that a test asks for."""
+"""A model hub on this machine for tests: its API, its files, and the faults that a test sets."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ class Request:
 
 @dataclass
 class Hub:
-    """Serves `files` by path, with ranges. Each request for a path uses up one of its `faults`."""
+    """Serves `files` by path, with ranges. Each request for a path consumes one of its `faults`, if there are any."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def flips_a_bit(handler: "_Handler", content: bytes) -> None:
     handler.send(200, bytes([content[0] ^ 1]) + content[1:])
 
 
-def falls_silent(seconds: float) -> Fault:
+def sends_nothing_for(seconds: float) -> Fault:
     def fault(handler: "_Handler", content: bytes) -> None:
         time.sleep(seconds)
         handler.close_connection = True

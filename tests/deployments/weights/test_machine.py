@@ -17,17 +17,17 @@ def needed(**args: Any) -> int:
     return needed_bytes(describe_models(AppConfig.model_validate(args)))
 
 
-def test_enough_memory_is_fine() -> None:
+def test_enough_memory_is_ok() -> None:
     assert check_memory(5 * GB, 16 * GB, 9 * GB, SETTINGS).is_ok
 
 
-def test_a_machine_too_small_needs_smaller_models() -> None:
+def test_too_little_memory_asks_for_smaller_models() -> None:
     finding = check_memory(9 * GB, 8 * GB, 7 * GB, SETTINGS)
     assert not finding.is_ok
     assert "smaller models" in finding.sentence
 
 
-def test_memory_in_use_is_to_be_freed() -> None:
+def test_too_little_free_memory_asks_to_close_other_programs() -> None:
     finding = check_memory(5 * GB, 16 * GB, 2 * GB, SETTINGS)
     assert not finding.is_ok
     assert "Close other programs" in finding.sentence
@@ -39,7 +39,7 @@ def test_int8_needs_least_memory_except_for_miniatures() -> None:
     assert int8 < 5 * GB
 
 
-def test_checkpoints_of_ones_own_are_counted_by_the_size_of_their_files(tmp_path: Path) -> None:
+def test_memory_of_the_users_own_checkpoints_depends_on_the_size_of_their_files(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     with (folder / "model.safetensors").open("wb") as weights:
@@ -51,20 +51,20 @@ def test_checkpoints_of_ones_own_are_counted_by_the_size_of_their_files(tmp_path
     assert needed(**own) - needed(**nothing) == (2 + 2) * GB
 
 
-def test_a_laptop_of_the_target_class_is_fine_and_its_bf16_is_reported_as_emulated() -> None:
+def test_a_laptop_of_the_target_class_is_ok_and_its_bf16_is_reported_as_emulated() -> None:
     findings = check_cpu({"avx2": True, "avx_vnni": True, "avx512_f": False}, 10, {"bf16", "int8"})
     assert all(finding.is_ok for finding in findings)
     assert findings[0].sentence == "Instructions: AVX2, VNNI."
     assert "emulated" in findings[1].sentence
 
 
-def test_an_arm_processor_is_fine() -> None:
+def test_an_arm_processor_is_ok() -> None:
     findings = check_cpu({"neon": True, "dot": True, "i8mm": True, "bf16": True}, 8, {"bf16"})
     assert [finding.is_ok for finding in findings] == [True, True]
     assert findings[0].sentence == "Instructions: NEON, dot product, int8 matrices, bf16."
 
 
-def test_a_processor_without_vector_instructions_is_wrong() -> None:
+def test_a_processor_without_vector_instructions_is_not_ok() -> None:
     assert not check_cpu({"sse2": True}, 8, {"fp32"})[0].is_ok
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deployments.captioner.architecture import MoondreamConfig
+from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from tests.deployments.captioner.checkpoints import SIZES
 from tests.deployments.captioner.loading import error_message

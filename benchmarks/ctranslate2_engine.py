@@ -1,4 +1,7 @@
-"""CTranslate2, the engine of faster-whisper, with the weights of an openai-whisper model; where it is installed."""
+"""CTranslate2, the engine of faster-whisper, running the weights of an openai-whisper model.
+
+The package `ctranslate2` is not in requirements.txt: benchmarks leave this engine out where it is not installed.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,8 @@ def convert(model: Whisper, folder: Path) -> None:
     spec.save(str(folder))
 
 
-class Rival:
-    """A Whisper model in CTranslate2's int8, on the CPU, that never says the end."""
+class CTranslate2Engine:
+    """A Whisper model in CTranslate2's int8, on the CPU, with the end token suppressed."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         """Load what `convert` has written into `folder`."""
@@ -31,26 +34,26 @@ class Rival:
 
         tokenizer = get_tokenizer(True, language="en", task="transcribe")
         self._model = ctranslate2.models.Whisper(str(folder), compute_type="int8", intra_threads=threads)
-        self._storage = ctranslate2.StorageView
+        self._storage_view = ctranslate2.StorageView
         self._prompt = list(tokenizer.sot_sequence)
-        self._never = [tokenizer.eot]
+        self._suppressed_ids = [tokenizer.eot]
 
     def encode(self, mel: Tensor) -> Any:
-        """Return its features of windows, shape (num_windows, num_mels, N_FRAMES)."""
-        return self._model.encode(self._storage.from_array(np.ascontiguousarray(mel.numpy())))
+        """Return the audio features of windows, shape (num_windows, num_mels, N_FRAMES), in CTranslate2's own type."""
+        return self._model.encode(self._storage_view.from_array(np.ascontiguousarray(mel.numpy())))
 
     def decode(self, mel: Tensor, beam_size: int, num_tokens: int) -> list[list[int]]:
-        """Return that many ids for each window, of a batch."""
-        found = self._model.generate(
+        """Decode the windows as one batch; return `num_tokens` token ids for each."""
+        results = self._model.generate(
             self.encode(mel),
             [self._prompt] * len(mel),
             beam_size=beam_size,
-            max_length=2 * num_tokens,  # it generates half as many
-            suppress_tokens=self._never,
+            max_length=2 * num_tokens,  # CTranslate2 generates half as many
+            suppress_tokens=self._suppressed_ids,
             return_scores=True,
             return_no_speech_prob=True,
         )
-        return [list(result.sequences_ids[0]) for result in found]
+        return [list(result.sequences_ids[0]) for result in results]
 
 
 def _specification(model: Whisper) -> Any:
@@ -68,18 +71,18 @@ def _specification(model: Whisper) -> Any:
     spec.decoder.projection.weight = _array(decoder.token_embedding.weight)
     _fill_norm(spec.encoder.layer_norm, encoder.ln_post)
     _fill_norm(spec.decoder.layer_norm, decoder.ln)
-    for part, its_spec in ((encoder, spec.encoder), (decoder, spec.decoder)):
-        for block, layer in zip(part.blocks, its_spec.layer, strict=True):
-            attn, own = block.attn, layer.self_attention
-            _fill_fused(own.linear[0], attn.query, attn.key, attn.value)
-            _fill(own.linear[1], attn.out.weight, attn.out.bias)
-            _fill_norm(own.layer_norm, block.attn_ln)
+    for part, part_spec in ((encoder, spec.encoder), (decoder, spec.decoder)):
+        for block, layer in zip(part.blocks, part_spec.layer, strict=True):
+            attn, self_spec = block.attn, layer.self_attention
+            _fill_fused(self_spec.linear[0], attn.query, attn.key, attn.value)
+            _fill(self_spec.linear[1], attn.out.weight, attn.out.bias)
+            _fill_norm(self_spec.layer_norm, block.attn_ln)
             if block.cross_attn is not None:
-                attn, cross = block.cross_attn, layer.attention
-                _fill_fused(cross.linear[0], attn.query)
-                _fill_fused(cross.linear[1], attn.key, attn.value)
-                _fill(cross.linear[2], attn.out.weight, attn.out.bias)
-                _fill_norm(cross.layer_norm, block.cross_attn_ln)
+                attn, cross_spec = block.cross_attn, layer.attention
+                _fill_fused(cross_spec.linear[0], attn.query)
+                _fill_fused(cross_spec.linear[1], attn.key, attn.value)
+                _fill(cross_spec.linear[2], attn.out.weight, attn.out.bias)
+                _fill_norm(cross_spec.layer_norm, block.cross_attn_ln)
             _fill(layer.ffn.linear_0, block.mlp[0].weight, block.mlp[0].bias)
             _fill(layer.ffn.linear_1, block.mlp[2].weight, block.mlp[2].bias)
             _fill_norm(layer.ffn.layer_norm, block.mlp_ln)

@@ -3,20 +3,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deployments.inference import vnni
-from deployments.inference.cache import Int8Cache
-from deployments.inference.int8_kernels import Layer, few_feed_forward, few_linear
-from deployments.inference.parallel_block import few_parallel_block
+from deployments.inference.cpu import local_vnni_vector_bytes
+from deployments.inference.fused_block import fused_parallel_block
+from deployments.inference.kv_cache import Int8Cache
 from deployments.inference.rotary import Rotary
+from deployments.inference.small_batch import Int8Weights, small_batch_feed_forward, small_batch_linear
 
-pytestmark = pytest.mark.skipif(not vnni.IS_THERE, reason="the processor has no VNNI")
+pytestmark = pytest.mark.skipif(not local_vnni_vector_bytes(), reason="the CPU has no VNNI")
 
 EPSILON = 1e-5
 
 
-def _layer(inputs: int, outputs: int) -> Layer:
+def _layer(inputs: int, outputs: int) -> Int8Weights:
     weight = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8)
-    scales = (torch.rand(outputs) + 0.5) / (73 * inputs**0.5)  # of whose products the variance is about one
+    scales = (torch.rand(outputs) + 0.5) / (73 * inputs**0.5)  # Outputs have a variance of about one.
     return weight.numpy(), scales.numpy(), torch.randn(outputs).numpy()
 
 
@@ -33,7 +33,7 @@ def _caches(lengths: list[int], num_kv_heads: int, head_dim: int) -> list[Int8Ca
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads", "head_dim"), [(4, 4, 16), (6, 2, 42)])
 @pytest.mark.parametrize("lengths", [[30], [0, 5, 39, 1, 17, 8]])
-def test_a_block_at_once_is_what_its_layers_are_one_by_one(
+def test_the_fused_block_computes_what_its_layers_compute_one_by_one(
     lengths: list[int], num_heads: int, num_kv_heads: int, head_dim: int
 ) -> None:
     torch.manual_seed(1)
@@ -46,27 +46,27 @@ def test_a_block_at_once_is_what_its_layers_are_one_by_one(
     rotation = Rotary(head_dim)(torch.tensor(lengths))
 
     def attend(caches: list[Int8Cache], x: Tensor) -> Tensor:
-        heads = few_linear(x, qkv).view(len(x), -1, head_dim)
+        heads = small_batch_linear(x, qkv).view(len(x), -1, head_dim)
         queries, keys, values = heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
         return Int8Cache.append_and_attend(caches, 1, queries, keys, values, rotation).flatten(1)
 
-    one_by_one, at_once = (_caches(lengths, num_kv_heads, head_dim) for _ in range(2))
+    separate, fused = (_caches(lengths, num_kv_heads, head_dim) for _ in range(2))
     normed = functional.layer_norm(hidden, [dim], weight, bias, EPSILON)
-    expected = hidden + few_linear(attend(one_by_one, normed), proj) + few_feed_forward(normed, fc1, fc2)
+    expected = hidden + small_batch_linear(attend(separate, normed), proj) + small_batch_feed_forward(normed, fc1, fc2)
     norm = (weight.numpy(), bias.numpy(), EPSILON)
-    found = few_parallel_block(hidden, norm, (qkv, proj, fc1, fc2), num_kv_heads, at_once, 1, rotation)
-    # What is rounded may differ by one where sums were added up in another order.
-    assert float((found - expected).norm() / expected.norm()) < 0.003
-    for cache, other, length in zip(at_once, one_by_one, lengths, strict=True):
-        for part, its in zip(cache.read(1, length + 1), other.read(1, length + 1), strict=True):
-            torch.testing.assert_close(part, its, rtol=0, atol=0.05)
+    actual = fused_parallel_block(hidden, norm, (qkv, proj, fc1, fc2), num_kv_heads, fused, 1, rotation)
+    # A quantized number may differ by one where a sum was added up in another order.
+    assert float((actual - expected).norm() / expected.norm()) < 0.003
+    for fused_cache, separate_cache, length in zip(fused, separate, lengths, strict=True):
+        for actual_part, part in zip(fused_cache.read(1, length + 1), separate_cache.read(1, length + 1), strict=True):
+            torch.testing.assert_close(actual_part, part, rtol=0, atol=0.05)
 
 
-def test_a_sequence_without_room_is_refused() -> None:
+def test_a_full_cache_is_refused() -> None:
     layer, qkv = _layer(64, 64), _layer(64, 192)
     norm = (torch.ones(64).numpy(), torch.zeros(64).numpy(), EPSILON)
     [cache] = _caches([40], 4, 16)
     cache.length = cache.capacity
     rotation = Rotary(16)(torch.tensor([cache.length]))
-    with pytest.raises(ValueError, match="no room"):
-        few_parallel_block(torch.ones(1, 64), norm, (qkv, layer, layer, layer), 4, [cache], 1, rotation)
+    with pytest.raises(ValueError, match="full"):
+        fused_parallel_block(torch.ones(1, 64), norm, (qkv, layer, layer, layer), 4, [cache], 1, rotation)

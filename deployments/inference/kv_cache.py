@@ -1,4 +1,4 @@
-"""The attention keys and values of running sequences, preallocated to their full length."""
+"""KV caches: the attention keys and values of one sequence, all layers, allocated to their full capacity at once."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from deployments.inference.attention import append_and_attend, round_keys_and_values
+from deployments.inference.float_attention import attention
+from deployments.inference.int8_attention import append_and_attend, quantize_keys_and_values
 from deployments.inference.rotary import Rotation, rotate
 from deployments.inference.vnni import KEYS_IN_BLOCK
 
@@ -25,7 +25,7 @@ class KeyValueCache(ABC):
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
         self.length = 0
-        """Positions filled; the model moves it on when all layers have written theirs."""
+        """Positions filled; the model increases it after all layers have written theirs."""
 
     @property
     def capacity(self) -> int:
@@ -36,26 +36,26 @@ class KeyValueCache(ABC):
         return sum(part.nbytes for part, _, _ in self._parts())
 
     def with_capacity(self, capacity: int) -> Self:
-        """Return a cache with the same positions filled and room for at least `capacity`: this one if it has it."""
+        """Return this cache if its capacity suffices, else a larger copy."""
         if capacity <= self.capacity:
             return self
         num_layers, num_kv_heads, _, head_dim = self._shape
-        return self._copied_into(self._of_shape((num_layers, num_kv_heads, capacity, head_dim)))
+        return self._copy_into(self._empty((num_layers, num_kv_heads, capacity, head_dim)))
 
     def copy(self) -> Self:
-        """Return a cache that holds the same and then goes its own way."""
-        return self._copied_into(self._of_shape(self._shape))
+        """Return an independent copy."""
+        return self._copy_into(self._empty(self._shape))
 
-    def _copied_into(self, other: Self) -> Self:
-        for (mine, dim, at_once), (its, _, _) in zip(self._parts(), other._parts(), strict=True):
-            num_filled = math.ceil(self.length / at_once)
-            its.narrow(dim, 0, num_filled).copy_(mine.narrow(dim, 0, num_filled))
-        other.length = self.length
-        return other
+    def _copy_into(self, target: Self) -> Self:
+        for (source_part, dim, step), (target_part, _, _) in zip(self._parts(), target._parts(), strict=True):
+            num_filled = math.ceil(self.length / step)
+            target_part.narrow(dim, 0, num_filled).copy_(source_part.narrow(dim, 0, num_filled))
+        target.length = self.length
+        return target
 
     @abstractmethod
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store a layer's next positions, shape (n, num_kv_heads, head_dim) each."""
+        """Store keys and values, shape (n, num_kv_heads, head_dim), as a layer's positions from `length` on."""
 
     @abstractmethod
     def read(self, layer: int, end: int) -> tuple[Tensor, Tensor]:
@@ -72,24 +72,23 @@ class KeyValueCache(ABC):
         values: Tensor,
         rotation: Rotation | None,
     ) -> Tensor:
-        """Rotate queries and keys of a next position of each sequence, write it, and return what it finds up to itself.
+        """Append one position to each sequence; return the attention of its queries to all positions up to itself.
 
-        Without `rotation` they stay as they are.
-
-        Queries and result have shape (num_sequences, num_heads, head_dim), keys and values (..., num_kv_heads, ...).
+        Queries and the result have shape (num_sequences, num_heads, head_dim), keys and values (num_sequences,
+        num_kv_heads, head_dim). Queries and keys are rotated by `rotation` first, if there is one.
         """
 
     @abstractmethod
-    def _of_shape(self, shape: Shape) -> Self:
-        """Return an empty cache of this kind."""
+    def _empty(self, shape: Shape) -> Self:
+        """Return an empty cache of the same kind."""
 
     @abstractmethod
     def _parts(self) -> list[tuple[Tensor, int, int]]:
-        """Return what is stored, which dimension of it counts the positions, and how many at once."""
+        """Return each stored tensor, the dimension that runs over positions, and the positions in one step of it."""
 
 
 class FloatCache(KeyValueCache):
-    """Keys and values as they are."""
+    """Keys and values as the layers compute them."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
         super().__init__(shape)
@@ -115,14 +114,14 @@ class FloatCache(KeyValueCache):
     ) -> Tensor:
         if rotation:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
-        found = torch.empty_like(queries)
+        attn_out = torch.empty_like(queries)
         for row, cache in enumerate(caches):
             cache.write(layer, keys[row : row + 1], values[row : row + 1])
             past = cache.read(layer, cache.length + 1)
-            found[row] = attention(queries[row][:, None], *past)[:, 0]
-        return found
+            attn_out[row] = attention(queries[row][:, None], *past)[:, 0]
+        return attn_out
 
-    def _of_shape(self, shape: Shape) -> Self:
+    def _empty(self, shape: Shape) -> Self:
         return type(self)(shape, self._keys.dtype)
 
     def _parts(self) -> list[tuple[Tensor, int, int]]:
@@ -130,10 +129,11 @@ class FloatCache(KeyValueCache):
 
 
 class Int8Cache(KeyValueCache):
-    """Keys and values rounded to 8 bits, each with a scale of its own for every position and head.
+    """Keys and values quantized to 8 bits, with a scale for each position and head.
 
-    Four dimensions of a key stand side by side, then those of other keys, and so do four positions of a value's
-    dimension: one instruction then meets many positions or dimensions. The capacity is a multiple of KEYS_IN_BLOCK.
+    The layout suits instructions that multiply four bytes at a time: keys are interleaved by four dimensions of
+    KEYS_IN_BLOCK keys, values by four positions of each dimension. The capacity is rounded up to a multiple of
+    KEYS_IN_BLOCK.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -148,14 +148,14 @@ class Int8Cache(KeyValueCache):
         self._addresses = [part.data_ptr() for part in self._stored()]
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        round_keys_and_values(keys, values, [part[layer] for part in self._stored()], self.length)
+        quantize_keys_and_values(keys, values, [part[layer] for part in self._stored()], self.length)
 
     def read(self, layer: int, end: int) -> tuple[Tensor, Tensor]:
         head_dim = self._shape[3]
         keys = self._keys[layer].transpose(2, 3).flatten(3).flatten(1, 2)[:, :end, :head_dim].float() - 128
         values = self._values[layer].transpose(2, 3).flatten(1, 2)[:, :end]
-        scales = (part[layer, :, :end, None] for part in (self._key_scales, self._value_scales))
-        return keys * next(scales), values * next(scales)
+        key_scales, value_scales = (part[layer, :, :end, None] for part in (self._key_scales, self._value_scales))
+        return keys * key_scales, values * value_scales
 
     @classmethod
     def append_and_attend(
@@ -167,23 +167,26 @@ class Int8Cache(KeyValueCache):
         values: Tensor,
         rotation: Rotation | None,
     ) -> Tensor:
-        return append_and_attend(queries, keys, values, rotation, cls.places(caches, to_append=True), layer)
+        return append_and_attend(queries, keys, values, rotation, cls.cache_table(caches, to_append=True), layer)
 
     @classmethod
     def attend(cls, caches: Sequence[Self], layer: int, queries: Tensor) -> Tensor:
-        """Return what one query for each cache, shape (n, num_heads, head_dim), finds in it; nothing is written."""
+        """Return the attention of one query per cache, shape (n, num_heads, head_dim), to what the cache holds."""
         _, num_kv_heads, _, head_dim = caches[0]._shape
         nothing = queries.new_empty(0, num_kv_heads, head_dim)
-        return append_and_attend(queries, nothing, nothing, None, cls.places(caches, to_append=False), layer)
+        return append_and_attend(queries, nothing, nothing, None, cls.cache_table(caches, to_append=False), layer)
 
     @staticmethod
-    def places(caches: Sequence["Int8Cache"], *, to_append: bool) -> NDArray[np.int64]:
-        """Return where each sequence is stored, as compiled loops take it; ValueError if one to append to is full."""
+    def cache_table(caches: Sequence["Int8Cache"], *, to_append: bool) -> NDArray[np.int64]:
+        """Return the caches as `int8_attention.append_and_attend` takes them.
+
+        Raises ValueError if `to_append` and a cache is full.
+        """
         if to_append and any(cache.length >= cache.capacity for cache in caches):
-            raise ValueError("A sequence has no room for another position.")
+            raise ValueError("The KV cache of a sequence is full.")
         return np.array([(*cache._addresses, cache.capacity, cache.length) for cache in caches], np.int64)
 
-    def _of_shape(self, shape: Shape) -> Self:
+    def _empty(self, shape: Shape) -> Self:
         return type(self)(shape)
 
     def _parts(self) -> list[tuple[Tensor, int, int]]:
@@ -191,11 +194,3 @@ class Int8Cache(KeyValueCache):
 
     def _stored(self) -> list[Tensor]:
         return [self._keys, self._key_scales, self._values, self._value_scales]
-
-
-def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return what queries, shape (..., num_heads, n, head_dim), find; `mask`, (n, num_keys), what each may see."""
-    is_grouped = keys.shape[-3] != queries.shape[-3]
-    if queries.ndim == 3:
-        return attention(queries[None], keys[None], values[None], mask)[0]
-    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=is_grouped)
