@@ -1,0 +1,150 @@
+"""The fork server: `python -m deployments.sandbox.server CONTROL_FD MODULE`, started by client.py.
+
+It imports MODULE and then forks a child for every socket that arrives on the control socket. It has one thread, so that
+forking is safe, and its memory is shared with the children until they write to it.
+"""
+
+import ctypes
+import importlib
+import io
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from types import ModuleType
+from typing import Any
+
+from deployments.cancellation import Cancellation
+from deployments.errors import ServiceError
+from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, receive_exactly, send
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+_PROGRESS_PERIOD_S = 0.05
+
+
+def serve(control: socket.socket, module: ModuleType) -> None:
+    """Fork a child for each job until the control socket is closed."""
+    # The kernel reaps the children.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control.send(b"r")
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, 1, 1)
+        if not data:
+            return
+        with socket.socket(fileno=fds[0]) as connection:
+            if os.fork() == 0:
+                control.close()
+                os._exit(_run_child(connection, module))
+
+
+def _run_child(connection: socket.socket, module: ModuleType) -> int:
+    try:
+        _end_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The replica kills the child by this descriptor, which never means another process.
+        pidfd = os.pidfd_open(os.getpid())
+        socket.send_fds(connection, [b"p"], [pidfd])
+        os.close(pidfd)
+        job = receive(connection)
+        assert isinstance(job, Job)
+        _limit_memory(job.memory_bytes)
+        _run_job(connection, module, job)
+    except (EOFError, OSError):
+        return 1  # The replica is gone, or no longer interested.
+    return 0
+
+
+def _run_job(connection: socket.socket, module: ModuleType, job: Job) -> None:
+    try:
+        values = getattr(module, job.function)(
+            RemoteFile(connection, job.num_bytes), *job.arguments, _ReportingCancellation(connection, job.deadline)
+        )
+        for value in values:
+            send(connection, Value(value))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:
+        text = traceback.format_exc()
+        known = error if isinstance(error, ServiceError | MemoryError) else RuntimeError(repr(error))
+        del error
+        send(connection, Failed(known.with_traceback(None), text))
+    else:
+        send(connection, Done())
+
+
+class RemoteFile(io.RawIOBase):
+    """The file, read over the connection: seekable, read-only."""
+
+    def __init__(self, connection: socket.socket, num_bytes: int) -> None:
+        self._connection = connection
+        self.num_bytes = num_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.num_bytes}[whence]
+        if start + offset < 0:
+            raise ValueError(f"Cannot seek to {start + offset}, before the start.")
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        start, end = self._position, min(self._position + len(buffer), self.num_bytes)
+        if end <= start:
+            return 0
+        send(self._connection, Read(start, end))
+        buffer[: end - start] = receive_exactly(self._connection, end - start)
+        self._position = end
+        return end - start
+
+
+class _ReportingCancellation(Cancellation):
+    """Reports progress to the replica, which tells it to the client when the deadline passes."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        super().__init__(deadline)
+        self._connection = connection
+        self._reported_s = 0.0
+
+    def check(self, progress: str = "") -> None:
+        now = time.monotonic()
+        if progress and now - self._reported_s >= _PROGRESS_PERIOD_S:
+            self._reported_s = now
+            send(self._connection, Progress(progress))
+        super().check(progress)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_memory(num_bytes: int) -> None:
+    """Let the process allocate so many bytes more than it has now; beyond that it gets MemoryError, or crashes."""
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + num_bytes, size + num_bytes))
+
+
+def main() -> None:
+    control_fd, module = sys.argv[1:]
+    _end_with_parent()
+    # Ctrl-C reaches the whole process group; the replica ends this process when its work is done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(socket.socket(fileno=int(control_fd)), importlib.import_module(module))
+
+
+if __name__ == "__main__":
+    main()

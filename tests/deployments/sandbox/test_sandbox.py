@@ -1,0 +1,127 @@
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from deployments.cancellation import Cancellation, WorkCancelled
+from deployments.errors import DeadlineExceeded, InvalidFile
+from deployments.media import as_media
+from deployments.sandbox import Sandbox
+
+MEDIA = as_media(bytes(range(256)) * 100)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    started = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20)
+    yield started
+    started.close()
+
+
+def run(sandbox: Sandbox, function: str, *arguments: Any, seconds: float = 20) -> list[Any]:
+    return list(sandbox.run(function, MEDIA, *arguments, cancellation=Cancellation(time.time() + seconds)))
+
+
+def is_alive(pid: int) -> bool:
+    end = time.monotonic() + 2
+    while psutil.pid_exists(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return psutil.pid_exists(pid)
+
+
+def test_the_function_reads_the_file_in_parts(sandbox: Sandbox) -> None:
+    content = bytes(MEDIA)
+    assert run(sandbox, "read_parts", [10, 5000, 10**6, 10]) == [content[:10], content[10:5010], content[5010:], b""]
+
+
+@pytest.mark.parametrize("num_items", [0, 10, 5_000_000])
+def test_arrays_come_back_whole_and_writable(sandbox: Sandbox, num_items: int) -> None:
+    [value] = run(sandbox, "make_array", num_items)
+    assert np.array_equal(value["array"], np.arange(num_items, dtype=np.int32))
+    value["array"][:1] = 7
+
+
+def test_each_call_has_a_process_of_its_own_that_is_gone_afterwards(sandbox: Sandbox) -> None:
+    pids = [run(sandbox, "make_array", 1)[0]["pid"] for _ in range(2)]
+    assert len({*pids, os.getpid()}) == 3
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_a_decoder_that_hangs_is_killed_at_the_deadline_with_its_progress(sandbox: Sandbox) -> None:
+    values = sandbox.run("hang", MEDIA, cancellation=Cancellation(time.time() + 0.5))
+    pid = next(values)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="2 of 5 frames were decoded"):
+        next(values)
+    assert time.monotonic() - started < 2
+    assert not is_alive(pid)
+
+
+def test_a_decoder_that_hangs_is_killed_when_the_client_is_gone(sandbox: Sandbox) -> None:
+    cancellation = Cancellation(time.time() + 60)
+    values = sandbox.run("hang", MEDIA, cancellation=cancellation)
+    pid = next(values)
+    cancellation.cancel()
+    with pytest.raises(WorkCancelled):
+        next(values)
+    assert not is_alive(pid)
+
+
+def test_values_that_nobody_wants_any_more_end_the_process(sandbox: Sandbox) -> None:
+    values = sandbox.run("hang", MEDIA, cancellation=Cancellation(time.time() + 60))
+    pid = next(values)
+    values.close()  # type: ignore[attr-defined]
+    assert not is_alive(pid)
+
+
+def test_memory_is_limited(sandbox: Sandbox) -> None:
+    assert run(sandbox, "allocate", 100 * 2**20) == [1]
+    with pytest.raises(InvalidFile, match="more than 200 MB of memory"):
+        run(sandbox, "allocate", 300 * 2**20)
+
+
+def test_a_decoder_that_crashes_is_the_files_fault_and_harms_nobody_else(sandbox: Sandbox) -> None:
+    with pytest.raises(InvalidFile, match="makes its decoder crash"):
+        run(sandbox, "crash")
+    assert run(sandbox, "read_parts", [1]) == [b"\0"]
+
+
+def test_errors_for_the_client_arrive_as_they_were_raised(sandbox: Sandbox) -> None:
+    with pytest.raises(InvalidFile, match=r"^It is broken\.$"):
+        run(sandbox, "refuse")
+
+
+def test_a_bug_stays_a_bug(sandbox: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        run(sandbox, "fail")
+
+
+def test_the_function_itself_stops_at_the_deadline(sandbox: Sandbox) -> None:
+    with pytest.raises(DeadlineExceeded, match="it was still at it"):
+        run(sandbox, "be_patient", seconds=0.3)
+
+
+def test_what_a_decoder_sends_cannot_run_code_in_the_replica(sandbox: Sandbox) -> None:
+    mark = Path("/tmp/unpickled-by-the-replica")
+    with pytest.raises(pickle.UnpicklingError, match="system is not part of a decoder's result"):
+        run(sandbox, "take_over")
+    assert not mark.exists()
+
+
+def test_two_files_are_decoded_at_once(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        values = list(threads.map(lambda _: run(sandbox, "make_array", 400_000), range(40)))
+    assert len({value["pid"] for [value] in values}) == 40
+
+
+def test_a_fork_server_that_died_is_started_again(sandbox: Sandbox) -> None:
+    sandbox._server.kill()
+    sandbox._server.wait()
+    assert run(sandbox, "read_parts", [1]) == [b"\0"]

@@ -1,0 +1,66 @@
+"""Functions that the tests run in a sandbox."""
+
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from deployments.cancellation import Cancellation
+from deployments.errors import InvalidFile
+
+
+def read_parts(file: BinaryIO, sizes: list[int], cancellation: Cancellation) -> Iterator[bytes]:
+    for size in sizes:
+        yield bytes(file.read(size))
+
+
+def make_array(file: BinaryIO, num_items: int, cancellation: Cancellation) -> Iterator[Any]:
+    yield {"array": np.arange(num_items, dtype=np.int32), "pid": os.getpid()}
+
+
+def hang(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    """Hold the GIL in C for good, as a decoder does; no check is ever reached."""
+    cancellation.check("2 of 5 frames were decoded")
+    yield os.getpid()
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def allocate(file: BinaryIO, num_bytes: int, cancellation: Cancellation) -> Iterator[int]:
+    block = np.ones(num_bytes, np.uint8)
+    yield int(block[-1])
+
+
+def crash(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    yield "before"
+    ctypes.string_at(0)
+
+
+def refuse(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    raise InvalidFile("It is broken.")
+    yield
+
+
+def fail(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    raise KeyError("a bug of ours")
+    yield
+
+
+def be_patient(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    while True:
+        cancellation.check("it was still at it")
+        time.sleep(0.001)
+    yield
+
+
+class Evil:
+    """Runs a command in whoever unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch /tmp/unpickled-by-the-replica",)
+
+
+def take_over(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
+    yield Evil()
