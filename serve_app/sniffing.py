@@ -70,7 +70,10 @@ def sniff(content: Content) -> FileType | None:
         return _sniff_matroska(view)
     if head[:4] == b"OggS":
         return _sniff_ogg(view)
-    return _sniff_mp3(view) or _sniff_text(view)
+    if head[:4] == b"FORM" and head[8:12] in _IFF_FORMS:
+        return _IFF_FORMS[head[8:12]]
+    guesses = (guess(view) for guess in (_sniff_icon, _sniff_ac3, _sniff_transport_stream, _sniff_mp3, _sniff_text))
+    return next((guess for guess in guesses if guess is not None), None)
 
 
 _FORMATS = {
@@ -91,10 +94,20 @@ _UNSUPPORTED = {
     b"FLV\x01": FileType("an FLV video"),
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
     b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
+    b"\x00\x00\x01\xb3": FileType("an MPEG video stream"),
+    b".RMF": FileType("a RealMedia file"),
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": FileType("a JPEG 2000 image"),
+    b"\xff\x4f\xff\x51\x00": FileType("a JPEG 2000 image"),
+    b"\x00\x00\x00\x0cJXL \r\n\x87\n": FileType("a JPEG XL image"),
+    b"8BPS\x00\x01": FileType("a Photoshop image"),
     # libav reads its samples in the wrong byte order, as noise.
     b"RIFX": FileType("a big-endian WAV audio file (RIFX)"),
     b"#!AMR": FileType("an AMR audio file"),
     b"caff": FileType("a CAF audio file"),
+    b".snd\x00\x00": FileType("an AU audio file"),
+    b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb": FileType("a Wave64 (W64) audio file"),
+    b"wvpk": FileType("a WavPack audio file"),
+    b"MThd\x00\x00\x00\x06": FileType("a MIDI file"),
     b"\x7fELF": FileType("a program"),
     b"MZ": FileType("a Windows program"),
 }
@@ -111,6 +124,13 @@ _RIFF_FORMS = {
     for modality in MODALITIES
     for file_format in modality.formats
     if file_format.riff_form
+}
+
+_IFF_FORMS = {
+    b"AIFF": FileType("an AIFF audio file"),
+    b"AIFC": FileType("an AIFF audio file"),
+    b"8SVX": FileType("an Amiga 8SVX audio file"),
+    b"ILBM": FileType("an Amiga ILBM image"),
 }
 
 _BMP_HEADER_SIZES = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 108, 124)}
@@ -193,6 +213,41 @@ def _sniff_ogg(view: memoryview) -> FileType:
     return _FORMATS["OGG"]
 
 
+def _sniff_icon(view: memoryview) -> FileType | None:
+    """Recognize ICO and CUR: a reserved 0, the kind, the number of pictures, and an entry for each of them."""
+    head = bytes(view[:22])
+    if head[:4] not in (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00") or len(head) < 22:
+        return None
+    num_pictures, first_start = (int.from_bytes(part, "little") for part in (head[4:6], head[18:22]))
+    if not num_pictures or first_start < 6 + 16 * num_pictures:
+        return None
+    return FileType("an ICO image" if head[2] == 1 else "a Windows cursor (CUR)")
+
+
+def _sniff_ac3(view: memoryview) -> FileType | None:
+    """Recognize the header of a frame of AC-3 or E-AC-3: ETSI TS 102 366, sections 4.4.1 and E.1.3.1."""
+    head = bytes(view[:6])
+    if head[:2] != b"\x0b\x77" or len(head) < 6:
+        return None
+    version = head[5] >> 3
+    if version <= 10 and head[4] >> 6 != 3 and head[4] & 0x3F < 38:
+        return FileType("an AC-3 audio file")
+    return FileType("an E-AC-3 audio file") if 11 <= version <= 16 else None
+
+
+_TS_PACKETS = ((0, 188), (4, 192), (0, 204))
+"""Where a transport stream's first packet begins and how long packets are: plain, on Blu-ray and from cameras (M2TS),
+and with error correction. Each begins with 0x47."""
+_TS_MIN_PACKETS = 3
+
+
+def _sniff_transport_stream(view: memoryview) -> FileType | None:
+    for start, length in _TS_PACKETS:
+        if bytes(view[start : start + _TS_MIN_PACKETS * length : length]) == b"\x47" * _TS_MIN_PACKETS:
+            return FileType("an MPEG transport stream (TS)")
+    return None
+
+
 _MP3_SEARCH_BYTES = 4096
 """How far into the file the first frame may start: a file that was cut out of a stream begins in the middle of one."""
 _MP3_FRAMES = 3
@@ -207,24 +262,54 @@ def _sniff_mp3(view: memoryview) -> FileType | None:
     if bytes(view[start : start + 4]) == b"fLaC":
         return _FORMATS["FLAC"]
     window = bytes(view[start : start + _MP3_SEARCH_BYTES])
-    position = window.find(b"\xff")
-    while position >= 0:
-        if _has_mp3_frames(view, start + position):
-            return mp3
-        position = window.find(b"\xff", position + 1)
+    if _has_frames(view, start, window, mp3_frame_bytes):
+        return mp3
+    if _has_frames(view, start, window, _mp2_frame_bytes):
+        return FileType("an MP2 audio file")
     if _is_adts(window):
         return FileType("a raw AAC audio file")
     return mp3 if start else None
 
 
-def _has_mp3_frames(view: memoryview, position: int) -> bool:
-    """Return whether `_MP3_FRAMES` frames follow one another, or fewer up to the end of the file."""
-    for count in range(_MP3_FRAMES):
-        length = mp3_frame_bytes(bytes(view[position : position + 4]))
-        if length is None:
-            return count > 0 and position >= len(view)
-        position += length
-    return True
+def _has_frames(view: memoryview, start: int, window: bytes, frame_bytes: Callable[[bytes], int | None]) -> bool:
+    """Return whether `_MP3_FRAMES` frames follow one another, or fewer up to the end of the file.
+
+    The first one starts in `window`, which is what the file has from `start` on.
+    """
+    offset = window.find(b"\xff")
+    while offset >= 0:
+        position, count = start + offset, 0
+        while count < _MP3_FRAMES:
+            length = frame_bytes(bytes(view[position : position + 4]))
+            if length is None:
+                break
+            position, count = position + length, count + 1
+        if count == _MP3_FRAMES or (count and position >= len(view)):
+            return True
+        offset = window.find(b"\xff", offset + 1)
+    return False
+
+
+# MPEG audio layer II: ISO/IEC 11172-3 section 2.4.1.3, and ISO/IEC 13818-3 for the lower sample rates.
+_MP2_BIT_RATES_KBPS = {
+    3: (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""By the version bits of the header, like the sample rates."""
+_MP2_SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000)}
+_LAYER_2 = 2
+"""The layer bits."""
+
+
+def _mp2_frame_bytes(header: bytes) -> int | None:
+    """Return the size of the MP2 frame with this 4-byte header, or None if it is not the header of an MP2 frame."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bit_rate, sample_rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version not in _MP2_SAMPLE_RATES or layer != _LAYER_2 or bit_rate in (0, 15) or sample_rate == 3:
+        return None
+    return 144_000 * _MP2_BIT_RATES_KBPS[version][bit_rate - 1] // _MP2_SAMPLE_RATES[version][sample_rate] + padding
 
 
 def _is_adts(head: bytes) -> bool:

@@ -4,6 +4,7 @@ Nothing is written to disk, and the file's name is never used.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -23,6 +24,11 @@ from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, j
 FORM_HEADROOM_BYTES = MEGABYTE
 """The most that a form may hold besides its file."""
 MAX_FORM_PARTS = 20
+MAX_PREAMBLE_BYTES = 64 * 1024
+"""The most that may come before the first part of a form."""
+_MAX_PADDING_BYTES = 256
+"""Of spaces after the first boundary of a form."""
+_NOT_A_FORM = "The body is not valid multipart/form-data."
 
 
 @dataclass(frozen=True)
@@ -144,10 +150,13 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
                 "on_end": form.on_end,
             },
         )
+        preamble = _Preamble(boundary)
         async for chunk in chunks:
-            parser.write(chunk)
+            parser.write(preamble.strip(chunk))
     except FormParserError:
-        raise InvalidRequest("The body is not valid multipart/form-data.") from None
+        raise InvalidRequest(_NOT_A_FORM) from None
+    if not preamble.is_over:
+        raise InvalidRequest(_NOT_A_FORM)
     if not form.is_complete:
         raise InvalidRequest("The multipart/form-data body ends before its closing boundary.")
     if form.file is None:
@@ -159,6 +168,33 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
     options = form.texts.pop("options", "").strip()
     nested = parse_json(bytearray(options.encode())) if options else None
     return Upload(as_media(form.file), dict(form.texts), nested, is_form=True)
+
+
+class _Preamble:
+    """Drops what precedes the first boundary of a form, and the spaces after that: RFC 2046, section 5.1.1.
+
+    The multipart parser knows neither.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self.is_over = False
+        self._delimiter = b"--" + boundary
+        self._pattern = re.compile(rb"(?:\A|\r\n)" + re.escape(self._delimiter) + rb"(?:[ \t]*(?=\r\n)|(?=--))")
+        self._read = bytearray()
+
+    def strip(self, chunk: bytes) -> bytes:
+        """Return what `chunk` adds to the form: nothing before its first boundary is complete."""
+        if self.is_over:
+            return chunk
+        start = max(0, len(self._read) - len(self._delimiter) - _MAX_PADDING_BYTES)
+        self._read += chunk
+        match = self._pattern.search(self._read, start)
+        if match:
+            self.is_over = True
+            return self._delimiter + bytes(self._read[match.end() :])
+        if len(self._read) > MAX_PREAMBLE_BYTES:
+            raise InvalidRequest(_NOT_A_FORM)
+        return b""
 
 
 class _Form:

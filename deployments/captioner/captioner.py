@@ -15,15 +15,16 @@ from deployments.captioner.generation import Answer, check_fits_context, generat
 from deployments.captioner.kv_cache_budget import KVCacheBudget
 from deployments.captioner.lru_cache import LRUCache
 from deployments.captioner.moondream import CheckCancelled, Moondream
-from deployments.captioner.preprocessing import decode_image, make_crops
+from deployments.captioner.preprocessing import DecodedImage, decode_and_crop, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption, Reused
-from deployments.errors import ServiceError
+from deployments.errors import DeadlineExceeded, ServiceError
 from deployments.inference.kv_cache import KeyValueCache
 from deployments.log import logger
 from deployments.malloc import trim_freed_memory
-from deployments.media import Media, Pixels
+from deployments.media import Media, MediaReader, Pixels
+from deployments.sandbox import Sandbox
 from deployments.units import MEGABYTE
 
 FRAME_FAILURE = FrameFailure("The frame could not be described; the server's log has the reason.")
@@ -41,17 +42,25 @@ class Captioner:
     """Describes images. Several threads may call it at once; they take turns, one layer or decode step each.
 
     Every call stops within one layer or decode step when it is cancelled or late: it raises WorkCancelled, or
-    DeadlineExceeded with how far it had got.
+    DeadlineExceeded with how far it had got. `sandbox` runs functions of preprocessing.py; without one, images are
+    decoded in this process, and decoding is not interrupted: for files that can be trusted.
     """
 
     def __init__(
-        self, model: Moondream, tokenizer: Tokenizer, config: CaptionerConfig, *, max_image_pixels: int
+        self,
+        model: Moondream,
+        tokenizer: Tokenizer,
+        config: CaptionerConfig,
+        *,
+        max_image_pixels: int,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._max_crops_per_image = min(config.max_crops_per_image, model.config.vision.max_crops)
         self._max_crops_per_frame = min(config.max_crops_per_frame, model.config.vision.max_crops)
         self._max_image_pixels = max_image_pixels
+        self._sandbox = sandbox
         self._model_lock = FairLock(on_idle=trim_freed_memory)
         self._image_cache: LRUCache[CachedImage] = LRUCache(config.image_cache_mb * MEGABYTE)
         self._answer_cache = AnswerCache(config.answer_cache_mb * MEGABYTE)
@@ -75,16 +84,13 @@ class Captioner:
         with self._kv_cache_budget.reserve(kv_cache_bytes, 1):
             reused: Reused = "nothing" if image is None else "image"
             if image is None:
-                cancellation.check("the image was being decoded")
-                pixels = decode_image(media, self._max_image_pixels)
-                height, width, _ = pixels.shape
-                crops = make_crops(pixels, self._model.config.vision, self._max_crops_per_image)
-                image = CachedImage(self._model.new_kv_cache(capacity), (width, height))
+                decoded = self._decode(media, cancellation)
+                image = CachedImage(self._model.new_kv_cache(capacity), (decoded.width, decoded.height))
             with self._model_lock.held():
                 check_cancelled = self._yielding_check(cancellation)
                 if reused == "nothing":
                     self._model.prefill_image(
-                        self._model.encode_image(crops, check_cancelled), image.cache, check_cancelled
+                        self._model.encode_image(decoded.crops, check_cancelled), image.cache, check_cancelled
                     )
                 image = CachedImage(image.cache.with_capacity(capacity), image.size)
                 try:
@@ -147,6 +153,17 @@ class Captioner:
         that was measured.
         """
         self.summarize(["A picture."], max_new_tokens=2, cancellation=Cancellation(math.inf))
+
+    def _decode(self, media: Media, cancellation: Cancellation) -> DecodedImage:
+        arguments = (self._model.config.vision, self._max_crops_per_image, self._max_image_pixels)
+        try:
+            if self._sandbox is None:
+                [decoded] = decode_and_crop(MediaReader(media), *arguments, cancellation)
+            else:
+                [decoded] = self._sandbox.run("decode_and_crop", media, *arguments, cancellation=cancellation)
+            return decoded
+        except DeadlineExceeded:
+            raise DeadlineExceeded("the image was being decoded") from None
 
     def _prompt_and_capacity(self, task: CaptionTask) -> tuple[list[int], int]:
         """Return the prompt's ids, and the KV cache capacity that image, prompt and answer need, in positions.

@@ -1,5 +1,6 @@
 """The captioner as a Ray Serve deployment: a thin layer that runs Captioner in worker threads."""
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ from deployments.errors import ModelNotLoaded
 from deployments.log import hide_expected_errors
 from deployments.media import Media, Pixels
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.sandbox import Sandbox
 from deployments.settings import LimitsConfig, WeightsConfig
+from deployments.units import MEGABYTE
 from deployments.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
@@ -22,15 +25,17 @@ class CaptionerDeployment:
 
     The model loads in the background after `__init__`, or at the first call if `lazy`. Until it is loaded, calls raise
     ModelNotLoaded with the progress. `deadline` is in epoch seconds. A call that is cancelled or late stops within one
-    layer or decode step, and occupies its thread until then.
+    layer or decode step, and occupies its thread until then. Images are decoded in processes that are killed then.
     """
 
     def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
         hide_expected_errors()
         self._threads = WorkerThreads("captioner")
+        sandbox = Sandbox("deployments.captioner.preprocessing", decoding_memory_bytes(limits.max_image_pixels))
+        weakref.finalize(self, sandbox.close)
         self._loader: ModelLoader[Captioner] = ModelLoader(
             config.name,
-            partial(_load, config, weights, limits),
+            partial(_load, config, weights, limits, sandbox),
             lazy=lazy,
             is_miniature=config.is_miniature,
         )
@@ -60,8 +65,16 @@ class CaptionerDeployment:
         return self._loader.status()
 
 
+def decoding_memory_bytes(max_pixels: int) -> int:
+    """Return what decoding an image of `max_pixels`, and cutting its crops, may allocate.
+
+    A WEBP needs most: its decoder holds the picture twice, Pillow twice, in 4 bytes per pixel.
+    """
+    return 16 * max_pixels + 256 * MEGABYTE
+
+
 def _load(
-    config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, report: ReportProgress
+    config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, sandbox: Sandbox, report: ReportProgress
 ) -> "LoadedModel[Captioner]":
     # Imported here, because torch takes seconds and hundreds of megabytes, and processes that only bind or call the
     # deployment import this module too.
@@ -104,6 +117,7 @@ def _load(
         read_tokenizer(files.tokenizer, model.config),
         config,
         max_image_pixels=limits.max_image_pixels,
+        sandbox=sandbox,
     )
     report("warming up")
     captioner.warm_up()

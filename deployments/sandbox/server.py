@@ -7,6 +7,7 @@ forking is safe, and its memory is shared with the children until they write to 
 import ctypes
 import importlib
 import io
+import logging
 import os
 import resource
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 
 from deployments.cancellation import Cancellation
 from deployments.errors import ServiceError
-from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, receive_exactly, send
+from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, send
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -49,7 +50,7 @@ def _run_child(connection: socket.socket, module: ModuleType) -> int:
         pidfd = os.pidfd_open(os.getpid())
         socket.send_fds(connection, [b"p"], [pidfd])
         os.close(pidfd)
-        job = receive(connection)
+        job = receive(connection, is_trusted=True)
         assert isinstance(job, Job)
         _limit_memory(job.memory_bytes)
         _run_job(connection, module, job)
@@ -68,12 +69,16 @@ def _run_job(connection: socket.socket, module: ModuleType, job: Job) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:
-        text = traceback.format_exc()
-        known = error if isinstance(error, ServiceError | MemoryError) else RuntimeError(repr(error))
-        del error
-        send(connection, Failed(known.with_traceback(None), text))
+        send(connection, Failed(_as_sendable(error), traceback.format_exc()))
     else:
         send(connection, Done())
+
+
+def _as_sendable(error: Exception) -> Exception:
+    """Return `error` as one of the classes that the replica loads."""
+    if isinstance(error, ServiceError):
+        return error
+    return MemoryError() if isinstance(error, MemoryError) else RuntimeError(repr(error))
 
 
 class RemoteFile(io.RawIOBase):
@@ -105,7 +110,12 @@ class RemoteFile(io.RawIOBase):
         if end <= start:
             return 0
         send(self._connection, Read(start, end))
-        buffer[: end - start] = receive_exactly(self._connection, end - start)
+        view = memoryview(buffer).cast("B")[: end - start]
+        while view.nbytes:
+            num_received = self._connection.recv_into(view)
+            if not num_received:
+                raise EOFError
+            view = view[num_received:]
         self._position = end
         return end - start
 
@@ -140,7 +150,7 @@ def _limit_memory(num_bytes: int) -> None:
 
 def main() -> None:
     control_fd, module = sys.argv[1:]
-    _end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     # Ctrl-C reaches the whole process group; the replica ends this process when its work is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(socket.socket(fileno=int(control_fd)), importlib.import_module(module))

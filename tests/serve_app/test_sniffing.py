@@ -19,9 +19,9 @@ SOUND = sweep(0.5)
 DATA = Path(__file__).parent.parent / "data"
 
 
-def _picture(format_name: str) -> bytes:
+def _picture(format_name: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (20, 10), (200, 30, 30)).save(file, format_name)
+    Image.new("RGB", (20, 10), (200, 30, 30)).save(file, format_name, **options)
     return file.getvalue()
 
 
@@ -143,6 +143,40 @@ def test_the_error_for_an_image_on_the_audio_route_names_the_image_route() -> No
 def test_anything_else_is_named_and_refused(content: bytes, words: str, kind: Kind) -> None:
     with pytest.raises(InvalidFileType, match=words):
         require_kind(content, kind)
+
+
+UNSUPPORTED: dict[str, Callable[[], bytes]] = {
+    "an AIFF audio file": lambda: _media("aiff", audio="pcm_s16be"),
+    "a Wave64 .W64. audio file": lambda: _media("w64", audio="pcm_s16le"),
+    "an AU audio file": lambda: _media("au", audio="pcm_s16be"),
+    "an AC-3 audio file": lambda: _media("ac3", audio="ac3"),
+    "an E-AC-3 audio file": lambda: _media("eac3", audio="eac3"),
+    "an MP2 audio file": lambda: _media("mp2", audio="mp2"),
+    "an MPEG transport stream .TS.": lambda: _media("mpegts", "mpeg4", "mp2"),
+    "an MPEG transport stream": lambda: _media("mpegts", "mpeg4", "aac", mpegts_m2ts_mode="1"),
+    "a JPEG 2000 image": lambda: _picture("JPEG2000"),
+    "a JPEG 2000": lambda: _picture("JPEG2000", no_jp2=True),
+    "an ICO image": lambda: _picture("ICO"),
+}
+
+
+@pytest.mark.parametrize("words", UNSUPPORTED)
+@pytest.mark.parametrize("kind", [modality.kind for modality in MODALITIES])
+def test_a_type_that_is_known_but_not_supported_is_named(words: str, kind: Kind) -> None:
+    content = UNSUPPORTED[words]()
+    with pytest.raises(InvalidFileType, match=f"looks like {words}.*Supported {kind} types"):
+        require_kind(content, kind)
+    if words == "an MP2 audio file":
+        with pytest.raises(InvalidFileType, match=words):
+            require_kind(id3_tag(3000) + content[100:], kind)
+
+
+@pytest.mark.parametrize(
+    "content", [b"FORMAT: plain words", b"GGGG" * 40, b"\x0b\x77 no frame", b"\x00\x00\x01\x00" + bytes(60)]
+)
+def test_content_that_only_begins_like_an_unsupported_type_is_not_taken_for_it(content: bytes) -> None:
+    file_type = sniff(content)
+    assert file_type is None or file_type.description == "text"
 
 
 def test_raw_aac_and_webm_audio_are_named_and_refused() -> None:

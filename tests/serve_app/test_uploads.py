@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.units import MEGABYTE
+from serve_app.uploads import MAX_PREAMBLE_BYTES
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
@@ -52,6 +53,36 @@ def test_a_boundary_across_chunks_is_found(make_api: MakeApi, graph: FakeGraph, 
     [(media, task)] = graph.captioner.calls
     assert media == png
     assert task.question == "caf\u00e9?"
+
+
+@pytest.mark.parametrize(
+    "preamble",
+    [
+        b"\r\n",
+        b"\r\n\r\n",
+        b"This is a message in several parts.\r\n",
+        b"-- a line with dashes\r\n--cutlery\r\n--cu\r\n",
+        b"a word --cut\r\n\r\n",
+        b"x" * (MAX_PREAMBLE_BYTES - 1000) + b"\r\n",
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [1, 10, 10**6])
+def test_what_comes_before_the_first_boundary_is_skipped(
+    make_api: MakeApi, graph: FakeGraph, png: bytes, preamble: bytes, chunk_bytes: int
+) -> None:
+    body = preamble + form(('name="image"; filename="a.png"', png)).replace(b"--cut\r", b"--cut \t\r", 1)
+    if len(body) > 10_000:
+        chunk_bytes *= 1000
+    chunks = [body[i : i + chunk_bytes] for i in range(0, len(body), chunk_bytes)]
+    exchange = Exchange(IMAGE, {"Content-Type": FORM}, chunks)
+    asyncio.run(exchange.run(make_api()))
+    assert exchange.status == 200
+    assert [media for media, _ in graph.captioner.calls] == [png]
+
+
+@pytest.mark.parametrize("body", [b"x" * 1000, b"x" * 200_000, b"--cu", b"a line\r\n--cutlery\r\n"])
+def test_a_body_without_its_boundary_is_no_form(client: TestClient, body: bytes) -> None:
+    assert "not valid multipart/form-data" in refusal(post_form(client, body), 400, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(

