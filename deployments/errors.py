@@ -2,6 +2,7 @@
 
     ServiceError                 safe to show: a message and a class-level `code`, nothing about HTTP
     ├─ InvalidRequest · NotFound · MethodNotAllowed                the request is wrong
+    ├─ Forbidden                                                   it comes from a web page that may not call the API
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
     ├─ RateLimited · ServerBusy · DeadlineExceeded                 try again later
     ├─ ModelNotLoaded ─ ModelLoading                               fix the model, or wait
@@ -26,6 +27,12 @@ class ServiceError(Exception):
 
 class InvalidRequest(ServiceError):
     code = "INVALID_REQUEST"
+
+
+class Forbidden(ServiceError):
+    """The request comes from a web page that is not allowed to call the API."""
+
+    code = "FORBIDDEN"
 
 
 class NotFound(ServiceError):

@@ -17,11 +17,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> i
     file = _parse(arguments, prog)
     # Imported here, because it imports ray, which takes seconds and which `--help` does not need.
     from serve_app.check import check
+    from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
 
     status = check(file, with_port=True)
     if status:
         return status
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ[PROXY_VARIABLE] = PROXY_CALLBACK
     command = [sys.executable, "-m", "ray.serve.scripts", "run", str(file)]
     os.execv(sys.executable, command)
 

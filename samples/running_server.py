@@ -18,6 +18,7 @@ import requests
 import yaml
 
 from deployments.project import is_installed, project_folder
+from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
 from serve_app.serve_yaml import read_serve_yaml
 
 START_TIMEOUT_S = 180.0
@@ -70,6 +71,7 @@ def running_server(
             env={
                 **os.environ,
                 "RAY_USAGE_STATS_ENABLED": "0",
+                PROXY_VARIABLE: PROXY_CALLBACK,
                 "RAY_TMPDIR": str(folder / "ray"),
                 "TMPDIR": str(temporary_files),
                 **(env or {}),

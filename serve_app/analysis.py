@@ -2,6 +2,7 @@
 
 import asyncio
 
+from serve_app.admission import AdmittedRequest
 from serve_app.context import AppContext
 from serve_app.modalities.modality import Modality
 from serve_app.options import OptionsT, parse_options
@@ -11,13 +12,14 @@ from serve_app.uploads import Upload
 
 
 async def analyze_upload(
-    upload: Upload, modality: Modality[OptionsT], context: AppContext, deadline: float
+    upload: Upload, modality: Modality[OptionsT], context: AppContext, admitted: AdmittedRequest, deadline: float
 ) -> Analysis:
-    """Wait for a work slot and return the analysis of a file; raises ServiceErrors."""
+    """Return the analysis of a file, whose steps take turns with those of other requests; raises ServiceErrors."""
     options = parse_options(modality.options, upload.fields, upload.options, flat_is_text=upload.is_form)
     # In a thread, because a malicious file can make it read thousands of headers.
     await asyncio.to_thread(require_kind, upload.media.data, modality.kind)
-    async with context.admission.work_slot(deadline):
+    length = modality.length(options, len(upload.media))
+    async with context.analysis(admitted, length, deadline) as analysis_context:
         media = await context.share(upload.media)
         del upload
-        return await modality.analyze(media, options, context, deadline)
+        return await modality.analyze(media, options, analysis_context, deadline)

@@ -16,7 +16,9 @@ from starlette.responses import HTMLResponse
 from serve_app import __version__
 from serve_app.context import AppContext
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
+from serve_app.foreign_pages import RefuseForeignPages
 from serve_app.graph import GRAPH, Node
+from serve_app.odd_headers import LimitHeaders, NoticeClientsThatLeave
 from serve_app.routes import analyze, batch, health
 
 TITLE = "Multimodal analysis"
@@ -26,7 +28,7 @@ DOCS_ASSETS_PATH = "/docs/assets"
 
 def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastAPI:
     """Return the app with the routes for analyses and health, and those that the rows of `nodes` name."""
-    cors_origins = context.settings.serving.cors_origins
+    serving = context.settings.serving
     api = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -37,14 +39,17 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
+            Middleware(RefuseForeignPages, serving),
             Middleware(
                 CORSMiddleware,
-                allow_origins=cors_origins,
+                allow_origins=serving.cors_origins,
                 allow_methods=["GET", "HEAD", "POST"],
                 allow_headers=["*"],
                 expose_headers=["Retry-After", "X-Request-ID"],
             ),
             Middleware(AnswerUnexpectedErrors),
+            Middleware(LimitHeaders),
+            Middleware(NoticeClientsThatLeave),
         ],
     )
     api.state.context = context

@@ -1,19 +1,27 @@
 """What routes and analyses work with; nothing here knows HTTP."""
 
+import asyncio
+import copy
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from deployments.errors import DeadlineExceeded
 from deployments.media import Media
-from serve_app.admission import Admission
+from serve_app.admission import Admission, AdmittedRequest
 from serve_app.graph import Node
 from serve_app.json_body import json_body_limit
+from serve_app.scheduling import Length, Steps
 from serve_app.settings import AppConfig
 from serve_app.system import System
 
 S = TypeVar("S")
+
+TYPICAL_S = 2.0
+TYPICAL_MINIATURE_S = 0.1
+"""Machine time of a request, for the first `Retry-After`: until there are measured ones."""
 
 
 class AppContext:
@@ -34,22 +42,37 @@ class AppContext:
             settings.serving,
             large_body_bytes=json_body_limit(image_bytes),
             available_memory_mb=system.available_memory_mb,
+            typical_s=TYPICAL_MINIATURE_S if settings.captioner.is_miniature else TYPICAL_S,
         )
         self._services = services
         self._share = share
+        self._share_lock = asyncio.Lock()
+        self._steps: Steps | None = None
 
     def service(self, node: Node[S]) -> S:
-        """Return the service of a row of the graph: an object with the methods of `node.protocol`."""
-        service: S = self._services[node.name]
-        return service
+        """Return the service of a row of the graph: an object with the methods of `node.protocol`.
+
+        Within an analysis, each call waits for its turn.
+        """
+        service = self._services[node.name]
+        return cast(S, service if self._steps is None else _SteppedService(service, node.name, self._steps))
+
+    @asynccontextmanager
+    async def analysis(self, admitted: AdmittedRequest, length: Length, deadline: float) -> "AsyncIterator[AppContext]":
+        """Wait until an analysis may begin; yields the context for it, whose services' calls are the steps."""
+        async with self.admission.scheduler.analysis(admitted.client, length, deadline) as steps:
+            context = copy.copy(self)
+            context._steps = steps
+            yield context
 
     async def share(self, media: Media) -> Media:
         """Return `media` for calls to services, copied once into memory that all processes of the graph share.
 
         In the running graph it is a reference, which Ray replaces by the array when it is the argument of a call. So
-        the result can only be used as an argument.
+        the result can only be used as an argument. One file at a time is copied, as there are two copies meanwhile.
         """
-        return await self._share(media)
+        async with self._share_lock:
+            return await self._share(media)
 
     def deadline(self) -> float:
         """Return the deadline of a request that arrives now, in epoch seconds."""
@@ -66,3 +89,19 @@ class AppContext:
             raise DeadlineExceeded(
                 f"The request ran out of its {timeout_s:g} s{progress}. {advice}, or raise REQUEST_TIMEOUT_SECONDS."
             ) from error
+
+
+class _SteppedService:
+    """A service of an analysis: each call is a step, which waits for its turn."""
+
+    def __init__(self, service: Any, deployment: str, steps: Steps) -> None:
+        self._service = service
+        self._deployment = deployment
+        self._steps = steps
+
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+        return partial(self._call, getattr(self._service, method))
+
+    async def _call(self, call: Callable[..., Awaitable[Any]], *args: Any, deadline: float) -> Any:
+        async with self._steps.step(self._deployment, deadline):
+            return await call(*args, deadline=deadline)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.errors import (
     DeadlineExceeded,
     FileTooLarge,
+    Forbidden,
     InvalidFile,
     InvalidFileType,
     InvalidRequest,
@@ -31,6 +32,7 @@ STATUSES: Mapping[type[ServiceError], int] = {
     InvalidRequest: 400,
     InvalidFileType: 400,
     InvalidFile: 400,
+    Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     FileTooLarge: 413,

@@ -25,6 +25,13 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
             "save it again as JPG or PNG, and send that.",
         },
     ),
+    403: (
+        "The request comes from a web page that may not call the API.",
+        {
+            "FORBIDDEN": "Pages of http://elsewhere.example may not call this API; serving.cors_origins (CORS_ORIGINS) "
+            "lists those that may."
+        },
+    ),
     413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
     429: (
         "Too many requests from this client; `Retry-After` says how long to wait.",

@@ -32,9 +32,13 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
 
 class ServingConfig(Section):
     max_concurrent_requests: int = Field(2, ge=1)
-    """Analyses worked on at once."""
+    """Long analyses worked on at once. Short ones, such as an image, take turns with their steps."""
     max_queued_requests: int = Field(16, ge=0)
     """Analyses that may wait beyond those; one more is answered SERVER_BUSY."""
+    max_uploads: int = Field(64, ge=1)
+    """Bodies that may be arriving at once; one more takes the place of a slow one, or is answered SERVER_BUSY."""
+    upload_memory_mb: float = Field(128, gt=0)
+    """Memory for what has arrived of these bodies, without the large ones."""
     max_large_uploads: int = Field(2, ge=1)
     """Bodies larger than an image's that may be in memory at once; one more is answered SERVER_BUSY."""
     request_timeout_s: float = Field(60, gt=0)
@@ -47,6 +51,9 @@ class ServingConfig(Section):
     """Load each model at its first request instead of at start."""
     video_summary: Literal["model", "join"] = "model"
     """Have the language model write a video's summary, or join the descriptions of its frames."""
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    """Names in the `Host` header under which the API may be called, without a port. Another name is that of a web page
+    that had its own name resolve to this machine."""
     cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://localhost:3001")
     """Browser origins that may call the API; a comma-separated string in the environment."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -57,6 +64,16 @@ class ServingConfig(Section):
         if isinstance(origins, str):
             return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
         return origins
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _normalize_hosts(cls, hosts: Any) -> Any:
+        if isinstance(hosts, str):
+            hosts = [host for host in hosts.split(",") if host.strip()]
+        if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
+            return hosts
+        names = [host.strip().lower() for host in hosts]
+        return tuple(f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names)
 
     @field_validator("log_level", mode="before")
     @classmethod

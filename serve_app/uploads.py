@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
@@ -49,7 +50,9 @@ async def read_upload(
     """Return the one file of a multipart or JSON body, with its fields.
 
     Raises InvalidRequest, which says what to send; FileTooLarge, before anything is read if Content-Length shows it;
-    ServerBusy if the body is large and the server already holds `max_large_uploads` of those; DeadlineExceeded.
+    ServerBusy if the body is large and the server already holds `max_large_uploads` of those, if the uploads together
+    take too much memory, if this one is slow and another needs its place, or if the queue has become full meanwhile;
+    DeadlineExceeded.
     """
     content_type, parameters = parse_options_header(request.headers.get("content-type"))
     if content_type == b"multipart/form-data":
@@ -95,7 +98,7 @@ async def upload_from_json(document: dict[str, Any], file_field: str, limit_byte
 async def _chunks(
     request: Request, file_bytes: int, limit_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks.
+    """Yield the body in chunks, and take a place in the queue after the last one.
 
     Raises FileTooLarge for a body of more than `limit_bytes`; the message names `file_bytes`, the limit for its file.
     Raises DeadlineExceeded, and ServerBusy as `read_upload` does.
@@ -108,20 +111,29 @@ async def _chunks(
     num_bytes = 0
     stream = request.stream()
     while True:
+        admitted.raise_eviction()
         try:
-            async with asyncio.timeout(deadline - time.time()):
-                chunk = await anext(stream)
-                # A body that has already arrived comes without a pause; let other tasks run between its chunks.
-                await asyncio.sleep(0)
+            async with asyncio.timeout(deadline - time.time()) as timeout:
+                with admitted.evictable(partial(_expire, timeout)):
+                    chunk = await anext(stream)
+                    # A body that has already arrived comes without a pause; let other tasks run between its chunks.
+                    await asyncio.sleep(0)
         except StopAsyncIteration:
+            admitted.enqueue()
             return
         except TimeoutError:
+            admitted.raise_eviction()
             raise DeadlineExceeded(f"{num_bytes / MEGABYTE:.1f} MB of the upload had arrived") from None
         num_bytes += len(chunk)
         if num_bytes > limit_bytes:
             raise file_too_large(file_bytes)
-        admitted.will_hold(num_bytes)
+        admitted.has_received(num_bytes)
         yield chunk
+
+
+def _expire(timeout: asyncio.Timeout) -> None:
+    if not timeout.expired():
+        timeout.reschedule(0)
 
 
 async def _read_body(

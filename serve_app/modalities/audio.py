@@ -23,6 +23,9 @@ FORMATS = (
     FileFormat("OGG", "an OGG audio file", (".ogg",)),
 )
 
+MAX_SHORT_BYTES = 1024 * 1024
+"""A larger recording may take long. This is a minute of MP3 at 128 kbit/s."""
+
 UNDETERMINED = "und"
 """The ISO 639-2 code for a language that is not known."""
 
@@ -100,5 +103,6 @@ AUDIO = Modality(
     limit_mb=lambda limits: limits.audio_mb,
     analysis_type=AudioAnalysis,
     analyze=analyze,
+    length=lambda options, num_bytes: "short" if num_bytes <= MAX_SHORT_BYTES else "long",
     timeout_advice="Send a shorter file, choose a smaller WHISPER_MODEL_SIZE",
 )

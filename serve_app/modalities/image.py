@@ -18,6 +18,10 @@ FORMATS = (
 )
 
 
+MAX_SHORT_LENGTH = 256
+"""A request for more tokens than this may take long."""
+
+
 class ImageOptions(Options):
     prompt: Prompt = ""
     max_length: MaxLength = 200
@@ -49,5 +53,6 @@ IMAGE = Modality(
     limit_mb=lambda limits: limits.image_mb,
     analysis_type=ImageAnalysis,
     analyze=analyze,
+    length=lambda options, num_bytes: "short" if options.max_length <= MAX_SHORT_LENGTH else "long_call",
     timeout_advice="Lower max_length, send a smaller image",
 )

@@ -8,6 +8,7 @@ from deployments.media import Media
 from deployments.settings import LimitsConfig
 from serve_app.context import AppContext
 from serve_app.options import OptionsT
+from serve_app.scheduling import Length
 from serve_app.schemas import Analysis
 
 Kind = Literal["image", "video", "audio"]
@@ -54,6 +55,8 @@ class Modality(Generic[OptionsT]):
     analyze: Callable[[Media, OptionsT, AppContext, float], Awaitable[Analysis]]
     """Takes the media (as `AppContext.share` returns it), the options, the context and the deadline (epoch seconds);
     raises ServiceErrors."""
+    length: Callable[[OptionsT, int], Length]
+    """How long the analysis of a file of that many bytes may take."""
     timeout_advice: str
     """What to change in a request that ran out of time; the message continues ", or raise REQUEST_TIMEOUT_SECONDS."."""
 

@@ -158,5 +158,6 @@ VIDEO = Modality(
     limit_mb=lambda limits: limits.video_mb,
     analysis_type=VideoAnalysis,
     analyze=analyze,
+    length=lambda options, num_bytes: "long",
     timeout_advice="Lower num_frames or max_length, leave out include_audio, send a shorter clip",
 )

@@ -24,11 +24,15 @@ def _add_route(modality: Modality[Any]) -> None:
         limit_bytes = modality.limit_bytes(context.settings.limits)
         with (
             context.explain_timeouts(modality.timeout_advice),
-            context.admission.admit(client_address(request)) as admitted,
+            context.admission.admit(client_address(request), modality.kind, deadline) as admitted,
         ):
             # The upload is not kept in a variable, so that analyze_upload can free it once its media is shared.
             analysis = await analyze_upload(
-                await read_upload(request, modality.kind, limit_bytes, admitted, deadline), modality, context, deadline
+                await read_upload(request, modality.kind, limit_bytes, admitted, deadline),
+                modality,
+                context,
+                admitted,
+                deadline,
             )
             return JSONResponse(body_of(analysis))
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.units import MEGABYTE
+from serve_app.admission import AdmittedRequest
 from serve_app.analysis import analyze_upload
 from serve_app.context import AppContext
 from serve_app.error_handlers import as_service_error, error_body
@@ -48,7 +49,10 @@ async def analyze_batch(request: Request) -> JSONResponse:
     """A file that fails does not affect the others: its `result` is the error that its own route would return."""
     context = context_of(request)
     deadline = context.deadline()
-    with context.explain_timeouts(TIMEOUT_ADVICE), context.admission.admit(client_address(request)) as admitted:
+    with (
+        context.explain_timeouts(TIMEOUT_ADVICE),
+        context.admission.admit(client_address(request), "batch", deadline) as admitted,
+    ):
         max_bytes = int(context.settings.limits.batch_body_mb * MEGABYTE)
         document = await read_json_object(request, max_bytes, admitted, deadline)
         stopwatch = Stopwatch()
@@ -57,7 +61,7 @@ async def analyze_batch(request: Request) -> JSONResponse:
 
         async def analyze_in_slot(file: dict[str, Any]) -> Analysis | ErrorBody:
             async with slots:
-                return await _analyze_file(file, request, context, deadline)
+                return await _analyze_file(file, request, context, admitted, deadline)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(analyze_in_slot(file)) for file in files]
@@ -67,7 +71,7 @@ async def analyze_batch(request: Request) -> JSONResponse:
 
 
 async def _analyze_file(
-    file: dict[str, Any], request: Request, context: AppContext, deadline: float
+    file: dict[str, Any], request: Request, context: AppContext, admitted: AdmittedRequest, deadline: float
 ) -> Analysis | ErrorBody:
     """Return what the file's own route would have returned, a success or an error."""
     fields = dict(file)
@@ -78,7 +82,7 @@ async def _analyze_file(
                 raise DeadlineExceeded("it was still waiting for its turn")
             limit_bytes = modality.limit_bytes(context.settings.limits)
             return await analyze_upload(
-                await upload_from_json(fields, "data", limit_bytes), modality, context, deadline
+                await upload_from_json(fields, "data", limit_bytes), modality, context, admitted, deadline
             )
     except Exception as error:
         return error_body(as_service_error(error, request))

@@ -22,7 +22,12 @@ MINIATURE_DETAIL = (
 
 
 @router.head("/api/health", include_in_schema=False)
-@router.get("/api/health", summary="The state of the models and the machine", response_model=Health)
+@router.get(
+    "/api/health",
+    summary="The state of the models and the machine",
+    response_model=Health,
+    responses=error_responses(403),
+)
 async def health(request: Request) -> JSONResponse:
     """Always 200. The figures are the last ones measured, so it never waits for a busy model."""
     system = context_of(request).system
@@ -43,13 +48,15 @@ async def health(request: Request) -> JSONResponse:
 
 
 @router.head("/livez", include_in_schema=False)
-@router.get("/livez", summary="Whether the API is up", response_model=Probe)
+@router.get("/livez", summary="Whether the API is up", response_model=Probe, responses=error_responses(403))
 async def livez() -> JSONResponse:
     return JSONResponse(Probe(status="alive").model_dump(mode="json"))
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", summary="Whether the models are loaded", response_model=Probe, responses=error_responses(503))
+@router.get(
+    "/readyz", summary="Whether the models are loaded", response_model=Probe, responses=error_responses(403, 503)
+)
 async def readyz(request: Request) -> JSONResponse:
     """503 until all models are loaded; with lazy loading, 200 at once."""
     context = context_of(request)

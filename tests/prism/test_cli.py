@@ -14,6 +14,7 @@ from prism import serve, tools
 from prism.cli import COMMANDS, main
 from samples.running_server import free_port
 from serve_app import __version__, check
+from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
 
 HEAVY = ("torch", "ray", "whisper", "fastapi", "pydantic", "numba", "cv2", "av")
 
@@ -85,6 +86,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     commands: list[list[str]] = []
     monkeypatch.setattr(serve.os, "execv", lambda program, arguments: commands.append(arguments))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setenv(PROXY_VARIABLE, "")
     return commands
 
 
@@ -94,11 +96,14 @@ def file_with_port(folder: Path, port: int) -> Path:
     return path
 
 
-def test_serve_runs_a_checked_file_without_usage_statistics(tmp_path: Path, executed: list[list[str]]) -> None:
+def test_serve_runs_a_checked_file_without_usage_statistics_and_drops_odd_headers(
+    tmp_path: Path, executed: list[list[str]]
+) -> None:
     path = file_with_port(tmp_path, free_port())
     main(["serve", str(path)])
     assert executed == [[sys.executable, "-m", "ray.serve.scripts", "run", str(path)]]
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert os.environ[PROXY_VARIABLE] == PROXY_CALLBACK
 
 
 def test_serve_refuses_a_port_that_is_in_use(

@@ -21,6 +21,8 @@ class Exchange:
     chunks: Iterable[bytes] = ()
     is_complete: bool = True
     disconnects: bool = False
+    leaves_after_s: float = 0.0
+    """How long the client waits for an answer before it disconnects."""
     num_read: int = 0
     messages: list[Any] = field(default_factory=list)
 
@@ -33,6 +35,7 @@ class Exchange:
                 body = remaining.pop(0)
                 return {"type": "http.request", "body": body, "more_body": bool(remaining) or not self.is_complete}
             if self.disconnects:
+                await asyncio.sleep(self.leaves_after_s)
                 return {"type": "http.disconnect"}
             await asyncio.sleep(3600)
             raise AssertionError("the app waited for an hour")

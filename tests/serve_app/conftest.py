@@ -13,6 +13,8 @@ from serve_app.settings import AppConfig
 from tests.serve_app.fakes import FakeGraph
 
 ORIGIN = "http://localhost:3000"
+TEST_HOSTS = ["testserver", "localhost", "127.0.0.1", "[::1]"]
+"""`testserver` is the name under which TestClient calls the app."""
 
 MakeApi = Callable[..., FastAPI]
 
@@ -27,7 +29,8 @@ def make_api(graph: FakeGraph) -> MakeApi:
     """Build the API over `graph`; settings are given by section, as in `serving={"request_timeout_s": 1}`."""
 
     def make(**sections: dict[str, Any]) -> FastAPI:
-        return create_api(graph.context(AppConfig(**sections)))
+        serving = {"allowed_hosts": TEST_HOSTS, **sections.pop("serving", {})}
+        return create_api(graph.context(AppConfig(**sections, serving=serving)))
 
     return make
 

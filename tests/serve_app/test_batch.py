@@ -90,7 +90,7 @@ def test_files_are_worked_on_one_after_another_or_two_at_once(
     assert [task for _, task in graph.captioner.calls] == [CaptionTask(number) for number in range(1, 6)]
 
 
-def test_parallel_files_still_take_work_slots(make_api: MakeApi, graph: FakeGraph, image: Any) -> None:
+def test_parallel_files_still_take_turns(make_api: MakeApi, graph: FakeGraph, image: Any) -> None:
     graph.captioner.seconds = 0.01
     client = TestClient(make_api(serving={"max_concurrent_requests": 1}))
     client.post(BATCH, json={"files": [image] * 4, "parallel": True})

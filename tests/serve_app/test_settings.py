@@ -84,3 +84,8 @@ def test_the_args_of_the_shipped_yaml_files_are_valid(env_file: Path, name: str)
 def test_the_main_yaml_shadows_no_environment_variable() -> None:
     application = yaml.safe_load((project_folder() / "serve_config.yaml").read_text())["applications"][0]
     assert "args" not in application
+
+
+def test_allowed_hosts_are_written_as_in_the_host_header(env_file: Path) -> None:
+    serving = AppConfig.model_validate({"serving": {"allowed_hosts": ["Laptop.Local", "::1", "[fd00::5]"]}}).serving
+    assert serving.allowed_hosts == ("laptop.local", "[::1]", "[fd00::5]")

@@ -256,6 +256,65 @@ def test_a_chunked_body_counts_as_large_once_it_is(make_api: MakeApi) -> None:
     asyncio.run(scenario())
 
 
+def test_slow_senders_keep_nobody_from_being_served(make_api: MakeApi, graph: FakeGraph, png: bytes) -> None:
+    """Eighteen used to take all places of the queue, until their deadline."""
+
+    async def scenario() -> None:
+        api = make_api()
+        slow = [Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n"], is_complete=False) for _ in range(40)]
+        tasks = [asyncio.create_task(exchange.run(api)) for exchange in slow]
+        for exchange in slow:
+            await exchange.has_read(1)
+        good = Exchange(IMAGE, {"Content-Type": FORM}, [form(('name="image"; filename="a.png"', png))])
+        await asyncio.wait_for(good.run(api), 5)
+        assert good.status == 200
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_sender_is_told_that_another_took_its_place(
+    make_api: MakeApi, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_app.admission.SLOW_AFTER_S", 0.05)
+
+    async def scenario() -> None:
+        api = make_api(serving={"max_uploads": 1})
+        slow = Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n"], is_complete=False)
+        task = asyncio.create_task(slow.run(api))
+        await slow.has_read(1)
+        await asyncio.sleep(0.1)
+        good = Exchange(IMAGE, {"Content-Type": FORM}, [form(('name="image"; filename="a.png"', png))])
+        await asyncio.wait_for(good.run(api), 5)
+        await asyncio.wait_for(task, 5)
+        assert good.status == 200
+        assert slow.status == 503
+        assert "too slow" in slow.body["error"]["message"]
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_fills_during_an_upload_refuses_it(make_api: MakeApi, graph: FakeGraph, png: bytes) -> None:
+    graph.captioner.seconds = 5
+
+    async def scenario() -> None:
+        api = make_api(serving={"max_concurrent_requests": 1, "max_queued_requests": 0})
+        body = form(('name="image"; filename="a.png"', png))
+        both = [Exchange(IMAGE, {"Content-Type": FORM}, [body[:9], body[9:]]) for _ in range(2)]
+        tasks = [asyncio.create_task(exchange.run(api)) for exchange in both]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        [refused] = [exchange for exchange in both if exchange.messages]
+        assert refused.status == 503
+        assert "queue is full" in refused.body["error"]["message"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
 def test_nothing_is_written_to_disk(
     client: TestClient, graph: FakeGraph, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
