@@ -41,7 +41,7 @@ def _riff_declared_bytes(view: memoryview) -> int:
     # chunks, of which the last one is used.
     sized_chunk = b"data" if is_wav else b"RIFF"
     declared = 0
-    for name, start, end in _headers(view, _read_chunk_header, 12 if is_wav else 0):
+    for name, start, end in _headers(view, read_chunk_header, 12 if is_wav else 0):
         if name == int.from_bytes(sized_chunk, "big"):
             size = end - start
             if bytes(view[:4]) == b"RF64" and bytes(view[12:16]) == b"ds64":
@@ -50,7 +50,7 @@ def _riff_declared_bytes(view: memoryview) -> int:
     return declared
 
 
-def _read_chunk_header(view: memoryview, position: int) -> Header | None:
+def read_chunk_header(view: memoryview, position: int) -> Header | None:
     position += position % 2
     if position + 8 > len(view):
         return None

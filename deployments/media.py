@@ -17,6 +17,11 @@ Pixels = NDArray[np.uint8]
 """An image or a video frame, shape (height, width, 3), RGB."""
 
 
+READ_BUFFER_BYTES = 256 * 1024
+"""How much libav reads from a file at a time. More than its own default, because in a sandbox each read is a message,
+and little enough for seeking."""
+
+
 def as_media(content: bytes | bytearray | memoryview) -> Media:
     """Return a view of `content`, without copying."""
     return np.frombuffer(content, dtype=np.uint8)

@@ -5,6 +5,7 @@ has slots of its own, each held until its thread has really ended, and long work
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +17,11 @@ T = TypeVar("T")
 MAX_CONCURRENT_CALLS = 2
 """Calls that a replica works on at once: a third would only wait for cores, and hold its memory meanwhile."""
 
+_NOTICED_OVERDUE_S = 5.0
+"""Work normally ends within one step of a model or decoder after its deadline."""
+MAX_OVERDUE_S = 30.0
+"""Work that runs so long after its deadline hangs, and holds one of the replica's slots."""
+
 
 class WorkerThreads:
     """Runs blocking work in at most `max_workers` threads at once."""
@@ -23,6 +29,7 @@ class WorkerThreads:
     def __init__(self, name: str, max_workers: int = MAX_CONCURRENT_CALLS) -> None:
         self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix=name)
         self._slots = asyncio.Semaphore(max_workers)
+        self._running: set[Cancellation] = set()
 
     async def run(self, work: Callable[[Cancellation], T], deadline: float) -> T:
         """Return `work(cancellation)`; raises what the work raises.
@@ -33,6 +40,8 @@ class WorkerThreads:
         async with self._slots:
             cancellation.check("it was still waiting for its turn")
             future = asyncio.get_running_loop().run_in_executor(self._pool, work, cancellation)
+            self._running.add(cancellation)
+            future.add_done_callback(lambda _: self._running.discard(cancellation))
             try:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
@@ -43,6 +52,26 @@ class WorkerThreads:
                 # A failed future refers to this frame through its exception, and this frame to the future: that cycle
                 # would keep everything in memory that the work used.
                 del future
+
+    def overdue_s(self) -> float:
+        """Return for how many seconds the longest overdue work has run since its deadline; 0 if none is overdue."""
+        now = time.time()
+        return max(0.0, *(now - cancellation.deadline for cancellation in list(self._running)), 0.0)
+
+    def overdue_detail(self) -> str:
+        """Return a sentence about work that cannot be stopped, for the health endpoint; empty if there is none."""
+        overdue_s = self.overdue_s()
+        if overdue_s < _NOTICED_OVERDUE_S:
+            return ""
+        return (
+            f"A call has run for {overdue_s:.0f} s after its deadline and cannot be stopped; after {MAX_OVERDUE_S:.0f} "
+            "s its process is replaced."
+        )
+
+    def check_health(self) -> None:
+        """Raise RuntimeError if work hangs; Serve calls this through the deployment, and then replaces the replica."""
+        if self.overdue_s() > MAX_OVERDUE_S:
+            raise RuntimeError(self.overdue_detail())
 
 
 async def _wait_until_done(future: "asyncio.Future[T]") -> None:

@@ -6,6 +6,7 @@ passes, and its decoder then refuses it.
 """
 
 import codecs
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -167,21 +168,86 @@ def _parts(
 _VIDEO_OR_AUDIO = frozenset[Kind]({"video", "audio"})
 _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 _ISO_STILL_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"}
-_ISO_HANDLERS = [int.from_bytes(name, "big") for name in (b"moov", b"trak", b"mdia", b"hdlr")]
+
+
+def _iso_path(*names: str) -> list[int]:
+    return [int.from_bytes(name.encode(), "big") for name in names]
+
+
+_ISO_TRACKS = _iso_path("moov", "trak")
+_ISO_HANDLER = _iso_path("mdia", "hdlr")
+_ISO_TRACK_HEADER = _iso_path("tkhd")
+_ISO_CHAPTERS = _iso_path("tref", "chap")
+_ISO_TIMES = _iso_path("mdia", "mdhd")
+_ISO_FORMATS = _iso_path("mdia", "minf", "stbl", "stsd")
+_ISO_SIZES = _iso_path("mdia", "minf", "stbl", "stsz")
 
 
 def _sniff_iso_media(view: memoryview) -> FileType:
     brand = bytes(view[8:12]) if bytes(view[4:8]) == b"ftyp" else b"qt  "
     if brand in _ISO_STILL_BRANDS:
         return FileType("a HEIC or AVIF image")
-    video = _FORMATS["MOV" if brand == b"qt  " else "MP4"]
+    video, sound = _FORMATS["MOV" if brand == b"qt  " else "MP4"], _FORMATS["M4A"]
     budget = iter(range(_MAX_HEADERS))
-    handlers = {bytes(handler[8:12]) for handler in _parts(view, _ISO_HANDLERS, read_box_header, budget)}
-    if b"vide" in handlers:
-        return video
-    if b"soun" in handlers:
-        return _FORMATS["M4A"]
-    return FileType(f"{video.description.removesuffix(' video')} file without readable tracks", _VIDEO_OR_AUDIO)
+    tracks = list(_parts(view, _ISO_TRACKS, read_box_header, budget))
+
+    def part(track: memoryview, path: Sequence[int]) -> bytes:
+        return bytes(next(_parts(track, path, read_box_header, budget), b"")[:_MAX_BOX_BYTES])
+
+    handlers = [part(track, _ISO_HANDLER)[8:12] for track in tracks]
+    pictures = [track for track, handler in zip(tracks, handlers, strict=True) if handler == b"vide"]
+    if b"soun" not in handlers:
+        if pictures:
+            return video
+        return FileType(f"{video.description.removesuffix(' video')} file without readable tracks", _VIDEO_OR_AUDIO)
+    # A recording may have a track of pictures, one for each chapter. Players show it as sound.
+    chapters = b"".join(part(track, _ISO_CHAPTERS) for track in tracks)
+    chapter_ids = {chapters[at : at + 4] for at in range(0, len(chapters), 4)}
+    pictures = [track for track in pictures if _track_id(part(track, _ISO_TRACK_HEADER)) not in chapter_ids]
+    if not pictures:
+        return sound
+    if all(
+        _is_slide_show(part(track, _ISO_FORMATS), part(track, _ISO_TIMES), part(track, _ISO_SIZES))
+        for track in pictures
+    ):
+        return FileType(sound.description, _VIDEO_OR_AUDIO)
+    return video
+
+
+_MAX_BOX_BYTES = 4096
+"""How much of a box is looked at."""
+_STILL_PICTURES = (b"jpeg", b"png ", b"gif ")
+"""Sample formats of pictures that are complete in themselves."""
+_STILL_OBJECT_TYPES = (0x6C, 0x6D)
+"""The same in MPEG-4 systems: JPEG and PNG (https://mp4ra.org/registered-types/object-types)."""
+_MAX_SLIDES_PER_S = 2
+
+
+def _track_id(header: bytes) -> bytes:
+    start = 20 if header[:1] == b"\x01" else 12
+    return header[start : start + 4]
+
+
+def _is_slide_show(formats: bytes, times: bytes, sizes: bytes) -> bool:
+    """Return whether a track consists of still pictures that are shown for half a second or longer.
+
+    The arguments are the contents of its boxes stsd, mdhd and stsz.
+    """
+    name = formats[12:16]
+    is_still = name in _STILL_PICTURES or (name == b"mp4v" and _object_type(formats) in _STILL_OBJECT_TYPES)
+    if times[:1] == b"\x01":
+        ticks_per_s, duration = int.from_bytes(times[20:24], "big"), int.from_bytes(times[24:32], "big")
+    else:
+        ticks_per_s, duration = int.from_bytes(times[12:16], "big"), int.from_bytes(times[16:20], "big")
+    return is_still and int.from_bytes(sizes[8:12], "big") * ticks_per_s <= _MAX_SLIDES_PER_S * duration
+
+
+def _object_type(formats: bytes) -> int | None:
+    """Return objectTypeIndication of the box esds (ISO/IEC 14496-1, section 7.2.6)."""
+    start = formats.find(b"esds")
+    # The descriptor with tag 3 and its length of one to four bytes, an id and flags; then the descriptor with tag 4.
+    match = re.match(rb"\x03[\x80-\xff]{0,3}[\0-\x7f]..\0\x04[\x80-\xff]{0,3}[\0-\x7f](.)", formats[start + 8 :], re.S)
+    return match[1][0] if start >= 0 and match else None
 
 
 _EBML_DOC_TYPE = (0x1A45DFA3, 0x4282)

@@ -1,6 +1,7 @@
 """The captioner as a Ray Serve deployment: a thin layer that runs Captioner in worker threads."""
 
 import weakref
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,12 @@ class CaptionerDeployment:
         )
 
     async def status(self) -> ModelStatus:
-        return self._loader.status()
+        status = self._loader.status()
+        return replace(status, detail=self._threads.overdue_detail() or status.detail)
+
+    def check_health(self) -> None:
+        """Have Serve replace this replica when its work cannot be stopped."""
+        self._threads.check_health()
 
 
 def decoding_memory_bytes(max_pixels: int) -> int:

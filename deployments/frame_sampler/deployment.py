@@ -1,22 +1,30 @@
 """The frame sampler as a Ray Serve deployment."""
 
-import cv2
+import weakref
 
 from deployments.frame_sampler.sampler import sample_video
 from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampledVideo, SampleTask
 from deployments.log import hide_expected_errors
 from deployments.media import Media
+from deployments.sandbox import Sandbox
 from deployments.worker_threads import WorkerThreads
+
+DECODER_MEMORY_BYTES = 1536 * 2**20
+"""What decoding one video may take, without the file. 8K video needs most of it: a frame has up to 113 MB."""
+DECODER_SILENCE_S = 20.0
+"""A decoder that neither reads nor reports progress for so long is at work on a file that is made for that."""
 
 
 class FrameSamplerDeployment:
-    """Samples frames from videos, two videos at a time."""
+    """Samples frames from videos, two videos at a time, each in a process of its own."""
 
     def __init__(self, config: FrameSamplerConfig) -> None:
+        self._sandbox = Sandbox(
+            "deployments.frame_sampler.sampler", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S
+        )
+        weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()
-        # By default OpenCV uses a thread for every core, which would compete with the models' threads.
-        cv2.setNumThreads(1)
         self._config = config
         self._threads = WorkerThreads("frame_sampler")
 
@@ -26,5 +34,9 @@ class FrameSamplerDeployment:
         Raises InvalidFile, and DeadlineExceeded with how far the work got.
         """
         return await self._threads.run(
-            lambda cancellation: sample_video(media, task, self._config, cancellation), deadline
+            lambda cancellation: sample_video(media, task, self._config, cancellation, self._sandbox), deadline
         )
+
+    def check_health(self) -> None:
+        """Have Serve replace this replica when its work cannot be stopped."""
+        self._threads.check_health()

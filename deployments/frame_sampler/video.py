@@ -6,6 +6,7 @@ presentation time. If a container has no usable presentation times (AVI stores o
 wrong position, the video is decoded from the start and frames are counted.
 """
 
+import io
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -23,7 +24,8 @@ from av.video.stream import VideoStream
 
 from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
-from deployments.media import Media, MediaReader
+from deployments.frame_sampler.hidden_frames import shows_frame
+from deployments.media import READ_BUFFER_BYTES
 
 _FORMATS = "mov,matroska,avi"
 """libav's demuxers; `mov` also reads MP4. No others, because playlist formats would open other files and addresses."""
@@ -58,8 +60,9 @@ class _Keyframe(NamedTuple):
 class Video:
     """The frames of a video stream that a player shows, numbered from 0 in presentation order.
 
-    Frames outside an edit list and damaged or empty packets do not count; cover art is not a video stream. Opening and
-    `decode` raise InvalidFile if no frame can be shown, with advice for the user, and what `cancellation.check` raises.
+    Frames outside an edit list and packets that are damaged or empty or show nothing do not count; cover art is not a
+    video stream. Opening and `decode` raise InvalidFile if no frame can be shown, with advice for the user, and what
+    `cancellation.check` raises.
     """
 
     times: Sequence[int]
@@ -81,8 +84,9 @@ class Video:
     num_pixels: int
     """Pixels of one stored frame, according to the header."""
 
-    def __init__(self, media: Media, max_pixels: int, cancellation: Cancellation) -> None:
-        self._media = media
+    def __init__(self, file: io.RawIOBase, max_pixels: int, cancellation: Cancellation) -> None:
+        """Read the times of all frames of a seekable file."""
+        self._file = file
         self._max_pixels = max_pixels
         # Frames can be larger than the header says. This limit is twice as high, because libav counts padding.
         self._decoder_options = {"max_pixels": str(2 * max_pixels)}
@@ -138,15 +142,17 @@ class Video:
             )
 
     def _open(self) -> None:
+        self._file.seek(0)
         try:
             self._container = av.open(
-                MediaReader(self._media),
+                self._file,
                 "r",
                 metadata_errors="replace",
                 options=self._decoder_options,
                 container_options={"format_whitelist": _FORMATS},
+                buffer_size=READ_BUFFER_BYTES,
             )
-        except av.FFmpegError as error:
+        except (av.FFmpegError, MemoryError) as error:
             raise InvalidFile(f"The video cannot be opened: it is damaged or incomplete. {_ADVICE}") from error
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
@@ -181,10 +187,11 @@ class Video:
         """(pts, dts, duration) of each."""
         keyframes: list[tuple[int, int | None]] = []
         """(pts, dts) of each."""
+        codec_name = self._stream.codec_context.codec.canonical_name
         for packet in self._packets():
             if packet.is_keyframe and packet.pts is not None:
                 keyframes.append((packet.pts, packet.dts))
-            if not packet.is_discard:
+            if not packet.is_discard and shows_frame(codec_name, memoryview(packet)):
                 packets.append((packet.pts, packet.dts, packet.duration or 0))
             if len(packets) > _MAX_FRAMES:
                 raise InvalidFile(f"The video has more than {_MAX_FRAMES} frames. Split it into shorter videos.")

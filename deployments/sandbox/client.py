@@ -1,5 +1,6 @@
 """A replica's side of the sandbox."""
 
+import math
 import os
 import select
 import signal
@@ -7,7 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,20 @@ class Sandbox:
     The functions take a seekable, read-only file first and a Cancellation last, and yield values.
     """
 
-    def __init__(self, module: str, memory_bytes: int) -> None:
-        """Start the fork server, which imports `module`; a call may allocate `memory_bytes`."""
+    def __init__(self, module: str, memory_bytes: int, *, max_silence_s: float = math.inf) -> None:
+        """Start the fork server, which imports `module`.
+
+        A call may allocate `memory_bytes`, and must read, report progress or yield at least every `max_silence_s`.
+        """
         self._module = module
+        self._max_silence_s = max_silence_s
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._start()
 
-    def run(self, function: str, media: Media, *arguments: Any, cancellation: Cancellation) -> Iterator[Any]:
+    def run(
+        self, function: str, media: Media, *arguments: Any, cancellation: Cancellation
+    ) -> Generator[Any, None, None]:
         """Yield what `function(file, *arguments, cancellation)` yields.
 
         Raises the ServiceError that the function raises, InvalidFile if the file makes its decoder crash or run out of
@@ -47,17 +55,25 @@ class Sandbox:
         try:
             pidfd = _receive_pidfd(connection)
             send(connection, Job(function, arguments, len(media), cancellation.deadline, self._memory_bytes))
+            last_message_s = time.monotonic()
             while True:
                 cancellation.check(progress)
                 if not select.select([connection], [], [], _POLL_S)[0]:
+                    if time.monotonic() - last_message_s > self._max_silence_s:
+                        raise InvalidFile(
+                            f"Decoding the file made no progress for {self._max_silence_s:g} seconds: it is damaged, "
+                            "or made to exhaust the machine."
+                        )
                     continue
                 message = receive(connection)
+                last_message_s = time.monotonic()
                 if isinstance(message, Read):
                     connection.sendall(media.data[message.start : message.end])
                 elif isinstance(message, Progress):
                     progress = message.text
                 elif isinstance(message, Value):
                     yield message.value
+                    last_message_s = time.monotonic()
                 elif isinstance(message, Failed):
                     raise self._failure(message.error, message.traceback)
                 elif isinstance(message, Done):

@@ -1,7 +1,8 @@
 """The fork server: `python -m deployments.sandbox.server CONTROL_FD MODULE`, started by client.py.
 
-It imports MODULE and then forks a child for every socket that arrives on the control socket. It has one thread, so that
-forking is safe, and its memory is shared with the children until they write to it.
+It imports MODULE, calls the module's `warm_up` if there is one, and then forks a child for every socket that arrives on
+the control socket. It has one thread, so that forking is safe, and its memory is shared with the children until they
+write to it.
 """
 
 import ctypes
@@ -153,7 +154,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     # Ctrl-C reaches the whole process group; the replica ends this process when its work is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(socket.socket(fileno=int(control_fd)), importlib.import_module(module))
+    imported = importlib.import_module(module)
+    getattr(imported, "warm_up", lambda: None)()
+    serve(socket.socket(fileno=int(control_fd)), imported)
 
 
 if __name__ == "__main__":

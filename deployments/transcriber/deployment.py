@@ -1,5 +1,6 @@
 """The transcriber as a Ray Serve deployment: runs the engine in threads and keeps its model."""
 
+import weakref
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from deployments.log import hide_expected_errors
 from deployments.malloc import return_freed_memory, reuse_freed_memory, trim_freed_memory
 from deployments.media import Media
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import decode_audio
 from deployments.transcriber.settings import TranscriberConfig
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
     from deployments.transcriber.engine import WhisperEngine
 
 
+DECODER_MEMORY_BYTES = 1024 * 2**20
+"""What decoding one file may take, without the file and the waveform."""
+DECODER_SILENCE_S = 20.0
+"""A decoder that neither reads nor reports progress for so long is at work on a file that is made for that."""
+
+
 class TranscriberDeployment:
-    """One Whisper model on the CPU.
+    """One Whisper model on the CPU. Files are decoded in processes of their own.
 
     The model loads in the background after `__init__`, or, when lazy, at the first call (see ModelLoader). `deadline`
     is in epoch seconds. Work that is cancelled or late stops after at most one layer of the model; until then it
@@ -28,6 +36,8 @@ class TranscriberDeployment:
     """
 
     def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
+        self._sandbox = Sandbox("deployments.transcriber.audio", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S)
+        weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()
         self._max_duration_s = config.max_duration_s
         self._threads = WorkerThreads("transcriber")
@@ -36,20 +46,29 @@ class TranscriberDeployment:
         )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
-        """Return what is said in an audio file or on a video's audio track; raises InvalidFile if there is none."""
+        """Return what is said in an audio file or on a video's audio track; raises InvalidFile if there is none.
+
+        All times are on the file's presentation clock, and so is the duration: it is when the sound ends.
+        """
         engine = await self._loader.get(deadline)
 
         def work(cancellation: Cancellation) -> Transcript:
             try:
-                audio = decode_audio(media, cancellation, self._max_duration_s)
-                return replace(engine.transcribe(audio.waveform, task, cancellation), warnings=audio.warnings)
+                audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox)
+                transcript = engine.transcribe(audio.waveform, task, cancellation)
+                return replace(transcript.later(audio.start_s), warnings=audio.warnings)
             finally:
                 trim_freed_memory()
 
         return await self._threads.run(work, deadline)
 
     async def status(self) -> ModelStatus:
-        return self._loader.status()
+        status = self._loader.status()
+        return replace(status, detail=self._threads.overdue_detail() or status.detail)
+
+    def check_health(self) -> None:
+        """Have Serve replace this replica when its work cannot be stopped."""
+        self._threads.check_health()
 
 
 def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":

@@ -3,7 +3,8 @@
 import math
 import pickle
 from collections import deque
-from itertools import pairwise
+from dataclasses import replace
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +139,7 @@ class WhisperEngine:
                     next_seek = round(last_speech_s * FRAMES_PER_SECOND)
             segments += _without_empty(parsed.segments)
             seek = next_seek
-        return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
+        return _text(segments, tokenizer), language, _in_order([_as_segment(segment) for segment in segments])
 
     def _transcribe_speech(
         self, detector: VoiceActivityDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
@@ -184,7 +185,7 @@ class WhisperEngine:
                 segments += [_to_recording_times(segment, window) for segment in _without_empty(parsed.segments)]
             windows.extendleft(reversed(remainders))
         segments.sort(key=lambda segment: segment["start"])
-        return _text(segments, tokenizer), language, [_as_segment(segment) for segment in segments]
+        return _text(segments, tokenizer), language, _in_order([_as_segment(segment) for segment in segments])
 
     def _detect_language(self, decoder: WindowDecoder, spectrogram: LogMel) -> str:
         return decoder.detect_language(spectrogram.window(0)) if self._model.is_multilingual else "en"
@@ -332,6 +333,35 @@ def _as_segment(segment: dict[str, Any]) -> Segment:
             for word in segment.get("words", [])
         ],
         suspect=segment["suspect"],
+    )
+
+
+def _in_order(segments: list[Segment]) -> list[Segment]:
+    """Return the segments, with words that follow one another and lie within their segments.
+
+    The times of words and segments come from different sources: attention and timestamp tokens, each clipped to the
+    speech by itself. Those of words are more exact, so a segment grows to hold its words. `segments` ascend by start.
+    """
+    words = [word for segment in segments for word in segment.words]
+    starts = list(accumulate((word.start_s for word in words), max))
+    ends = [max(start, word.end_s) for start, word in zip(starts, words, strict=True)]
+    limits = [*starts[1:], math.inf]
+    ordered = iter(
+        replace(word, start_s=start, end_s=min(end, limit))
+        for word, start, end, limit in zip(words, starts, ends, limits, strict=True)
+    )
+    return [_around(segment, list(islice(ordered, len(segment.words)))) for segment in segments]
+
+
+def _around(segment: Segment, words: list[Word]) -> Segment:
+    """Return the segment with these words, and with times that include theirs."""
+    if not words:
+        return segment
+    return replace(
+        segment,
+        start_s=min(segment.start_s, words[0].start_s),
+        end_s=max(segment.end_s, words[-1].end_s),
+        words=words,
     )
 
 

@@ -1,7 +1,7 @@
 """Requests and results of the transcriber. Ray pickles them on their way between processes."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 SuspectReason = Literal["repetition", "no_speech", "low_probability"]
 """Why a segment may be a hallucination: the text of its window is repetitive, the window is probably without speech, or
@@ -23,6 +23,9 @@ class Word:
     end_s: float
     confidence: float
 
+    def later(self, seconds: float) -> Self:
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -34,6 +37,14 @@ class Segment:
     words: list[Word] = field(default_factory=list)
     suspect: SuspectReason | None = None
 
+    def later(self, seconds: float) -> Self:
+        return replace(
+            self,
+            start_s=self.start_s + seconds,
+            end_s=self.end_s + seconds,
+            words=[word.later(seconds) for word in self.words],
+        )
+
 
 @dataclass(frozen=True)
 class Transcript:
@@ -44,5 +55,14 @@ class Transcript:
     """Mean of the segments' confidence, weighted by duration; 0.0 without segments."""
     segments: list[Segment]
     duration_s: float
+    """When the sound ends."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for the client about audio that is missing because the file is cut off or damaged."""
+
+    def later(self, seconds: float) -> Self:
+        """Return the transcript of the same sound if it starts so much later."""
+        return replace(
+            self,
+            segments=[segment.later(seconds) for segment in self.segments],
+            duration_s=self.duration_s + seconds,
+        )

@@ -1,6 +1,9 @@
 import asyncio
+import re
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -84,3 +87,68 @@ def test_work_that_waited_past_its_deadline_is_not_begun() -> None:
 
     with pytest.raises(DeadlineExceeded, match="waiting"):
         asyncio.run(run())
+
+
+def _while_late_work_runs(late_s: float, ask: Callable[[WorkerThreads], Any]) -> Any:
+    """Return what `ask` returns while work runs whose deadline passed `late_s` seconds ago."""
+
+    async def run() -> Any:
+        workers = WorkerThreads("test", 2)
+        started, may_end = threading.Event(), threading.Event()
+
+        def hang(cancellation: Cancellation) -> None:
+            cancellation.deadline -= late_s + 60
+            started.set()
+            may_end.wait(5)
+
+        task = asyncio.create_task(workers.run(hang, in_one_minute()))
+        await asyncio.to_thread(started.wait, 5)
+        try:
+            return ask(workers)
+        finally:
+            may_end.set()
+            await task
+            assert workers.overdue_s() == 0
+
+    return asyncio.run(run())
+
+
+def test_overdue_work_is_noticed() -> None:
+    assert _while_late_work_runs(20, WorkerThreads.overdue_s) == pytest.approx(20, abs=1)
+    assert _while_late_work_runs(-20, WorkerThreads.overdue_s) == 0
+
+
+def test_overdue_work_is_named_before_its_replica_is_replaced() -> None:
+    assert _while_late_work_runs(2, WorkerThreads.overdue_detail) == ""
+    assert re.match(
+        r"A call has run for \d\d s after its deadline", _while_late_work_runs(20, WorkerThreads.overdue_detail)
+    )
+
+
+def test_a_replica_is_healthy_until_work_is_overdue_by_30_seconds() -> None:
+    _while_late_work_runs(20, WorkerThreads.check_health)
+    with pytest.raises(RuntimeError, match="4. s after its deadline"):
+        _while_late_work_runs(40, WorkerThreads.check_health)
+
+
+def test_a_cancelled_call_that_goes_on_is_overdue_too() -> None:
+    async def run() -> None:
+        workers = WorkerThreads("test", 1)
+        started, may_end = threading.Event(), threading.Event()
+
+        def hang(cancellation: Cancellation) -> None:
+            cancellation.deadline = time.time() - 40
+            started.set()
+            may_end.wait(5)
+
+        task = asyncio.create_task(workers.run(hang, in_one_minute()))
+        await asyncio.to_thread(started.wait, 5)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        with pytest.raises(RuntimeError):
+            workers.check_health()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())

@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -133,11 +134,19 @@ def test_docs_name_no_other_host(url: str) -> None:
 
 
 def cpu_seconds_in(process: psutil.Process, wall_s: float) -> float:
-    before = process.cpu_times()
+    """Return the CPU time that a process and the processes in which it decodes files use in some time."""
+    before = _cpu_seconds(process)
     time.sleep(wall_s)
-    after = process.cpu_times()
-    used: float = after.user + after.system - before.user - before.system
-    return used
+    return sum(seconds - before.get(pid, 0.0) for pid, seconds in _cpu_seconds(process).items())
+
+
+def _cpu_seconds(process: psutil.Process) -> dict[int, float]:
+    seconds = {}
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            seconds[one.pid] = times.user + times.system
+    return seconds
 
 
 def wait_until_busy(process: psutil.Process) -> None:

@@ -218,3 +218,55 @@ def test_every_prefix_of_a_file_can_be_sniffed(name: str) -> None:
     content = FILES[name][1]()
     for length in [*range(120), *range(120, len(content), max(1, len(content) // 100))]:
         sniff(content[:length])
+
+
+def _with_pictures(codec: str, pix_fmt: str, pictures_per_s: int, *, are_chapters: bool = False) -> bytes:
+    """Return an MP4 of 3 seconds of sound with a track of pictures, which a player may show as chapters."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        sound_stream: Any = output.add_stream("aac", rate=48000, layout="mono")
+        stream: Any = output.add_stream(codec, rate=pictures_per_s)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        for index in range(3 * pictures_per_s):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index * 8, np.uint8), format="rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        for start in range(0, 144_000, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48000, start
+            output.mux(sound_stream.encode(frame))
+        output.mux(sound_stream.encode(None))
+    content = file.getvalue()
+    if not are_chapters:
+        return content
+    # The reference goes to the end of the first track, the sound; the second track has the number 2.
+    reference = b"\x00\x00\x00\x14tref\x00\x00\x00\x0cchap\x00\x00\x00\x02"
+    moov, track = content.index(b"moov") - 4, content.index(b"trak") - 4
+    end = track + int.from_bytes(content[track : track + 4], "big")
+    longer = bytearray(content[:end] + reference + content[end:])
+    for at in (moov, track):
+        longer[at : at + 4] = (int.from_bytes(content[at : at + 4], "big") + len(reference)).to_bytes(4, "big")
+    return bytes(longer)
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuvj420p"), ("png", "rgb24")])
+def test_sound_with_slides_is_sound_and_may_be_shown_as_a_video(codec: str, pix_fmt: str) -> None:
+    content = _with_pictures(codec, pix_fmt, 1)
+    require_kind(content, "audio")
+    require_kind(content, "video")
+
+
+def test_a_motion_jpeg_video_is_no_slide_show() -> None:
+    content = _with_pictures("mjpeg", "yuvj420p", 10)
+    require_kind(content, "video")
+    with pytest.raises(InvalidFileType, match="looks like an MP4 video"):
+        require_kind(content, "audio")
+    with pytest.raises(InvalidFileType, match="looks like an MP4 video"):
+        require_kind(_with_pictures("mpeg4", "yuv420p", 1), "audio")
+
+
+def test_sound_with_chapter_pictures_is_sound_whatever_their_codec() -> None:
+    content = _with_pictures("mpeg4", "yuv420p", 1, are_chapters=True)
+    require_kind(content, "audio")
+    with pytest.raises(InvalidFileType, match="M4A"):
+        require_kind(content, "video")

@@ -9,6 +9,7 @@ from deployments.frame_sampler.deployment import FrameSamplerDeployment
 from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampleTask
 from deployments.media import as_media
+from deployments.sandbox import Sandbox
 from tests.media import numbered_pictures, read_number, write_video
 
 
@@ -30,3 +31,23 @@ def test_errors_pass_through() -> None:
         asyncio.run(sampler.sample(as_media(b"no video"), SampleTask(2, "uniform"), deadline=time.time() + 20))
     with pytest.raises(DeadlineExceeded):
         asyncio.run(sampler.sample(as_media(b"no video"), SampleTask(2, "uniform"), deadline=time.time() - 1))
+
+
+def test_a_decoder_that_hangs_costs_its_own_call_only() -> None:
+    sampler = FrameSamplerDeployment(FrameSamplerConfig())
+    video = as_media(write_video(numbered_pictures(10)))
+    sampler._sandbox.close()
+    sampler._sandbox = Sandbox("tests.deployments.frame_sampler.endless_decoder", 2**28)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(sampler.sample(video, SampleTask(2, "uniform"), deadline=time.time() + 0.3))
+    assert time.monotonic() - started < 3
+    sampler._sandbox.close()
+
+
+def test_a_replica_with_work_that_hangs_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = FrameSamplerDeployment(FrameSamplerConfig())
+    sampler.check_health()
+    monkeypatch.setattr(sampler._threads, "overdue_s", lambda: 31.0)
+    with pytest.raises(RuntimeError, match="31 s after its deadline"):
+        sampler.check_health()

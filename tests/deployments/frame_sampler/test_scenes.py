@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from deployments.cancellation import Cancellation
 from deployments.frame_sampler.scenes import distinct_frames
 from deployments.frame_sampler.video import Video
-from deployments.media import Pixels, as_media
+from deployments.media import MediaReader, Pixels, as_media
 from tests.media import plain_picture, write_video
 
 COLOURS = [(200, 30, 30), (30, 160, 40), (40, 40, 200), (128, 128, 128), (220, 220, 40), (30, 180, 190)]
@@ -30,7 +30,7 @@ def chosen_frames(
     pictures: list[Pixels], num_frames: int, container: str = "mp4", codec: str = "libx264", gop: int = 250
 ) -> list[int]:
     content = write_video(pictures, container=container, codec=codec, codec_options={"g": str(gop)})
-    with Video(as_media(content), 10**7, Cancellation(time.time() + 20)) as video:
+    with Video(MediaReader(as_media(content)), 10**7, Cancellation(time.time() + 20)) as video:
         return distinct_frames(video, num_frames)
 
 

@@ -9,7 +9,7 @@ from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.display import display_pixels
 from deployments.frame_sampler.video import Video
-from deployments.media import as_media
+from deployments.media import MediaReader, as_media
 from tests.media import numbered_picture, numbered_pictures, read_number, write_video
 
 SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
@@ -17,7 +17,7 @@ LONG_GOP = {"g": "250", "bf": "3"}
 
 
 def open_video(content: bytes, max_pixels: int = 10**7) -> Video:
-    return Video(as_media(content), max_pixels, Cancellation(time.time() + 20))
+    return Video(MediaReader(as_media(content)), max_pixels, Cancellation(time.time() + 20))
 
 
 def numbers_in_pictures(video: Video, numbers: list[int]) -> dict[int, int]:
@@ -311,7 +311,7 @@ def test_a_video_with_too_many_pixels_is_refused() -> None:
 def test_a_missed_deadline_reports_the_number_of_decoded_frames() -> None:
     content = write_video(numbered_pictures(60))
     cancellation = Cancellation(time.time() + 20)
-    with Video(as_media(content), 10**7, cancellation) as video:
+    with Video(MediaReader(as_media(content)), 10**7, cancellation) as video:
         frames = video.decode([0, 1, 50])
         next(frames)
         next(frames)
@@ -324,4 +324,4 @@ def test_opening_a_video_stops_when_it_is_cancelled() -> None:
     cancellation = Cancellation(time.time() + 20)
     cancellation.cancel()
     with pytest.raises(WorkCancelled):
-        Video(as_media(write_video(numbered_pictures(60))), 10**7, cancellation)
+        Video(MediaReader(as_media(write_video(numbered_pictures(60)))), 10**7, cancellation)

@@ -81,10 +81,33 @@ def test_a_decoder_that_hangs_is_killed_when_the_client_is_gone(sandbox: Sandbox
     assert not is_alive(pid)
 
 
+def test_a_decoder_that_makes_no_progress_is_killed_before_the_deadline() -> None:
+    impatient = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, max_silence_s=0.3)
+    try:
+        values = impatient.run("hang", MEDIA, cancellation=Cancellation(time.time() + 60))
+        pid = next(values)
+        with pytest.raises(InvalidFile, match=r"made no progress for 0\.3 seconds"):
+            next(values)
+        assert not is_alive(pid)
+    finally:
+        impatient.close()
+
+
+def test_a_consumer_that_takes_its_time_is_no_silence_of_the_decoder() -> None:
+    impatient = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, max_silence_s=0.3)
+    try:
+        values = impatient.run("make_array", MEDIA, 1, cancellation=Cancellation(time.time() + 60))
+        next(values)
+        time.sleep(0.5)
+        assert list(values) == []
+    finally:
+        impatient.close()
+
+
 def test_values_that_nobody_wants_any_more_end_the_process(sandbox: Sandbox) -> None:
     values = sandbox.run("hang", MEDIA, cancellation=Cancellation(time.time() + 60))
     pid = next(values)
-    values.close()  # type: ignore[attr-defined]
+    values.close()
     assert not is_alive(pid)
 
 

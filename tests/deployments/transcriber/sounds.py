@@ -4,6 +4,7 @@ import io
 import struct
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from deployments.media import Media, as_media
@@ -97,6 +99,73 @@ def encode_video(
             _mux_sound(file, audio, sound[None], sample_rate)
 
     return _write(container, container_options, is_streamed, mux)
+
+
+@dataclass(frozen=True)
+class SoundTrack:
+    """A mono track of a file."""
+
+    sound: Waveform
+    """At SAMPLE_RATE; an empty one has no packets."""
+    start_s: float = 0.0
+    is_default: bool = True
+    bit_rate: int = 64_000
+    gaps_s: Mapping[float, float] = field(default_factory=dict)
+    """After so many seconds of sound, the timestamps skip so many seconds."""
+
+
+def encode_tracks(
+    *tracks: SoundTrack,
+    container: str = "mp4",
+    codec: str = "aac",
+    num_pictures: int = 0,
+    container_options: Mapping[str, str] | None = None,
+) -> Media:
+    """Return a file with several tracks of sound, and one of pictures (10 per second) if `num_pictures` is not 0."""
+
+    def mux(file: OutputContainer) -> None:
+        video = file.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p") if num_pictures else None
+        streams = []
+        for track in tracks:
+            stream = file.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+            assert isinstance(stream, AudioStream)
+            stream.bit_rate = track.bit_rate
+            stream.disposition = Disposition.default if track.is_default else Disposition(0)
+            stream.codec_context.open(strict=False)
+            streams.append(stream)
+        packets = []
+        for track, stream in zip(tracks, streams, strict=True):
+            packets += _packets(track, stream)
+        for index in range(num_pictures):
+            assert video is not None
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index % 256, np.uint8), "rgb24")
+            packets += video.encode(picture)
+        if video is not None:
+            packets += video.encode(None)
+        if not packets:
+            file.start_encoding()
+        for packet in sorted(packets, key=lambda packet: float((packet.dts or 0) * packet.time_base)):
+            file.mux(packet)
+
+    return _write(container, container_options, False, mux)
+
+
+def _packets(track: SoundTrack, stream: AudioStream) -> list[Any]:
+    packets: list[Any] = []
+    resampler = av.AudioResampler(stream.codec_context.format, "mono", SAMPLE_RATE)
+    size = stream.codec_context.frame_size or _SAMPLES_PER_PACKET
+    for start in range(0, len(track.sound), size):
+        frame = av.AudioFrame.from_ndarray(track.sound[None, start : start + size], "flt", "mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, start
+        for converted in resampler.resample(frame):
+            packets += stream.encode(converted)
+    packets += stream.encode(None) if len(track.sound) else []
+    for packet in packets:
+        time_s = float(packet.pts * packet.time_base)
+        shift_s = track.start_s + sum(gap_s for after_s, gap_s in track.gaps_s.items() if time_s >= after_s)
+        packet.pts += round(shift_s / packet.time_base)
+        packet.dts = packet.pts
+    return packets
 
 
 def wav(sound: Waveform, sample_rate: int = SAMPLE_RATE) -> Media:

@@ -11,13 +11,14 @@ from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile, ModelLoading, ModelNotLoaded
 from deployments.media import Media
 from deployments.model_loader import ModelStatus
+from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import Waveform, decode_audio
 from deployments.transcriber.deployment import TranscriberDeployment
 from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
 from tests.deployments.transcriber.conftest import Loaded
-from tests.deployments.transcriber.sounds import encode_video, noise, tone, wav
+from tests.deployments.transcriber.sounds import SoundTrack, encode_tracks, encode_video, noise, tone, wav
 
 Start = Callable[..., TranscriberDeployment]
 
@@ -141,3 +142,48 @@ def test_two_calls_run_at_once_and_a_late_one_stops(start: Start) -> None:
     assert isinstance(late, DeadlineExceeded)
     assert re.fullmatch(r"\d+ (of 300 )?seconds of audio were (transcribed|decoded, none transcribed yet)", str(late))
     assert isinstance(on_time, Transcript)
+
+
+def test_times_are_those_of_the_containers_clock(start: Start) -> None:
+    late = encode_tracks(SoundTrack(noise(2), start_s=4.0), num_pictures=80)
+    replica = start()
+    task = TranscribeTask(word_timestamps=True)
+    at_once = asyncio.run(replica.transcribe(encode_tracks(SoundTrack(noise(2))), task, deadline=soon()))
+    transcript = asyncio.run(replica.transcribe(late, task, deadline=soon()))
+    assert at_once.duration_s == pytest.approx(2, abs=0.1)
+    assert transcript.duration_s == pytest.approx(6, abs=0.1)
+    assert transcript.segments
+    for segment in transcript.segments:
+        assert 3.9 <= segment.start_s <= segment.end_s
+        assert all(segment.start_s <= word.start_s <= word.end_s <= segment.end_s for word in segment.words)
+
+
+def test_a_track_without_a_sample_has_an_empty_transcript(start: Start) -> None:
+    empty = encode_tracks(SoundTrack(noise(0)), container="matroska", num_pictures=20)
+    transcript = asyncio.run(start(speech_detection=True).transcribe(empty, TranscribeTask(), deadline=soon()))
+    assert transcript == Transcript("", "und", 0.0, [], 0.0)
+
+
+def test_a_decoder_that_hangs_costs_its_own_call_only(start: Start) -> None:
+    async def ask() -> float:
+        replica = start()
+        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
+        replica._sandbox.close()
+        replica._sandbox = Sandbox("tests.deployments.transcriber.endless_decoder", 2**28)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=time.time() + 0.3)
+        replica._sandbox.close()
+        return time.monotonic() - started
+
+    assert asyncio.run(ask()) < 3
+
+
+def test_work_that_hangs_is_named_in_health(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = start()
+    replica.check_health()
+    assert asyncio.run(replica.status()).detail == ""
+    monkeypatch.setattr(replica._threads, "overdue_s", lambda: 31.0)
+    assert "31 s after its deadline" in asyncio.run(replica.status()).detail
+    with pytest.raises(RuntimeError, match="31 s after its deadline"):
+        replica.check_health()

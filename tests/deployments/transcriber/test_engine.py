@@ -18,7 +18,7 @@ from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_timestamps_lock, suspect_reason
-from deployments.transcriber.engine import WhisperEngine, load_engine
+from deployments.transcriber.engine import WhisperEngine, _in_order, load_engine
 from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
@@ -272,3 +272,40 @@ def test_the_error_for_a_checkpoint_of_another_model_says_what_to_do(checkpoint:
     torch.save(checkpoint, tmp_path / "other.pt")
     with pytest.raises(ModelNotLoaded, match=r"other.pt is not a complete openai-whisper checkpoint"):
         load_engine(tmp_path / "other.pt", "fp32")
+
+
+def test_words_follow_one_another_and_lie_within_their_segments() -> None:
+    segments = [
+        Segment(1.0, 2.0, "a b", 1.0, [Word(" a", 0.8, 1.4, 1.0), Word(" b", 1.3, 2.3, 1.0)]),
+        Segment(2.0, 3.0, "c d", 1.0, [Word(" c", 2.2, 2.1, 1.0), Word(" d", 2.0, 2.9, 1.0)]),
+        Segment(3.0, 4.0, "e", 1.0, []),
+    ]
+    first, second, third = _in_order(segments)
+    assert [(word.start_s, word.end_s) for word in first.words] == [(0.8, 1.3), (1.3, 2.2)]
+    assert [(word.start_s, word.end_s) for word in second.words] == [(2.2, 2.2), (2.2, 2.9)]
+    assert (first.start_s, first.end_s) == (0.8, 2.2)
+    assert (second.start_s, second.end_s) == (2.0, 3.0)
+    assert third == segments[2]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_words_of_any_times_are_put_in_order(seed: int) -> None:
+    times = np.random.default_rng(seed)
+    starts = np.sort(times.uniform(0, 20, 6))
+    segments = [
+        Segment(
+            start,
+            start + times.uniform(0, 5),
+            "x",
+            1.0,
+            [Word(" x", *(start + times.uniform(-1, 5, 2)), 1.0) for _ in range(times.integers(0, 5))],
+        )
+        for start in starts
+    ]
+    ordered = _in_order(segments)
+    assert [len(segment.words) for segment in ordered] == [len(segment.words) for segment in segments]
+    edges = [edge for segment in ordered for word in segment.words for edge in (word.start_s, word.end_s)]
+    assert edges == sorted(edges)
+    for segment in ordered:
+        assert all(segment.start_s <= word.start_s <= word.end_s <= segment.end_s for word in segment.words)
+    assert [segment.start_s for segment in ordered] == sorted(segment.start_s for segment in ordered)

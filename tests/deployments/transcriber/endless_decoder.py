@@ -1,0 +1,13 @@
+"""Takes the place of deployments.transcriber.audio in a sandbox, and hangs as libav does on a file made for that."""
+
+import ctypes
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from deployments.cancellation import Cancellation
+
+
+def decode_chunks(file: io.RawIOBase, declared: Any, max_gap_s: float, cancellation: Cancellation) -> Iterator[Any]:
+    ctypes.PyDLL(None).sleep(1000)
+    yield
