@@ -6,6 +6,7 @@
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
     ├─ RateLimited · ServerBusy · DeadlineExceeded                 try again later
     ├─ ModelNotLoaded ─ ModelLoading                               fix the model, or wait
+    ├─ StorageFull                                                 make room on the server
     └─ ProcessingFailed                                            our bug
 
 The modules that do the work raise them, and deployments let them through. Only `serve_app/error_handlers.py` knows
@@ -84,6 +85,12 @@ class DeadlineExceeded(ServiceError):
     """The worker's message says how far it got; the route adds which option to change."""
 
     code = "TIMEOUT"
+
+
+class StorageFull(ServiceError):
+    """The server's memory for files, or its disk, is full; trying again does not help until somebody makes room."""
+
+    code = "STORAGE_FULL"
 
 
 class ProcessingFailed(ServiceError):

@@ -1,6 +1,7 @@
 """Loads the model of a replica in the background and reports its state, which the health endpoint shows."""
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -101,6 +102,9 @@ class ModelLoader(Generic[M]):
         except ModelNotLoaded as error:
             logger.error("%s could not be loaded: %s", self._status.name, error)
             self._fail(str(error))
+        except OSError as error:
+            logger.exception("%s could not be loaded", self._status.name)
+            self._fail(_describe(error))
         except Exception as error:
             logger.exception("%s could not be loaded", self._status.name)
             self._fail(
@@ -125,3 +129,10 @@ class ModelLoader(Generic[M]):
 
     def _report(self, progress: str) -> None:
         self._status = replace(self._status, detail=progress)
+
+
+def _describe(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full{where}: free some space."
+    return f"{error.strerror or type(error).__name__}{where} while loading. See the log, or try `{VERIFY_COMMAND}`."

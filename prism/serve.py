@@ -1,12 +1,18 @@
-"""The command `prism serve`: checks the configuration, then runs `serve run`."""
+"""The command `prism serve`: checks the configuration, then becomes the server (prism/server.py)."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployments.project import MINIATURES_FILE, SERVE_FILE, project_folder
+
+CLOUD_METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")
+"""Where Ray's dashboard asks at each start in which cloud it runs, whether or not usage statistics are on."""
+CLOSED_PORT = "http://127.0.0.1:9"
+PROXY_HEALTH_CHECK_PERIOD_S = 1
+"""Serve replaces its HTTP proxy after three failed checks; its own default period is 10 s."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> int:
@@ -17,22 +23,54 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism serve") -> i
     file = _parse(arguments, prog)
     # Imported here, because it imports ray, which takes seconds and which `--help` does not need.
     from serve_app.check import check
-    from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
 
     status = check(file, with_port=True)
     if status:
         return status
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ[PROXY_VARIABLE] = PROXY_CALLBACK
-    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(file)]
-    os.execv(sys.executable, command)
+    os.execve(sys.executable, server_command(file), server_environment(os.environ))
+
+
+def server_command(file: Path) -> list[str]:
+    """Return the command that runs the server with a Serve YAML."""
+    return [sys.executable, "-m", "prism.server", str(file)]
+
+
+def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` with what the server's processes need: nothing leaves the machine, the HTTP proxy drops odd
+    headers, and it is soon replaced when it is lost.
+
+    Ray has no option against its question about the cloud. It asks with `requests`, which takes a proxy for a single
+    host from the variable `http://HOST_proxy`; a closed port on this machine as the proxy lets the question fail at
+    once, without a packet or a name look-up. `no_proxy` must not name these hosts, or it would win.
+    """
+    # Imported here, because `--help` does not need it.
+    from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
+
+    result = {**environment, "RAY_USAGE_STATS_ENABLED": "0", PROXY_VARIABLE: PROXY_CALLBACK}
+    result.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", str(PROXY_HEALTH_CHECK_PERIOD_S))
+    for host in CLOUD_METADATA_HOSTS:
+        result[f"http://{host}_proxy"] = CLOSED_PORT
+    for name in ("no_proxy", "NO_PROXY"):
+        if name in result:
+            hosts = [host.strip() for host in result[name].split(",")]
+            result[name] = ",".join(host for host in hosts if not _covers_a_metadata_host(host))
+    return result
+
+
+def _covers_a_metadata_host(entry: str) -> bool:
+    """Return whether an entry of `no_proxy` exempts one of them; entries are hosts, suffixes and address ranges."""
+    suffix = entry.lstrip(".")
+    return entry.startswith("169.254.") or any(
+        host == suffix or host.endswith(f".{suffix}") for host in CLOUD_METADATA_HOSTS
+    )
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> Path:
     parser = argparse.ArgumentParser(
         prog,
         description="Checks the configuration and that its port is free, then starts the server with `serve run`, "
-        "without Ray's usage statistics. Ctrl-C stops it.",
+        "without Ray's usage statistics and its other requests to the network. Ctrl-C or SIGTERM stops it: requests "
+        "in progress get a few seconds to finish, then 503.",
         epilog="The port is `http_options.port` in the file. The server fetches weights that are missing; "
         "`prism weights fetch` does that ahead of time.",
     )

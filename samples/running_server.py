@@ -1,11 +1,10 @@
-"""Runs `serve run FILE` for the length of a `with` block, and ends all of its processes with the block."""
+"""Runs the server of `prism serve FILE` for the length of a `with` block, and ends its processes with the block."""
 
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,12 @@ import requests
 import yaml
 
 from deployments.project import is_installed, project_folder
-from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
+from prism.serve import server_command, server_environment
 from serve_app.serve_yaml import read_serve_yaml
 
 START_TIMEOUT_S = 180.0
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 30.0
+"""More than the server takes at most (prism/server.py)."""
 
 
 class ServerDidNotStart(Exception):
@@ -35,7 +35,7 @@ class RunningServer:
 
     url: str
     pid: int
-    """The process id of `serve run`; all of Ray's processes are its descendants."""
+    """The process id of the server; all of Ray's processes are its descendants."""
     log: Path
     temporary_files: Path
     """The folder that its processes use for temporary files."""
@@ -49,7 +49,7 @@ def running_server(
     *,
     ready_path: str = "/readyz",
 ) -> Iterator[RunningServer]:
-    """Run `serve run` with a copy of `config` on `port` (a free one if None) until the block ends.
+    """Run the server with a copy of `config` on `port` (a free one if None) until the block ends.
 
     Yields when `ready_path` answers 200. Raises ServerDidNotStart, or InvalidServeYaml for a file that cannot be read.
     """
@@ -65,13 +65,11 @@ def running_server(
     temporary_files.mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray.serve.scripts", "run", str(copy)],
-            # `serve run` imports the app from the current folder; an installed copy is importable from any.
+            server_command(copy),
+            # The server imports the app from the current folder; an installed copy is importable from any.
             cwd=None if is_installed() else project_folder(),
             env={
-                **os.environ,
-                "RAY_USAGE_STATS_ENABLED": "0",
-                PROXY_VARIABLE: PROXY_CALLBACK,
+                **server_environment(os.environ),
                 "RAY_TMPDIR": str(folder / "ray"),
                 "TMPDIR": str(temporary_files),
                 **(env or {}),
@@ -110,7 +108,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Stop `serve run` as Ctrl-C does, then kill the descendants that are left."""
+    """Stop the server as Ctrl-C does, then kill the descendants that are left."""
     try:
         descendants = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -19,6 +19,7 @@ from ray.serve import Application
 
 from serve_app.graph import GRAPH, INGRESS_OPTIONS, Node
 from serve_app.ingress import Ingress
+from serve_app.port_conflict import refuse_shared_port
 from serve_app.settings import AppConfig
 
 
@@ -28,7 +29,8 @@ def build_app(config: AppConfig) -> Application:
 
 
 def bind_graph(config: AppConfig, nodes: Sequence[Node[Any]]) -> Application:
-    """Return `nodes`, one deployment each, bound behind the ingress."""
+    """Return `nodes`, one deployment each, bound behind the ingress; raises PortConflict if that cannot be served."""
+    refuse_shared_port()
     handles = {node.name: _bind_node(node, config) for node in nodes}
     ingress = _deployment(Ingress, INGRESS_OPTIONS, config, access_log=True)
     return ingress.bind(config, nodes, **handles)

@@ -24,6 +24,7 @@ from deployments.errors import (
     RateLimited,
     ServerBusy,
     ServiceError,
+    StorageFull,
 )
 from deployments.log import logger
 from serve_app.schemas import ErrorBody, ErrorDetail
@@ -41,6 +42,7 @@ STATUSES: Mapping[type[ServiceError], int] = {
     ModelNotLoaded: 503,
     ServerBusy: 503,
     DeadlineExceeded: 504,
+    StorageFull: 507,
 }
 
 CLIENT_CLOSED_REQUEST = 499

@@ -26,6 +26,12 @@ MAX_QUEUED_CALLS = 64
 SHUTDOWN_TIMEOUT_S = 5
 """After Ctrl-C, seconds until a replica that is still working is killed."""
 
+SHUTDOWN_POLL_S = 0.2
+"""How often Serve looks whether a replica that it ends has finished its calls; its own default is 2 s."""
+
+HEALTH_CHECK_PERIOD_S = 2
+"""How often Serve looks whether a replica's process is alive; its own default is 10 s."""
+
 Replay = Literal["always", "with_request_id", "never"]
 """Whether a call is made a second time if its replica dies while working on it.
 
@@ -33,6 +39,14 @@ Replay = Literal["always", "with_request_id", "never"]
 `request_id`, the same for both calls, and returns the first call's result for an id that it has already served.
 `never`: the caller gets an error that says the outcome is unknown.
 """
+
+
+LIFE_OPTIONS: Mapping[str, Any] = {
+    "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+    "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
+    "graceful_shutdown_wait_loop_s": SHUTDOWN_POLL_S,
+}
+"""The options of every deployment that decide how soon a dead replica is replaced and a running one ended."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Node(Generic[S]):
             "num_replicas": 1,
             "max_ongoing_requests": MAX_CONCURRENT_CALLS,
             "max_queued_requests": MAX_QUEUED_CALLS,
-            "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
+            **LIFE_OPTIONS,
             "ray_actor_options": actor,
         }
 
@@ -114,6 +128,6 @@ INGRESS_OPTIONS: Mapping[str, Any] = {
     # Far above what the app admits: when there are too many requests, the app must refuse them, in JSON. Serve would
     # do so in plain text.
     "max_ongoing_requests": 1000,
-    "graceful_shutdown_timeout_s": SHUTDOWN_TIMEOUT_S,
+    **LIFE_OPTIONS,
     "ray_actor_options": {"num_cpus": 0},
 }

@@ -55,6 +55,10 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
             "raise REQUEST_TIMEOUT_SECONDS."
         },
     ),
+    507: (
+        "The server's memory for files, or its disk, is full.",
+        {"STORAGE_FULL": "The server has no room for the file. Free some space below /tmp/ray, then try again."},
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -22,6 +22,7 @@ from deployments.errors import (
     ProcessingFailed,
     ServerBusy,
     ServiceError,
+    StorageFull,
 )
 from deployments.model_loader import ModelStatus
 from serve_app.graph import Node
@@ -30,6 +31,12 @@ GRACE_S = 1.0
 """How long after the deadline a worker may take to stop by itself and report how far it got."""
 RESTART_POLL_S = 0.5
 """How often a call is tried again while the model of a new replica loads."""
+
+
+STORAGE_FULL = (
+    "The server has no room for the request's data: its shared memory is full, and so is the disk with Ray's temporary "
+    "folder. Free some space there, then try again."
+)
 
 
 class _ReplicaDied(Exception):
@@ -54,6 +61,8 @@ class RemoteService:
         self._methods = node.methods
         self._num_calls = 0
         self._was_loaded = False
+        self._failure: str | None = None
+        self._waiting: set[asyncio.Timeout] = set()
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method not in self._methods:
@@ -64,6 +73,16 @@ class RemoteService:
     def is_idle(self) -> bool:
         """Whether no call is in progress, so that a replica that does not respond cannot be busy with one."""
         return self._num_calls == 0
+
+    def set_failure(self, reason: str | None) -> None:
+        """Let all calls, also those that are waiting for a replica, raise ModelNotLoaded at once; None ends that.
+
+        Serve lets calls wait for the next replica without limit, however often replicas have died.
+        """
+        self._failure = reason
+        if reason is not None:
+            for call in self._waiting:
+                call.reschedule(asyncio.get_running_loop().time())
 
     async def status(self, timeout_s: float) -> ModelStatus:
         """Return the state of the deployment's model; raises DeadlineExceeded while the replica is too busy."""
@@ -104,16 +123,26 @@ class RemoteService:
         raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
 
     async def _call_once(self, method: str, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
+        if self._failure is not None:
+            raise ModelNotLoaded(self._failure)
         timeout_s = None
         if deadline is not None:
             timeout_s = deadline + GRACE_S - time.time()
             kwargs["deadline"] = deadline
         self._num_calls += 1
+        call = asyncio.timeout(None)  # set_failure ends it
         try:
-            result = await self._result(getattr(self._handle, method).remote(*args, **kwargs), timeout_s)
+            async with call:
+                self._waiting.add(call)
+                result = await self._result(getattr(self._handle, method).remote(*args, **kwargs), timeout_s)
             self._was_loaded = True
             return result
+        except TimeoutError:
+            if not call.expired():
+                raise
+            raise ModelNotLoaded(self._failure or f"{self._name} is restarting.") from None
         finally:
+            self._waiting.discard(call)
             self._num_calls -= 1
 
     async def _result(self, response: Any, timeout_s: float | None) -> Any:
@@ -131,7 +160,10 @@ class RemoteService:
         except BackPressureError:
             raise ServerBusy(f"The queue of {self._name} is full; try again later.") from None
         except DeploymentUnavailableError:
-            raise ModelNotLoaded(f"{self._name} could not be started; the server's log says why.") from None
+            reason = self._failure or f"{self._name} could not be started; the server's log says why."
+            raise ModelNotLoaded(reason) from None
+        except (ObjectStoreFullError, OutOfDiskError) as error:
+            raise StorageFull(STORAGE_FULL) from error
         except RayActorError as error:
             raise _ReplicaDied from error
 
@@ -141,4 +173,6 @@ def _raise_cause(error: RayTaskError) -> NoReturn:
     cause = getattr(error, "cause", None)
     if isinstance(cause, ServiceError):
         raise cause from None
+    if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
+        raise StorageFull(STORAGE_FULL) from error
     raise error

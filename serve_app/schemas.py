@@ -9,6 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from deployments.captioner.types import Reused
 from deployments.model_loader import State
 from deployments.transcriber.types import SuspectReason
+from serve_app.system import DeploymentState
 
 # A field that a response may leave out is None here, but never null in the JSON (`body_of`), so its schema has no null.
 OptionalFloat = float | SkipJsonSchema[None]
@@ -177,6 +178,15 @@ class ModelReport(_Body):
     )
 
 
+class DeploymentReport(_Body):
+    name: str = Field(examples=["Captioner"])
+    state: DeploymentState = Field(
+        description="`failing`: it cannot be started or keeps crashing; requests that need it are refused with 503."
+    )
+    deaths: int = Field(description="How often its process has ended unexpectedly since the server was started.")
+    detail: str = Field(description="When and why it ended the last time; else empty.")
+
+
 class SystemInfo(_Body):
     memory_usage_mb: float = Field(description="Of all processes of the app.", examples=[3200.0])
     available_memory_mb: float = Field(examples=[12800.0])
@@ -185,10 +195,11 @@ class SystemInfo(_Body):
 
 class Health(_SuccessBody):
     status: Literal["healthy", "loading", "degraded"] = Field(
-        description="`degraded`: a model failed to load, or a miniature is serving."
+        description="`degraded`: a model failed to load, a deployment keeps crashing, or a miniature is serving."
     )
     models_loaded: bool
     models: list[ModelReport]
+    deployments: list[DeploymentReport]
     available_endpoints: list[str]
     system_info: SystemInfo
     usage_stats_enabled: bool = Field(

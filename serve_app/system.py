@@ -1,8 +1,24 @@
-"""The interface through which health and admission learn the state of the machine and the models."""
+"""The interface through which health and admission learn the state of the machine, the deployments and the models."""
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from deployments.model_loader import ModelStatus
+
+DeploymentState = Literal["starting", "running", "failing"]
+
+
+@dataclass(frozen=True)
+class DeploymentStatus:
+    """The state of one deployment's process, as the health endpoint shows it."""
+
+    name: str
+    state: DeploymentState
+    """`failing`: it cannot be started, or keeps crashing; calls to it are refused at once."""
+    num_deaths: int = 0
+    """How often its process has ended unexpectedly since the server was started."""
+    detail: str = ""
+    """When and why it ended the last time; empty if it never did."""
 
 
 class System(Protocol):
@@ -10,6 +26,9 @@ class System(Protocol):
 
     def models(self) -> list[ModelStatus]:
         """Return the state of each model, in the order of the graph's rows."""
+
+    def deployments(self) -> list[DeploymentStatus]:
+        """Return the state of each deployment behind the ingress, in the order of the graph's rows."""
 
     def memory_usage_mb(self) -> float:
         """Return the memory of all processes of the app, Ray's included."""

@@ -1,11 +1,13 @@
-"""Measures the machine and the app's processes, and asks for the state of its models, in the background."""
+"""Measures the machine, watches the app's processes and asks for the state of its models, in the background."""
 
 import asyncio
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,20 +17,34 @@ from deployments.log import logger
 from deployments.model_loader import ModelStatus, State
 from deployments.units import MEGABYTE
 from serve_app.graph import Node
+from serve_app.port_conflict import launcher_of
 from serve_app.remote_service import RemoteService
+from serve_app.replica_history import ReplicaHistory, cause_of_death
 from serve_app.settings import AppConfig
+from serve_app.system import DeploymentStatus
 from serve_app.usage_stats import usage_stats_enabled
 
 USAGE_PERIOD_S = 5.0
 LOADING_STATUS_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
 STATUS_TIMEOUT_S = 2.0
+REPLICAS_PERIOD_S = 1.0
+REPLICAS_TIMEOUT_S = 10.0
+
+ReadDeployments = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Returns Serve's details of each deployment of the app (`DeploymentDetails` in ray.serve.schema), by its name."""
 
 
 class SystemMonitor:
     """Implements `System` for a running graph. `services` are the services of `nodes`, by name."""
 
-    def __init__(self, nodes: Sequence[Node[Any]], services: Mapping[str, RemoteService], config: AppConfig) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node[Any]],
+        services: Mapping[str, RemoteService],
+        config: AppConfig,
+        read_deployments: ReadDeployments,
+    ) -> None:
         state: State = "not_loaded" if config.serving.lazy_loading else "loading"
         self._services = services
         self._models: dict[str, ModelStatus] = {}
@@ -36,6 +52,10 @@ class SystemMonitor:
             if node.model_section:
                 model = getattr(config, node.model_section)
                 self._models[node.name] = ModelStatus(model.name, state, is_miniature=model.is_miniature)
+        self._read_deployments = read_deployments
+        explain = partial(cause_of_death, logs=_logs_folder())
+        self._histories = {node.name: ReplicaHistory(node.name, explain) for node in nodes}
+        self._progress: dict[str, str] = {}  # what a replica that loads its model last said about it
         self._memory_usage_mb = 0.0
         self._cpu_usage_percent = 0.0
         self._usage_stats_enabled = usage_stats_enabled()
@@ -44,9 +64,13 @@ class SystemMonitor:
         """Start measuring. Call it on the ingress's event loop, where the models are asked for their state."""
         threading.Thread(target=self._measure_usage, name="usage", daemon=True).start()
         self._pollers = [asyncio.create_task(self._poll_status(name)) for name in self._models]
+        self._pollers.append(asyncio.create_task(self._poll_replicas()))
 
     def models(self) -> list[ModelStatus]:
-        return list(self._models.values())
+        return [self._with_failure(status, self._histories[name].failure) for name, status in self._models.items()]
+
+    def deployments(self) -> list[DeploymentStatus]:
+        return [history.status for history in self._histories.values()]
 
     def memory_usage_mb(self) -> float:
         return self._memory_usage_mb
@@ -62,14 +86,44 @@ class SystemMonitor:
 
     async def _poll_status(self, name: str) -> None:
         while True:
-            self._models[name] = await self._status_of(self._services[name], self._models[name])
+            self._models[name] = await self._status_of(name, self._models[name])
             loading = self._models[name].state == "loading"
             await asyncio.sleep(LOADING_STATUS_PERIOD_S if loading else STATUS_PERIOD_S)
 
-    async def _status_of(self, service: RemoteService, last: ModelStatus) -> ModelStatus:
+    @staticmethod
+    def _with_failure(status: ModelStatus, failure: str | None) -> ModelStatus:
+        return status if failure is None else replace(status, state="failed", detail=failure)
+
+    async def _poll_replicas(self) -> None:
+        """Count deaths, and let calls to a deployment that keeps dying fail at once."""
+        is_reading = True
+        while True:
+            try:
+                deployments = await asyncio.wait_for(self._read_deployments(), REPLICAS_TIMEOUT_S)
+                for name, history in self._histories.items():
+                    if name in deployments:
+                        self._observe(name, history, deployments[name])
+                is_reading = True
+            except Exception:
+                # While Serve's controller restarts, for example. Logged once, not every second.
+                if is_reading:
+                    logger.exception("The state of the deployments could not be read; health shows the last one")
+                is_reading = False
+            await asyncio.sleep(REPLICAS_PERIOD_S)
+
+    def _observe(self, name: str, history: ReplicaHistory, details: Mapping[str, Any]) -> None:
+        model = self._models.get(name)
+        is_ready = model is None or model.state in ("loaded", "not_loaded")
+        history.observe(details, is_ready=is_ready, progress=self._progress.get(name, ""))
+        self._services[name].set_failure(history.failure)
+
+    async def _status_of(self, name: str, last: ModelStatus) -> ModelStatus:
         """Return the status of a model; if its replica does not respond because it is busy, the `last` one."""
+        service = self._services[name]
         try:
-            return await service.status(STATUS_TIMEOUT_S)
+            status = await service.status(STATUS_TIMEOUT_S)
+            self._progress[name] = status.detail if status.state == "loading" else ""
+            return status
         except (DeadlineExceeded, ServerBusy):
             return replace(last, state="loading", detail="its process is starting") if service.is_idle else last
         except ModelLoading as error:
@@ -100,13 +154,21 @@ def app_processes() -> list[psutil.Process]:
     name in their command lines.
     """
     raylet = psutil.Process(os.getppid())
-    launcher = raylet.parent()
-    if launcher is not None and any("serve" in part for part in launcher.cmdline()):
+    launcher = launcher_of(raylet)
+    if launcher is not None:
         return [launcher, *launcher.children(recursive=True)]
     session = next(part for part in raylet.cmdline() if part.startswith("--session-name="))
     daemons = [process for process in psutil.process_iter(["cmdline"]) if session in (process.info["cmdline"] or [])]
     processes = {process.pid: process for daemon in daemons for process in [daemon, *daemon.children(recursive=True)]}
     return list(processes.values())
+
+
+def _logs_folder() -> Path:
+    """Return where Ray writes the logs of its processes: an option of the raylet, which is a worker's parent."""
+    option = "--log_dir="
+    arguments = psutil.Process(os.getppid()).cmdline()
+    folders = [part.removeprefix(option) for part in arguments if part.startswith(option)]
+    return Path(folders[0] if folders else "/tmp/ray/session_latest/logs")
 
 
 def _memory_bytes(process: psutil.Process) -> int:

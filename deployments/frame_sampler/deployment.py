@@ -10,8 +10,8 @@ from deployments.media import Media
 from deployments.sandbox import Sandbox
 from deployments.worker_threads import WorkerThreads
 
-DECODER_MEMORY_BYTES = 1536 * 2**20
-"""What decoding one video may take, without the file. 8K video needs most of it: a frame has up to 113 MB."""
+DECODER_MEMORY_BYTES = 2048 * 2**20
+"""What decoding one video may take, without the file. 8K video needs most: H.264 with 10 bits 1.3 GB (measured)."""
 DECODER_SILENCE_S = 20.0
 """A decoder that neither reads nor reports progress for so long is at work on a file that is made for that."""
 

@@ -11,7 +11,8 @@ from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
-from serve_app.schemas import Health, ModelReport, Probe, SystemInfo
+from serve_app.schemas import DeploymentReport, Health, ModelReport, Probe, SystemInfo
+from serve_app.system import DeploymentStatus
 
 router = APIRouter()
 
@@ -31,11 +32,15 @@ MINIATURE_DETAIL = (
 async def health(request: Request) -> JSONResponse:
     """Always 200. The figures are the last ones measured, so it never waits for a busy model."""
     system = context_of(request).system
-    models = system.models()
+    models, deployments = system.models(), system.deployments()
     report = Health(
-        status=_status(models),
+        status=_status(models, deployments),
         models_loaded=all(model.state == "loaded" for model in models),
         models=[_report(model) for model in models],
+        deployments=[
+            DeploymentReport(name=status.name, state=status.state, deaths=status.num_deaths, detail=status.detail)
+            for status in deployments
+        ],
         available_endpoints=request.app.state.endpoints,
         system_info=SystemInfo(
             memory_usage_mb=round(system.memory_usage_mb(), 1),
@@ -58,8 +63,11 @@ async def livez() -> JSONResponse:
     "/readyz", summary="Whether the models are loaded", response_model=Probe, responses=error_responses(403, 503)
 )
 async def readyz(request: Request) -> JSONResponse:
-    """503 until all models are loaded; with lazy loading, 200 at once."""
+    """503 until all models are loaded, with lazy loading 200 at once; and 503 while a deployment keeps crashing."""
     context = context_of(request)
+    failing = [status.detail for status in context.system.deployments() if status.state == "failing"]
+    if failing:
+        raise ModelNotLoaded(" ".join(failing))
     if not context.settings.serving.lazy_loading:
         waiting = [_describe(model) for model in context.system.models() if model.state != "loaded"]
         if waiting:
@@ -67,8 +75,10 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse(Probe(status="ready").model_dump(mode="json"))
 
 
-def _status(models: list[ModelStatus]) -> Literal["healthy", "loading", "degraded"]:
-    if any(model.state == "failed" for model in models):
+def _status(
+    models: list[ModelStatus], deployments: list[DeploymentStatus]
+) -> Literal["healthy", "loading", "degraded"]:
+    if any(model.state == "failed" for model in models) or any(status.state == "failing" for status in deployments):
         return "degraded"
     if any(model.state != "loaded" for model in models):
         return "loading"

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -91,3 +93,12 @@ def test_waiting_for_a_lazy_model_ends_at_the_deadline() -> None:
     with pytest.raises(ModelLoading, match="still loading"):
         asyncio.run(model_loader.get(time.time() + 0.1))
     load.may_end.set()
+
+
+def test_a_full_disk_is_named_with_its_file() -> None:
+    def load(report: ReportProgress) -> LoadedModel[str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/model.safetensors")
+
+    model_loader = ModelLoader("m", load, lazy=False, is_miniature=False)
+    wait_until(lambda: model_loader.status().state == "failed")
+    assert model_loader.status().detail == "The disk is full (/cache/model.safetensors): free some space."

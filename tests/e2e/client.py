@@ -64,9 +64,26 @@ def _checked_body(response: requests.Response) -> dict[str, Any]:
 
 def replica_of(server_pid: int, deployment: str) -> psutil.Process:
     """Return the process of a deployment's replica."""
-    [replica] = [
+    return process_of(server_pid, "ServeReplica", f":{deployment}")
+
+
+def process_of(server_pid: int, *words: str) -> psutil.Process:
+    """Return the process of the server whose title has all of the words."""
+    [process] = processes_of(server_pid, *words)
+    return process
+
+
+def processes_of(server_pid: int, *words: str) -> list[psutil.Process]:
+    return [
         process
         for process in psutil.Process(server_pid).children(recursive=True)
-        if f":{deployment}" in "".join(process.cmdline()[:1]) and "ServeReplica" in "".join(process.cmdline()[:1])
+        if all(word in title_of(process) for word in words)
     ]
-    return replica
+
+
+def title_of(process: psutil.Process) -> str:
+    """Return what Ray calls one of its workers; empty if it has ended."""
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.NoSuchProcess:
+        return ""

@@ -1,6 +1,5 @@
 """The command line, without starting a server."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import requests
 
 from deployments.project import project_folder
 from prism import serve, tools
@@ -84,9 +84,7 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that would have replaced this process."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(serve.os, "execv", lambda program, arguments: commands.append(arguments))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    monkeypatch.setenv(PROXY_VARIABLE, "")
+    monkeypatch.setattr(serve.os, "execve", lambda program, arguments, environment: commands.append(arguments))
     return commands
 
 
@@ -96,14 +94,36 @@ def file_with_port(folder: Path, port: int) -> Path:
     return path
 
 
-def test_serve_runs_a_checked_file_without_usage_statistics_and_drops_odd_headers(
-    tmp_path: Path, executed: list[list[str]]
-) -> None:
+def test_serve_runs_a_checked_file(tmp_path: Path, executed: list[list[str]]) -> None:
     path = file_with_port(tmp_path, free_port())
     main(["serve", str(path)])
-    assert executed == [[sys.executable, "-m", "ray.serve.scripts", "run", str(path)]]
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
-    assert os.environ[PROXY_VARIABLE] == PROXY_CALLBACK
+    assert executed == [[sys.executable, "-m", "prism.server", str(path)]]
+
+
+def test_the_server_runs_without_usage_statistics_drops_odd_headers_and_soon_replaces_a_lost_proxy() -> None:
+    environment = serve.server_environment({"RAY_USAGE_STATS_ENABLED": "1", "HOME": "/home/me"})
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert environment[PROXY_VARIABLE] == PROXY_CALLBACK
+    assert environment["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"] == "1"
+    assert environment["HOME"] == "/home/me"
+
+
+@pytest.mark.parametrize("no_proxy", [None, "localhost,169.254.169.254, .internal,127.0.0.1", "169.254.0.0/16"])
+def test_requests_to_the_clouds_metadata_service_stay_on_the_machine(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str | None
+) -> None:
+    given = {"no_proxy": no_proxy} if no_proxy else {}
+    for name, value in serve.server_environment(given).items():
+        monkeypatch.setenv(name, value)
+    for url in ("http://169.254.169.254/latest/meta-data/", "http://metadata.google.internal/computeMetadata/v1"):
+        with pytest.raises(requests.exceptions.ProxyError, match="127.0.0.1"):
+            requests.get(url, timeout=1)
+    assert requests.utils.get_environ_proxies("https://huggingface.co/model").get("https") is None
+
+
+def test_other_hosts_stay_in_no_proxy() -> None:
+    environment = serve.server_environment({"NO_PROXY": "localhost,169.254.169.254,10.0.0.0/8"})
+    assert environment["NO_PROXY"] == "localhost,10.0.0.0/8"
 
 
 def test_serve_refuses_a_port_that_is_in_use(

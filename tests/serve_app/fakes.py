@@ -18,6 +18,7 @@ from deployments.transcriber.types import Segment, TranscribeTask, Transcript, W
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER, FRAME_SAMPLER, TRANSCRIBER
 from serve_app.settings import AppConfig
+from serve_app.system import DeploymentStatus
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,18 @@ class FakeSystem:
             ModelStatus("whisper-base", "loaded", None, "", 1.2, 2, 145_000_000),
         ]
     )
+    deployment_statuses: list[DeploymentStatus] = field(
+        default_factory=lambda: [
+            DeploymentStatus(name, "running") for name in ("Captioner", "Transcriber", "FrameSampler")
+        ]
+    )
     free_mb: float = 8000.0
 
     def models(self) -> list[ModelStatus]:
         return self.statuses
+
+    def deployments(self) -> list[DeploymentStatus]:
+        return self.deployment_statuses
 
     def memory_usage_mb(self) -> float:
         return 3200.04

@@ -41,6 +41,7 @@ CONTRACT = {
     "MODEL_NOT_LOADED": 503,
     "SERVER_BUSY": 503,
     "TIMEOUT": 504,
+    "STORAGE_FULL": 507,
 }
 
 

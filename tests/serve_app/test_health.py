@@ -5,6 +5,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.model_loader import ModelStatus
+from serve_app.system import DeploymentStatus
 from tests.serve_app.conftest import MakeApi
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 
@@ -44,6 +45,11 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient) -> None
                 "weight_bytes": 145_000_000,
                 "is_miniature": False,
             },
+        ],
+        "deployments": [
+            {"name": "Captioner", "state": "running", "deaths": 0, "detail": ""},
+            {"name": "Transcriber", "state": "running", "deaths": 0, "detail": ""},
+            {"name": "FrameSampler", "state": "running", "deaths": 0, "detail": ""},
         ],
         "available_endpoints": [
             "/api/analyze/image",
@@ -112,3 +118,23 @@ def test_livez_is_200_whatever_the_models_do(client: TestClient, graph: FakeGrap
 @pytest.mark.parametrize("path", ["/api/health", "/livez", "/readyz"])
 def test_head_is_answered_without_a_body(client: TestClient, path: str) -> None:
     assert client.head(path).status_code == 200
+
+
+def test_a_deployment_that_keeps_crashing_is_counted_named_and_not_ready(client: TestClient, graph: FakeGraph) -> None:
+    graph.system.deployment_statuses[2] = DeploymentStatus("FrameSampler", "failing", 4, "FrameSampler: SIGSEGV.")
+    body = client.get("/api/health").json()
+    assert body["status"] == "degraded"
+    assert body["deployments"][2] == {
+        "name": "FrameSampler",
+        "state": "failing",
+        "deaths": 4,
+        "detail": "FrameSampler: SIGSEGV.",
+    }
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["error"]["message"]) == (503, "FrameSampler: SIGSEGV.")
+
+
+def test_a_deployment_that_died_and_is_back_is_counted_but_does_no_harm(client: TestClient, graph: FakeGraph) -> None:
+    graph.system.deployment_statuses[0] = DeploymentStatus("Captioner", "running", 1, "Its process ended at 12:00:01.")
+    assert client.get("/api/health").json()["status"] == "healthy"
+    assert client.get("/readyz").status_code == 200

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol, cast
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, ObjectStoreFullError, OutOfDiskError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import (
@@ -14,6 +14,7 @@ from deployments.errors import (
     ModelNotLoaded,
     ProcessingFailed,
     ServerBusy,
+    StorageFull,
 )
 from serve_app import remote_service
 from serve_app.graph import Node, Replay
@@ -223,3 +224,51 @@ def test_a_call_that_a_loading_model_refused_is_made_again_even_if_it_must_not_b
         return [await worker.work(deadline=time.time() + 5) for _ in range(2)]
 
     assert asyncio.run(two_calls()) == ["first", "second"]
+
+
+def failing_service(handle: FakeHandle) -> tuple[Worker, RemoteService]:
+    worker = service(handle)
+    return worker, cast(RemoteService, worker)
+
+
+def test_a_call_to_a_deployment_that_keeps_dying_fails_at_once_with_the_cause() -> None:
+    async def call_while_failing() -> None:
+        worker, remote = failing_service(handle)
+        remote.set_failure("Worker has stopped 3 times in a row.")
+        await worker.work(deadline=time.time() + 60)
+
+    handle = FakeHandle("words")
+    with pytest.raises(ModelNotLoaded, match="3 times in a row"):
+        asyncio.run(call_while_failing())
+    assert handle.calls == []
+
+
+def test_a_call_that_waits_for_a_deployment_that_keeps_dying_is_ended_with_the_cause() -> None:
+    async def fail_during_a_call() -> None:
+        worker, remote = failing_service(handle)
+        call = asyncio.create_task(worker.work(deadline=time.time() + 60))
+        await asyncio.sleep(0.01)
+        remote.set_failure("Worker has stopped 3 times in a row.")
+        await call
+
+    handle = FakeHandle(forever)
+    with pytest.raises(ModelNotLoaded, match="3 times in a row"):
+        asyncio.run(fail_during_a_call())
+    assert handle.responses[0].is_cancelled
+
+
+def test_a_deployment_that_has_recovered_is_called_again() -> None:
+    async def call_after_recovery() -> Any:
+        worker, remote = failing_service(FakeHandle("words"))
+        remote.set_failure("Worker has stopped 3 times in a row.")
+        remote.set_failure(None)
+        return await worker.work(deadline=time.time() + 60)
+
+    assert asyncio.run(call_after_recovery()) == "words"
+
+
+@pytest.mark.parametrize("error", [ObjectStoreFullError("full"), OutOfDiskError("full")])
+def test_no_room_for_the_data_of_a_call_is_storage_full(error: Exception) -> None:
+    for raised in (error, as_ray_raises(error)):
+        with pytest.raises(StorageFull, match="Free some space"):
+            call(FakeHandle(raised))

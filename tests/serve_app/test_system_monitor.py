@@ -1,5 +1,7 @@
 import asyncio
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 import pytest
@@ -9,7 +11,7 @@ from deployments.model_loader import ModelStatus
 from serve_app import system_monitor
 from serve_app.graph import CAPTIONER
 from serve_app.settings import AppConfig
-from serve_app.system_monitor import SystemMonitor, app_processes
+from serve_app.system_monitor import ReadDeployments, SystemMonitor, app_processes
 
 LOADED = ModelStatus("moondream2", "loaded")
 
@@ -21,6 +23,10 @@ class FakeService:
         self._outcomes = list(outcomes)
         self.is_idle = is_idle
         self.has_reached_last_outcome = asyncio.Event()
+        self.failure: str | None = None
+
+    def set_failure(self, reason: str | None) -> None:
+        self.failure = reason
 
     async def status(self, timeout_s: float) -> ModelStatus:
         outcome = self._outcomes[0]
@@ -33,6 +39,14 @@ class FakeService:
         return outcome
 
 
+def make_monitor(service: FakeService, read_deployments: ReadDeployments | None = None) -> SystemMonitor:
+    async def no_deployments() -> Mapping[str, Any]:
+        return {}
+
+    services = {CAPTIONER.name: service}
+    return SystemMonitor([CAPTIONER], services, AppConfig(), read_deployments or no_deployments)  # type: ignore[arg-type]
+
+
 def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
     monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
     monkeypatch.setattr(system_monitor, "LOADING_STATUS_PERIOD_S", 0.001)
@@ -40,7 +54,7 @@ def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Except
 
     async def watch() -> str:
         service = FakeService(*outcomes, is_idle=is_idle)
-        monitor = SystemMonitor([CAPTIONER], {CAPTIONER.name: service}, AppConfig())  # type: ignore[dict-item]
+        monitor = make_monitor(service)
         monitor.start()
         await asyncio.wait_for(service.has_reached_last_outcome.wait(), 5)
         await asyncio.sleep(0.01)
@@ -82,3 +96,33 @@ def test_the_descendants_of_serve_run_are_the_apps_processes(monkeypatch: pytest
     assert launcher is not None
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: ["serve", "run"])
     assert {launcher.pid, os.getppid(), os.getpid()} <= {process.pid for process in app_processes()}
+
+
+def test_a_crash_loop_is_a_failed_model_and_its_calls_are_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_monitor, "REPLICAS_PERIOD_S", 0.001)
+    monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
+    num_reads = 0
+
+    async def read_deployments() -> Mapping[str, Any]:
+        """Each time, another replica is starting; now and then Serve's controller does not answer."""
+        nonlocal num_reads
+        num_reads += 1
+        if num_reads % 3 == 2:
+            raise RuntimeError("the controller restarts")
+        replica = {"replica_id": f"r{num_reads}", "state": "STARTING", "pid": 1}
+        return {CAPTIONER.name: {"replicas": [replica], "message": ""}}
+
+    async def watch() -> tuple[SystemMonitor, FakeService]:
+        service = FakeService(ModelLoading("its process is starting"))
+        monitor = make_monitor(service, read_deployments)
+        monitor.start()
+        while monitor.models()[0].state != "failed":
+            await asyncio.sleep(0.001)
+        return monitor, service
+
+    monitor, service = asyncio.run(asyncio.wait_for(watch(), 5))
+    [model], [deployment] = monitor.models(), monitor.deployments()
+    assert deployment.state == "failing"
+    assert deployment.num_deaths >= 3
+    assert "times in a row" in model.detail
+    assert service.failure == model.detail

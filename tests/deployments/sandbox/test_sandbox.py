@@ -62,12 +62,12 @@ def test_each_call_has_a_process_of_its_own_that_is_gone_afterwards(sandbox: San
 
 
 def test_a_decoder_that_hangs_is_killed_at_the_deadline_with_its_progress(sandbox: Sandbox) -> None:
-    values = sandbox.run("hang", MEDIA, cancellation=Cancellation(time.time() + 0.5))
+    values = sandbox.run("hang", MEDIA, cancellation=Cancellation(time.time() + 3))
     pid = next(values)
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="2 of 5 frames were decoded"):
         next(values)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert not is_alive(pid)
 
 
