@@ -26,7 +26,7 @@ from deployments.captioner.loading import load_moondream, load_weights
 from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import make_crops
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.int8_layers import weight_bytes
 from deployments.inference.int8_matmul import choose_matmul
@@ -49,7 +49,7 @@ COMPARED = ("vision", "prefill", "image", "step of 1")
 """The workloads of the models after the first; in fp32 the others would take many minutes."""
 
 
-def random_model(config: MoondreamConfig, precision: Precision, kernel: KernelChoice) -> Moondream:
+def random_model(config: MoondreamConfig, precision: MoondreamPrecision, kernel: KernelChoice) -> Moondream:
     """Return a model with seeded random weights whose answers never end by themselves."""
     shapes = tensor_shapes(config)
     generator = torch.Generator().manual_seed(1)
@@ -282,7 +282,7 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
-    def load(precision: Precision, kernel: KernelChoice) -> Moondream:
+    def load(precision: MoondreamPrecision, kernel: KernelChoice) -> Moondream:
         if arguments.weights is None:
             return random_model(MoondreamConfig(), precision, kernel)
         weights = sorted(arguments.weights.glob("model*.safetensors"))

@@ -39,9 +39,9 @@ def bind_graph(config: AppConfig, nodes: Sequence[Node[Any]]) -> Application:
 def _bind_node(node: Node[Any], config: AppConfig) -> Application:
     # Only the ingress logs each request: its line would be buried under health's calls to the others.
     deployment = _deployment(resolve_name(node.class_path), node.serve_options(), config, access_log=False)
-    sections = [getattr(config, section) for section in node.sections]
+    sections = {section: getattr(config, section) for section in node.sections}
     loading = {"lazy": config.serving.lazy_loading} if node.model_section else {}
-    return deployment.bind(*sections, **loading)
+    return deployment.bind(**sections, **loading)
 
 
 def _deployment(cls: type, options: Mapping[str, Any], config: AppConfig, *, access_log: bool) -> serve.Deployment:

@@ -56,11 +56,11 @@ class Node(Generic[S]):
     name: str
     """Its name in Serve and in the YAML's `deployments:`."""
     class_path: str
-    """`module:class` of the deployment. The class gets `sections` as arguments."""
+    """`module:class` of the deployment. The class gets `sections` as keywords."""
     protocol: type[S]
     """The methods that the rest of the graph calls; a test compares them with the class."""
     sections: tuple[str, ...]
-    """The sections of the settings that the class takes, in order."""
+    """The sections of the settings that the class takes, each under its name."""
     methods: Mapping[str, Replay]
     """Every method of `protocol`, and whether it may be replayed."""
     model_section: str | None = None

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.captioner.answer_cache import AnswerCache, answer_key
 from deployments.captioner.fair_lock import FairLock
-from deployments.captioner.generation import Answer, check_fits_context, generate, prompt_length
+from deployments.captioner.generation import GeneratedTokens, check_fits_context, generate, prompt_length
 from deployments.captioner.kv_cache_budget import KVCacheBudget
 from deployments.captioner.lru_cache import LRUCache
 from deployments.captioner.moondream import CheckCancelled, Moondream
@@ -98,7 +98,7 @@ class Captioner:
                 finally:
                     self._truncate_to_prefix(image.cache)
                     self._image_cache.put(image_hash, image, image.cache.nbytes)
-        caption = self._caption(answer)
+        caption = self._to_caption(answer)
         self._answer_cache.put(key, caption, image.size)
         return ImageCaption(replace(caption, reused=reused), *image.size)
 
@@ -144,7 +144,7 @@ class Captioner:
             cache = self._model.new_kv_cache(capacity)
             check_cancelled = self._yielding_check(cancellation)
             [answer] = generate(self._model, prompt_ids, [cache], max_new_tokens, check_cancelled)
-        return self._caption(answer)
+        return self._to_caption(answer)
 
     def warm_up(self) -> None:
         """Generate two tokens, so that a model that cannot run fails before it is reported as loaded.
@@ -208,7 +208,7 @@ class Captioner:
         for frame, key, outcome in zip(frames, keys, caches_or_outcomes, strict=True):
             if isinstance(outcome, KeyValueCache):
                 answer = next(answers)
-                outcome = FRAME_FAILURE if answer is None else self._caption(answer)
+                outcome = FRAME_FAILURE if answer is None else self._to_caption(answer)
                 if isinstance(outcome, Caption):
                     self._answer_cache.put(key, outcome, (frame.shape[1], frame.shape[0]))
             outcomes.append(outcome)
@@ -220,7 +220,7 @@ class Captioner:
         caches: Sequence[KeyValueCache],
         task: CaptionTask,
         check_cancelled: CheckCancelled,
-    ) -> list[Answer | None]:
+    ) -> list[GeneratedTokens | None]:
         """Return the answer for each KV cache. If the batch fails, each is tried alone; None if that fails too."""
         try:
             return list(generate(self._model, prompt_ids, caches, task.max_new_tokens, check_cancelled))
@@ -257,7 +257,7 @@ class Captioner:
         """Drop everything from a KV cache that follows the image."""
         cache.length = self._model.config.text.prefix_attn
 
-    def _caption(self, answer: Answer) -> Caption:
+    def _to_caption(self, answer: GeneratedTokens) -> Caption:
         text = self._tokenizer.decode(answer.ids, skip_special_tokens=True)
         if answer.finish_reason == "length":
             text = text.rstrip("\ufffd")  # the limit may have cut a character of several tokens

@@ -26,7 +26,7 @@ from deployments.captioner.generation import generate, prompt_length
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.preprocessing import decode_image, make_crops
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.errors import ServiceError
 from deployments.media import as_media
 
@@ -60,7 +60,7 @@ class Comparison:
         return self.text.partition(":")[0].rpartition(".")[2]
 
 
-def compare_folder(folder: Path, precision: Precision = "fp32") -> list[Comparison]:
+def compare_folder(folder: Path, precision: MoondreamPrecision = "fp32") -> list[Comparison]:
     """Return all comparisons, image by image; raise ModelNotLoaded if the checkpoint cannot be loaded."""
     expected: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "expected.safetensors")

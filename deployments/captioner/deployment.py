@@ -29,16 +29,16 @@ class CaptionerDeployment:
     layer or decode step, and occupies its thread until then. Images are decoded in processes that are killed then.
     """
 
-    def __init__(self, config: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
+    def __init__(self, captioner: CaptionerConfig, weights: WeightsConfig, limits: LimitsConfig, *, lazy: bool) -> None:
         hide_expected_errors()
         self._threads = WorkerThreads("captioner")
         sandbox = Sandbox("deployments.captioner.preprocessing", decoding_memory_bytes(limits.max_image_pixels))
         weakref.finalize(self, sandbox.close)
         self._loader: ModelLoader[Captioner] = ModelLoader(
-            config.name,
-            partial(_load, config, weights, limits, sandbox),
+            captioner.name,
+            partial(_load, captioner, weights, limits, sandbox),
             lazy=lazy,
-            is_miniature=config.is_miniature,
+            is_miniature=captioner.is_miniature,
         )
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:

@@ -13,7 +13,7 @@ from deployments.inference.kv_cache import KeyValueCache
 
 
 @dataclass(frozen=True)
-class Answer:
+class GeneratedTokens:
     """The generated token ids, without eos."""
 
     ids: list[int]
@@ -47,7 +47,7 @@ def generate(
     caches: Sequence[KeyValueCache],
     max_new_tokens: int,
     check_cancelled: CheckCancelled,
-) -> list[Answer]:
+) -> list[GeneratedTokens]:
     """Return one answer to the prompt for each KV cache, in order. No caches give no answers.
 
     Each cache holds an image's prefix or is empty. An answer does not depend on the other sequences of the batch:
@@ -74,4 +74,6 @@ def generate(
         # As in Moondream's own code, `answer_id` may only be the first token of an answer.
         batch_logits[:, tokenizer.answer_id] = -torch.inf
         logits = list(batch_logits)
-    return [Answer(ids, "stop" if stopped else "length") for ids, stopped in zip(answers, has_stopped, strict=True)]
+    return [
+        GeneratedTokens(ids, "stop" if stopped else "length") for ids, stopped in zip(answers, has_stopped, strict=True)
+    ]

@@ -12,7 +12,7 @@ from deployments.captioner.model_config import read_config
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.quantization import SCALES_SUFFIX, int8_layout, int8_module, is_quantized
 from deployments.captioner.safetensors_writer import SafetensorsWriter
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.errors import ModelNotLoaded
 from deployments.inference.int8_matmul import choose_matmul
 from deployments.inference.quantization import quantize_per_channel
@@ -27,7 +27,7 @@ FLOAT_DTYPES = {"int8": torch.float32, "fp32": torch.float32, "bf16": torch.bflo
 def load_moondream(
     config: Path | None,
     weights: Sequence[Path],
-    precision: Precision,
+    precision: MoondreamPrecision,
     report: ReportProgress,
     save_int8_to: Path | None = None,
     kernel: KernelChoice = "auto",
@@ -91,7 +91,7 @@ def load_or_quantize(
 def load_weights(
     model: Moondream,
     read: Callable[[str], Tensor],
-    precision: Precision,
+    precision: MoondreamPrecision,
     report: ReportProgress,
     save: Callable[[str, Tensor], None] = lambda key, tensor: None,
     *,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from deployments.settings import ModelSection
 
-Precision = Literal["int8", "fp32", "bf16"]
+MoondreamPrecision = Literal["int8", "fp32", "bf16"]
 
 
 class CaptionerConfig(ModelSection):
@@ -15,7 +15,7 @@ class CaptionerConfig(ModelSection):
 
     model: str = "moondream2"
     """`moondream2`, or a folder holding a checkpoint in the hub's format (relative to the project's folder)."""
-    precision: Precision = "int8"
+    precision: MoondreamPrecision = "int8"
     """Precision of weights and arithmetic. moondream2 takes 1.9 GB in int8, 3.7 GB in bf16 and 7.5 GB in fp32. bf16 is
     slower than fp32 on processors without bf16 instructions, such as those of the target laptops."""
     keep_int8: bool = True

@@ -19,13 +19,13 @@ DECODER_SILENCE_S = 20.0
 class FrameSamplerDeployment:
     """Samples frames from videos, two videos at a time, each in a process of its own."""
 
-    def __init__(self, config: FrameSamplerConfig) -> None:
+    def __init__(self, frame_sampler: FrameSamplerConfig) -> None:
         self._sandbox = Sandbox(
             "deployments.frame_sampler.sampler", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S
         )
         weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()
-        self._config = config
+        self._config = frame_sampler
         self._threads = WorkerThreads("frame_sampler")
 
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:

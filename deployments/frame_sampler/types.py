@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from deployments.media import Pixels
 
 FrameSampling = Literal["uniform", "keyframes"]
 """Frames at equal time intervals, or frames of visually distinct scenes (not the keyframes of the video's encoding)."""
@@ -34,7 +33,7 @@ class SampledFrame:
     """Position in presentation order, from 0."""
     timestamp_s: float
     """Presentation time on the container's clock, which its audio shares."""
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     """Shape (height, width, 3), uint8 RGB: the frame as a player shows it, scaled down to the configured maximum."""
 
 

@@ -12,7 +12,7 @@ from whisper.model import AudioEncoder, ModelDimensions, ResidualAttentionBlock,
 
 from deployments.settings import KernelChoice
 from deployments.transcriber.int8 import quantize
-from deployments.transcriber.settings import Precision
+from deployments.transcriber.settings import WhisperPrecision
 
 _OFFICIAL_MODELS = {
     # (n_mels, n_text_layer, n_text_state, n_text_head)
@@ -27,7 +27,7 @@ _OFFICIAL_MODELS = {
 large-v3 and turbo). large-v1 and large-v2 are missing: their dimensions are equal, but their alignment heads differ."""
 
 
-def load_whisper(path: Path, precision: Precision, kernel: KernelChoice = "auto") -> Whisper:
+def load_whisper(path: Path, precision: WhisperPrecision, kernel: KernelChoice = "auto") -> Whisper:
     """Return the model of a `.pt` file, ready for inference: as `whisper.load_model`, but in the given precision.
 
     Word timestamps come from the cross-attention of a few alignment heads. OpenAI chose them for each official model,

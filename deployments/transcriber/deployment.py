@@ -35,14 +35,14 @@ class TranscriberDeployment:
     occupies its thread.
     """
 
-    def __init__(self, config: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
+    def __init__(self, transcriber: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
         self._sandbox = Sandbox("deployments.transcriber.audio", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S)
         weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()
-        self._max_duration_s = config.max_duration_s
+        self._max_duration_s = transcriber.max_duration_s
         self._threads = WorkerThreads("transcriber")
         self._loader: ModelLoader[WhisperEngine] = ModelLoader(
-            config.name, partial(_load, config, weights), lazy=lazy, is_miniature=config.is_miniature
+            transcriber.name, partial(_load, transcriber, weights), lazy=lazy, is_miniature=transcriber.is_miniature
         )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:

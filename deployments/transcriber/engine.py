@@ -25,8 +25,8 @@ from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
-from deployments.transcriber.settings import Precision
-from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.transcriber.settings import WhisperPrecision
+from deployments.transcriber.types import UNDETERMINED, Segment, TranscribeTask, Transcript, Word
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import Window, pack_into_windows
 
@@ -94,13 +94,13 @@ class WhisperEngine:
             )
         duration_s = len(waveform) / SAMPLE_RATE
         if is_silent(waveform):
-            return Transcript("", task.language or "und", 0.0, [], duration_s)
+            return Transcript.empty(task.language, duration_s)
         if self._detector is None:
             text, language, segments = self._transcribe_all(waveform, task, cancellation)
         else:
             text, language, segments = self._transcribe_speech(self._detector, waveform, task, cancellation)
         if not segments:
-            language = task.language or "und"
+            language = task.language or UNDETERMINED
         return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
 
     def _transcribe_all(
@@ -155,7 +155,7 @@ class WhisperEngine:
         speech = find_speech(probabilities, len(waveform))
         windows = deque(pack_into_windows(speech, probabilities, len(waveform)))
         if not windows:
-            return "", "und", []
+            return "", UNDETERMINED, []
         decoder = WindowDecoder(self._model, check)
         num_mels = self._model.dims.n_mels
         language = task.language or self._detect_language(
@@ -200,7 +200,7 @@ class WhisperEngine:
 
 
 def load_engine(
-    path: Path, precision: Precision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
+    path: Path, precision: WhisperPrecision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
 ) -> WhisperEngine:
     """Return the engine for an openai-whisper `.pt` checkpoint, warmed up, with or without voice activity detection.
 

@@ -9,7 +9,7 @@ from deployments.settings import ModelSection
 
 WHISPER_SIZES = ("tiny", "base", "small", "medium")
 
-Precision = Literal["int8", "fp32"]
+WhisperPrecision = Literal["int8", "fp32"]
 
 
 class TranscriberConfig(ModelSection):
@@ -17,7 +17,7 @@ class TranscriberConfig(ModelSection):
 
     model: str = "base"
     """`tiny`, `base`, `small`, `medium`, or an openai-whisper `.pt` file (relative to the project's folder)."""
-    precision: Precision = "int8"
+    precision: WhisperPrecision = "int8"
     """Precision of the linear layers and the KV cache."""
     speech_detection: bool = True
     """Transcribe only the parts where a voice activity detector finds speech, several windows per batch: faster, and

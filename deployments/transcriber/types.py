@@ -46,11 +46,15 @@ class Segment:
         )
 
 
+UNDETERMINED = "und"
+"""ISO 639-2 for a language that is not known."""
+
+
 @dataclass(frozen=True)
 class Transcript:
     text: str
     language: str
-    """Code of the requested or detected language; "und" if none was requested and nobody speaks."""
+    """Code of the requested or detected language; UNDETERMINED if none was requested and nobody speaks."""
     confidence: float
     """Mean of the segments' confidence, weighted by duration; 0.0 without segments."""
     segments: list[Segment]
@@ -58,6 +62,11 @@ class Transcript:
     """When the sound ends."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for the client about audio that is missing because the file is cut off or damaged."""
+
+    @classmethod
+    def empty(cls, language: str | None, duration_s: float) -> Self:
+        """Return the transcript of audio in which nobody speaks; `language` is the requested one."""
+        return cls("", language or UNDETERMINED, 0.0, [], duration_s)
 
     def later(self, seconds: float) -> Self:
         """Return the transcript of the same sound if it starts so much later."""

@@ -16,7 +16,7 @@ from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.prompts import read_tokenizer
-from deployments.captioner.settings import CaptionerConfig, Precision
+from deployments.captioner.settings import CaptionerConfig, MoondreamPrecision
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.media import as_media
 from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
@@ -64,14 +64,14 @@ Scores = dict[str, Score]
 """By test; the names are those in the card."""
 
 
-def load_captioner(folder: Path, precision: Precision) -> Captioner:
+def load_captioner(folder: Path, precision: MoondreamPrecision) -> Captioner:
     """Return the captioner that the product serves with this checkpoint."""
     model = load_moondream(folder / "config.json", [folder / "model.safetensors"], precision, lambda progress: None)
     tokenizer = read_tokenizer(folder / "tokenizer.json", model.config)
     return Captioner(model, tokenizer, CaptionerConfig(), max_image_pixels=64_000_000)
 
 
-def evaluate(folder: Path, report: Callable[[str], None], precision: Precision = "int8") -> Scores:
+def evaluate(folder: Path, report: Callable[[str], None], precision: MoondreamPrecision = "int8") -> Scores:
     """Return the scores. An answer is correct only if it equals the expected one character by character."""
     captioner = load_captioner(folder, precision)
     scores: Scores = defaultdict(Score)

@@ -26,9 +26,6 @@ FORMATS = (
 MAX_SHORT_BYTES = 1024 * 1024
 """A larger recording may take long. This is a minute of MP3 at 128 kbit/s."""
 
-UNDETERMINED = "und"
-"""The ISO 639-2 code for a language that is not known."""
-
 
 def _check_language(language: str) -> str:
     if language != "auto" and language not in LANGUAGES:
@@ -56,7 +53,7 @@ async def analyze(media: Media, options: AudioOptions, context: AppContext, dead
 
 def silent_analysis(duration_s: float, context: AppContext) -> AudioAnalysis:
     """Return the analysis of `duration_s` seconds of silence."""
-    return _to_analysis(Transcript("", UNDETERMINED, 0.0, [], duration_s), AudioOptions(), context, 0)
+    return _to_analysis(Transcript.empty(None, duration_s), AudioOptions(), context, 0)
 
 
 def _to_analysis(

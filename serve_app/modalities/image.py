@@ -29,7 +29,7 @@ class ImageOptions(Options):
 
 async def analyze(media: Media, options: ImageOptions, context: AppContext, deadline: float) -> ImageAnalysis:
     stopwatch = Stopwatch()
-    task = CaptionTask(options.max_length, "normal", question_of(options.prompt))
+    task = CaptionTask(max_new_tokens=options.max_length, length="normal", question=question_of(options.prompt))
     image = await context.service(CAPTIONER).caption_image(media, task, deadline=deadline)
     return ImageAnalysis(
         description=image.caption.text,

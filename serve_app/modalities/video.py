@@ -96,7 +96,7 @@ async def _caption_frames(
     frames: Sequence[SampledFrame], options: VideoOptions, context: AppContext, deadline: float
 ) -> list[Caption | FrameFailure]:
     captioner = context.service(CAPTIONER)
-    task = CaptionTask(options.max_length, "short", question_of(options.prompt))
+    task = CaptionTask(max_new_tokens=options.max_length, length="short", question=question_of(options.prompt))
     outcomes: list[Caption | FrameFailure] = []
     for group in _groups(frames):
         try:

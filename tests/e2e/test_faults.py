@@ -92,9 +92,10 @@ def test_without_serves_controller_requests_are_answered_and_it_comes_back(serve
     for _ in range(3):
         answer_of(caption(server))
     wait_until(lambda: not controller.is_running() and processes_of(server.pid, "ServeController"), RECOVERY_S)
-    # The new controller replaces a lost replica as the old one did.
+    # The new controller replaces a lost replica as the old one did. While it is still finding out what runs, a replica that
+    # dies looks to it like one that cannot be started, so requests may be refused meanwhile.
     replica_of(server.pid, "FrameSampler").kill()
-    answer_of(clip(server))
+    wait_until(lambda: clip(server).status_code == 200, 2 * RECOVERY_S)
 
 
 def test_a_crash_loop_is_counted_and_named_and_callers_are_told_at_once(server: RunningServer) -> None:

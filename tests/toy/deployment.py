@@ -12,8 +12,8 @@ from tests.toy.settings import NotebookConfig
 class NotebookDeployment:
     """Keeps one file for each note."""
 
-    def __init__(self, config: NotebookConfig) -> None:
-        self._folder = config.folder
+    def __init__(self, notebook: NotebookConfig) -> None:
+        self._folder = notebook.folder
 
     async def add(self, note: str, *, request_id: str, deadline: float) -> int:
         result = self._folder / f"{request_id}.result"

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.errors import ModelNotLoaded
 
 
-def load(folder: Path, precision: Precision = "fp32") -> Moondream:
+def load(folder: Path, precision: MoondreamPrecision = "fp32") -> Moondream:
     weights = sorted(folder.glob("*.safetensors"))
     return load_moondream(folder / "config.json", weights, precision, report=lambda progress: None)
 

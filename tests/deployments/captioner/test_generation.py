@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deployments.cancellation import Cancellation, WorkCancelled
-from deployments.captioner.generation import Answer, check_fits_context, generate
+from deployments.captioner.generation import GeneratedTokens, check_fits_context, generate
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import ImageCrops, make_crops
 from deployments.errors import DeadlineExceeded, InvalidRequest
@@ -47,7 +47,7 @@ def _answers(
     images: Sequence[Tensor | None],
     max_new_tokens: int,
     check_cancelled: CheckCancelled = _never_cancelled,
-) -> list[Answer]:
+) -> list[GeneratedTokens]:
     return generate(
         model, IDS, [_prefilled(model, image, check_cancelled) for image in images], max_new_tokens, check_cancelled
     )
@@ -120,7 +120,7 @@ def test_an_answer_that_reaches_its_limit_says_so(model: Moondream) -> None:
 
 def test_eos_ends_an_answer_and_is_not_part_of_it(model: Moondream) -> None:
     with _changed_bias(model, {EOS: 1e6}):
-        assert _answers(model, [_image(model, 1)], 7) == [Answer([], "stop")]
+        assert _answers(model, [_image(model, 1)], 7) == [GeneratedTokens([], "stop")]
 
 
 def test_an_answer_that_ends_early_does_not_change_the_rest_of_the_batch(model: Moondream) -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from deployments.captioner.generation import generate
 from deployments.captioner.loading import load_int8, load_moondream, load_or_quantize
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.errors import ModelNotLoaded
 from deployments.inference.kv_cache import Int8Cache
 from tests.deployments.captioner.checkpoints import random_tensors, shapes, write_checkpoint
@@ -17,7 +17,9 @@ from tests.deployments.captioner.loading import assert_equal_weights, load
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_any_stored_precision_loads_in_fp32_and_bf16(tmp_path: Path, stored: torch.dtype, precision: Precision) -> None:
+def test_any_stored_precision_loads_in_fp32_and_bf16(
+    tmp_path: Path, stored: torch.dtype, precision: MoondreamPrecision
+) -> None:
     tensors = {key: tensor.to(stored) for key, tensor in random_tensors().items()}
     loaded = load(write_checkpoint(tmp_path, tensors), precision)
     wanted = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

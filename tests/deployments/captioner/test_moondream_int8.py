@@ -7,7 +7,7 @@ from torch import Tensor
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream, TextBlock
 from deployments.captioner.preprocessing import decode_image, make_crops
-from deployments.captioner.settings import Precision
+from deployments.captioner.settings import MoondreamPrecision
 from deployments.inference.int8_layers import Int8ParallelBlock
 from deployments.inference.kv_cache import KeyValueCache
 from deployments.media import as_media
@@ -20,7 +20,7 @@ def _error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def _load(precision: Precision, kernel: KernelChoice = "auto") -> Moondream:
+def _load(precision: MoondreamPrecision, kernel: KernelChoice = "auto") -> Moondream:
     config, weights = CONFORMANCE / "config.json", [CONFORMANCE / "model.safetensors"]
     return load_moondream(config, weights, precision, report=lambda progress: None, kernel=kernel)
 

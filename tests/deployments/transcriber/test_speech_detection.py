@@ -24,7 +24,7 @@ from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
 from deployments.transcriber.mel import LogMel
-from deployments.transcriber.settings import Precision
+from deployments.transcriber.settings import WhisperPrecision
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import pack_into_windows
@@ -217,7 +217,7 @@ def test_results_of_the_largest_batch_are_bit_equal_to_those_of_one_window(sente
 )
 def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, expected: tuple[int, int]) -> None:
     batch_sizes = []
-    for precision in get_args(Precision):
+    for precision in get_args(WhisperPrecision):
         model = load_whisper(MINIATURE, precision)
         model.dims = replace(
             model.dims,
@@ -233,7 +233,7 @@ def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 @pytest.mark.parametrize("word_timestamps", [False, True])
 def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
-    long_recording: Waveform, precision: Precision, word_timestamps: bool, monkeypatch: pytest.MonkeyPatch
+    long_recording: Waveform, precision: WhisperPrecision, word_timestamps: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(MINIATURE, precision)
     task = TranscribeTask(word_timestamps=word_timestamps)
