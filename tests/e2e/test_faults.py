@@ -92,7 +92,7 @@ def test_without_serves_controller_requests_are_answered_and_it_comes_back(serve
     for _ in range(3):
         answer_of(caption(server))
     wait_until(lambda: not controller.is_running() and processes_of(server.pid, "ServeController"), RECOVERY_S)
-    # The new controller replaces a lost replica as the old one did. While it is still finding out what runs, a replica that
+    # The new controller replaces a lost replica as the old one did. While it still finds out what runs, a replica that
     # dies looks to it like one that cannot be started, so requests may be refused meanwhile.
     replica_of(server.pid, "FrameSampler").kill()
     wait_until(lambda: clip(server).status_code == 200, 2 * RECOVERY_S)
