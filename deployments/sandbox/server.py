@@ -7,7 +7,6 @@ write to it.
 
 import ctypes
 import importlib
-import io
 import logging
 import os
 import resource
@@ -17,10 +16,10 @@ import sys
 import time
 import traceback
 from types import ModuleType
-from typing import Any
 
 from deployments.cancellation import Cancellation
 from deployments.errors import ServiceError
+from deployments.media import SeekableReader
 from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, send
 
 _PR_SET_PDEATHSIG = 1
@@ -82,43 +81,20 @@ def _as_sendable(error: Exception) -> Exception:
     return MemoryError() if isinstance(error, MemoryError) else RuntimeError(repr(error))
 
 
-class RemoteFile(io.RawIOBase):
-    """The file, read over the connection: seekable, read-only."""
+class RemoteFile(SeekableReader):
+    """The file, read over the connection."""
 
     def __init__(self, connection: socket.socket, num_bytes: int) -> None:
+        super().__init__(num_bytes)
         self._connection = connection
-        self.num_bytes = num_bytes
-        self._position = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.num_bytes}[whence]
-        if start + offset < 0:
-            raise ValueError(f"Cannot seek to {start + offset}, before the start.")
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        start, end = self._position, min(self._position + len(buffer), self.num_bytes)
-        if end <= start:
-            return 0
-        send(self._connection, Read(start, end))
-        view = memoryview(buffer).cast("B")[: end - start]
-        while view.nbytes:
-            num_received = self._connection.recv_into(view)
+    def _read_at(self, start: int, target: memoryview) -> None:
+        send(self._connection, Read(start, start + len(target)))
+        while target.nbytes:
+            num_received = self._connection.recv_into(target)
             if not num_received:
                 raise EOFError
-            view = view[num_received:]
-        self._position = end
-        return end - start
+            target = target[num_received:]
 
 
 class _ReportingCancellation(Cancellation):
