@@ -243,11 +243,12 @@ def _number(box: memoryview, position: int) -> int:
 def _track_samples(track: dict[int, memoryview]) -> int:
     """Return for how many samples libav makes an entry in the index of a track, given its boxes by name."""
     empty = memoryview(b"")
-    sizes = track.get(_STSZ, empty) or track.get(_STZ2, empty)
+    # A track should have one of the two tables of sizes; libav takes the last one.
+    num_samples = max(_number(track.get(name, empty), 8) for name in (_STSZ, _STZ2))
     times = track.get(_STTS, empty)
     is_sound = bytes(track.get(_HDLR, empty)[8:12]) == b"soun"
     if not (is_sound and _number(times, 4) == 1 and _number(times, 12) == 1):
-        return _number(sizes, 8)
+        return num_samples
     # Uncompressed sound, where each value is a sample, is indexed by chunks: the table has (the number of the first
     # chunk to which the entry applies, samples of each of these chunks, description).
     num_chunks = _number(track.get(_STCO, empty) or track.get(_CO64, empty), 4)

@@ -5,6 +5,7 @@ the end of the file.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 Content = bytes | bytearray | memoryview
 
@@ -153,6 +154,83 @@ def _ogg_declared_bytes(view: memoryview) -> int:
     last = len(view) - len(tail) + tail.rfind(b"OggS")
     header = read_page_header(view, last)
     return len(view) + 1 if header is None else header[2]
+
+
+# FLAC in Ogg: RFC 9639, section 10.1. The first page of the stream holds "\x7fFLAC" and, at byte 9, a native header.
+# The position of a page is the number of samples before its end.
+
+
+@dataclass(frozen=True)
+class LateStart:
+    """Sound that begins late, in samples."""
+
+    start: int
+    """Time of the first sample."""
+    page_samples: int
+    """Number of samples in the first page of sound."""
+
+
+def ogg_flac_start(content: Content) -> LateStart | None:
+    """Return when the sound of an Ogg FLAC begins, or None if it does at 0, or the file is of another type.
+
+    libav times the first page of sound from 0, whatever its position is, and only the pages after it by theirs.
+    """
+    view = memoryview(content)
+    header = read_page_header(view, 0)
+    if header is None or bytes(view[header[1] : header[1] + 5]) != b"\x7fFLAC":
+        return None
+    serial = bytes(view[14:18])
+    for position in _page_positions(view):
+        page = read_page_header(view, position)
+        assert page is not None
+        packets = _packets_of_page(view, position, page[1])
+        if bytes(view[position + 14 : position + 18]) != serial or not packets or bytes(packets[0][:1]) != b"\xff":
+            continue
+        num_samples = sum(_flac_frame_samples(packet) for packet in packets)
+        end = int.from_bytes(view[position + 6 : position + 14], "little", signed=True)
+        return LateStart(end - num_samples, num_samples) if end > num_samples > 0 else None
+    return None
+
+
+_MAX_OGG_HEADER_PAGES = 1000
+"""Pages before the sound: covers may take hundreds."""
+
+
+def _page_positions(view: memoryview) -> Iterator[int]:
+    position = 0
+    for _ in range(_MAX_OGG_HEADER_PAGES):
+        header = read_page_header(view, position)
+        if header is None:
+            return
+        yield position
+        _, _, position = header
+
+
+def _packets_of_page(view: memoryview, position: int, start: int) -> list[memoryview]:
+    """Return the packets that end in a page: a segment of less than 255 bytes ends a packet."""
+    packets, packet_start = [], start
+    for size in view[position + 27 : position + 27 + view[position + 26]]:
+        start += size
+        if size < 255:
+            packets.append(view[packet_start:start])
+            packet_start = start
+    return packets
+
+
+def _flac_frame_samples(frame: memoryview) -> int:
+    """Return the number of samples of a frame, by its header (RFC 9639, section 9.1); 0 if it is not one."""
+    if len(frame) < 6 or frame[0] != 0xFF or frame[1] & 0xFC != 0xF8:
+        return 0
+    code = frame[2] >> 4
+    if code == 1:
+        return 192
+    if 2 <= code <= 5:
+        return 576 << (code - 2)
+    if code >= 8:
+        return 256 << (code - 8)
+    # The size follows the number of the frame, which is coded like a character in UTF-8.
+    after = 4 + max(1, 8 - (frame[4] ^ 0xFF).bit_length())
+    return int.from_bytes(frame[after : after + code - 5], "big") + 1 if code else 0
 
 
 # MPEG audio layer III: ISO/IEC 11172-3 section 2.4.1.3 and, for the lower sample rates, ISO/IEC 13818-3 (MPEG-2) and

@@ -1,9 +1,16 @@
-"""Tunes how glibc's malloc keeps and returns freed memory; with any other malloc these functions do nothing."""
+"""Tunes how memory is returned to the system. With any other malloc than glibc's, the functions about it do nothing."""
 
 import ctypes
+import mmap
+import os
+
+import numpy as np
+from numpy.typing import NDArray
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """`mallopt` parameters, from glibc's malloc.h."""
+_MADV_REMOVE = 9
+"""From linux/mman.h; Python's mmap knows it only for its own mappings."""
 _MAX_REUSED_BLOCK = 32 * 1024 * 1024
 """Bytes. Larger blocks go back to the system when they are freed. The temporaries of a layer are smaller, so that the
 next layer can reuse them; Moondream2's KV cache is larger."""
@@ -37,6 +44,22 @@ def trim_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def free_shared_pages(array: NDArray[np.uint8]) -> None:
+    """Return the memory of a contiguous array in shared memory to the system; its content is zero after that.
+
+    For all processes: nobody may need it any more. Only whole pages are returned. Linux only; raises OSError.
+    """
+    address: int = array.ctypes.data
+    start = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    num_bytes = (address + array.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE
+    if num_bytes <= 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(num_bytes), _MADV_REMOVE):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def _mallopt(*settings: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ has slots of its own, each held until its thread has really ended, and long work
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -69,9 +69,28 @@ class WorkerThreads:
         )
 
     def check_health(self) -> None:
-        """Raise RuntimeError if work hangs; Serve calls this through the deployment, and then replaces the replica."""
+        """Raise RuntimeError if work hangs."""
         if self.overdue_s() > MAX_OVERDUE_S:
             raise RuntimeError(self.overdue_detail())
+
+
+class ThreadedDeployment:
+    """Base of the deployments that do blocking work in threads: they say when it hangs, and are replaced then."""
+
+    _threads: WorkerThreads
+    """A deployment with several overrides `_all_threads` instead."""
+
+    async def overdue_detail(self) -> str:
+        """Return a sentence about work that cannot be stopped, for the health endpoint; empty if there is none."""
+        return next(filter(None, (threads.overdue_detail() for threads in self._all_threads())), "")
+
+    def check_health(self) -> None:
+        """Have Serve replace this replica when its work cannot be stopped."""
+        for threads in self._all_threads():
+            threads.check_health()
+
+    def _all_threads(self) -> Sequence[WorkerThreads]:
+        return (self._threads,)
 
 
 async def _wait_until_done(future: "asyncio.Future[T]") -> None:

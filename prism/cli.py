@@ -52,9 +52,7 @@ COMMANDS: Mapping[str, Command] = {
         "compare the captioner with vectors of a reference implementation",
         lambda: import_module("deployments.captioner.conformance"),
     ),
-    "benchmark": Command(
-        "measure the speed and memory of a model on this machine", lambda: import_module("prism.benchmark")
-    ),
+    "benchmark": Command("measure the models or the server on this machine", lambda: import_module("prism.benchmark")),
 }
 
 

@@ -11,6 +11,8 @@ from deployments.project import MINIATURES_FILE, SERVE_FILE, project_folder
 CLOUD_METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")
 """Where Ray's dashboard asks at each start in which cloud it runs, whether or not usage statistics are on."""
 CLOSED_PORT = "http://127.0.0.1:9"
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 PROXY_HEALTH_CHECK_PERIOD_S = 1
 """Serve replaces its HTTP proxy after three failed checks; its own default period is 10 s."""
 
@@ -41,7 +43,8 @@ def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     Ray has no option against its question about the cloud. It asks with `requests`, which takes a proxy for a single
     host from the variable `http://HOST_proxy`; a closed port on this machine as the proxy lets the question fail at
-    once, without a packet or a name look-up. `no_proxy` must not name these hosts, or it would win.
+    once, without a packet or a name look-up. An entry of `no_proxy` that covers these hosts would win, so this
+    machine's own names take its place.
     """
     # Imported here, because `--help` does not need it.
     from serve_app.odd_headers import PROXY_CALLBACK, PROXY_VARIABLE
@@ -51,18 +54,21 @@ def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
     for host in CLOUD_METADATA_HOSTS:
         result[f"http://{host}_proxy"] = CLOSED_PORT
     for name in ("no_proxy", "NO_PROXY"):
-        if name in result:
-            hosts = [host.strip() for host in result[name].split(",")]
-            result[name] = ",".join(host for host in hosts if not _covers_a_metadata_host(host))
+        entries = [entry.strip() for entry in result.get(name, "").split(",") if entry.strip()]
+        kept = [entry for entry in entries if not _covers_a_metadata_host(entry)]
+        if len(kept) < len(entries):
+            result[name] = ",".join(dict.fromkeys([*kept, *LOOPBACK_HOSTS]))
+        if "*" in entries:  # no proxy for any host
+            result = {key: value for key, value in result.items() if key.lower() not in PROXY_VARIABLES}
     return result
 
 
 def _covers_a_metadata_host(entry: str) -> bool:
-    """Return whether an entry of `no_proxy` exempts one of them; entries are hosts, suffixes and address ranges."""
-    suffix = entry.lstrip(".")
-    return entry.startswith("169.254.") or any(
-        host == suffix or host.endswith(f".{suffix}") for host in CLOUD_METADATA_HOSTS
-    )
+    """Return whether an entry of `no_proxy` exempts one of them: a host, suffix or address range, or `*` for all."""
+    # Imported here, because `--help` does not need it. Ray asks with `requests`, so its own rules count.
+    from requests.utils import should_bypass_proxies
+
+    return any(should_bypass_proxies(f"http://{host}", no_proxy=entry) for host in CLOUD_METADATA_HOSTS)
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> Path:

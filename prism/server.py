@@ -98,6 +98,9 @@ class Server:
         try:
             ray.shutdown()
         finally:
+            # From here on it takes a few seconds at most, and an interrupted end would leave processes behind.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             _, alive = psutil.wait_procs(self._processes, timeout=1)
             _kill_all(alive)
 

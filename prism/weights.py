@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism weights") ->
 
 
 def describe_models(config: AppConfig, nodes: Sequence[Node[Any]] = GRAPH) -> list[ModelCheckpoint]:
-    """Return the checkpoint of every deployment that holds a model, in the order of the graph's rows.
+    """Return the checkpoint of every deployment that holds a model, in the order of the graph's nodes.
 
     The package of such a deployment has a module `weights` with a function `describe`.
     """

@@ -48,14 +48,16 @@ def running_server(
     port: int | None = None,
     *,
     ready_path: str = "/readyz",
+    parent: Path = Path("/tmp"),
 ) -> Iterator[RunningServer]:
     """Run the server with a copy of `config` on `port` (a free one if None) until the block ends.
 
+    All its files are in a folder of its own in `parent`, and are deleted with the block.
     Yields when `ready_path` answers 200. Raises ServerDidNotStart, or InvalidServeYaml for a file that cannot be read.
     """
     document = read_serve_yaml(config)
     # A short path: Ray makes sockets below it, and a socket's path may have about 100 characters.
-    folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="mm-", dir=parent))
     port = port or free_port()
     copy = folder / "serve.yaml"
     document.setdefault("http_options", {})["port"] = port

@@ -35,6 +35,9 @@ FREE_PART = 0.2
 SAME_TIME_S = 0.5
 """Clients that are told to come within this time of each other may come in any order."""
 MAX_RETRY_AFTER_S = 600
+MAX_EXPECTED_CLIENTS = 200
+"""Refused clients whose return is taken into account. One that ignores `Retry-After` counts again each time it comes;
+with all of those, each refusal would take longer than the one before."""
 SMOOTHING = 0.2
 """Weight of the last measurement in the moving average of a kind's machine time."""
 
@@ -312,16 +315,18 @@ class Retries:
         """When clients that were refused will come, in order."""
 
     def next_s(self, outlook: Outlook) -> int:
-        """Return the seconds after which one more client should come."""
+        """Return the seconds after which one more client should come, at most MAX_RETRY_AFTER_S."""
         now = self._clock()
         self._due = [due for due in self._due if due >= now - 1]  # the others have given up
+        if len(self._due) >= MAX_EXPECTED_CLIENTS:
+            return min(math.ceil(self._due[-1] - now) + 1, MAX_RETRY_AFTER_S)
         limit = max((1 - FREE_PART) * outlook.num_places - 1, 0.0)
         wait_s = 1
         while wait_s < MAX_RETRY_AFTER_S:
             arrivals_s = [max(due - now, 0.0) for due in self._due if due - now <= wait_s + SAME_TIME_S]
             if outlook.num_held(wait_s, arrivals_s) <= limit:
                 break
-            wait_s += max(1, wait_s // 10)
+            wait_s = min(wait_s + max(1, wait_s // 10), MAX_RETRY_AFTER_S)
         bisect.insort(self._due, now + wait_s)
         return wait_s
 

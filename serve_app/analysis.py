@@ -20,6 +20,6 @@ async def analyze_upload(
     await asyncio.to_thread(require_kind, upload.media.data, modality.kind)
     length = modality.length(options, len(upload.media))
     async with context.analysis(admitted, length, deadline) as analysis_context:
-        media = await context.share(upload.media)
+        media = await analysis_context.share(upload.media)
         del upload
         return await modality.analyze(media, options, analysis_context, deadline)

@@ -27,7 +27,7 @@ DOCS_ASSETS_PATH = "/docs/assets"
 
 
 def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastAPI:
-    """Return the app with the routes for analyses and health, and those that the rows of `nodes` name."""
+    """Return the app with the routes for analyses and health, and those that `nodes` name."""
     serving = context.settings.serving
     api = FastAPI(
         title=TITLE,

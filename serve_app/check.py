@@ -106,7 +106,8 @@ def _suggestion(word: str, known: Any) -> str:
 
 def _port_problem(config: dict[str, Any]) -> list[str]:
     http = ServeDeploySchema.model_validate(config).http_options
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((http.host, http.port))

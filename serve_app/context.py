@@ -12,7 +12,7 @@ from deployments.errors import DeadlineExceeded
 from deployments.media import Media
 from serve_app.admission import Admission, AdmittedRequest
 from serve_app.graph import Node
-from serve_app.json_body import json_body_limit
+from serve_app.json_body import max_json_body_bytes
 from serve_app.scheduling import Length, Steps
 from serve_app.settings import AppConfig
 from serve_app.system import System
@@ -33,24 +33,28 @@ class AppContext:
         settings: AppConfig,
         system: System,
         share: Callable[[Media], Awaitable[Media]],
+        give_back: Callable[[Media], Awaitable[None]] | None = None,
     ) -> None:
-        """`services` are keyed by the names of their nodes. `share` does the work of the method of that name."""
+        """`services` are keyed by the names of their nodes. `share` does the work of the method of that name, and
+        `give_back` frees the memory of its result, if that needs more than that nobody refers to it."""
         self.settings = settings
         self.system = system
-        image_bytes = settings.limits.max_file_bytes(settings.limits.image_mb)
+        max_image_bytes = settings.limits.max_file_bytes(settings.limits.image_mb)
         self.admission = Admission(
             settings.serving,
-            large_body_bytes=json_body_limit(image_bytes),
+            large_body_bytes=max_json_body_bytes(max_image_bytes),
             available_memory_mb=system.available_memory_mb,
             typical_s=TYPICAL_MINIATURE_S if settings.captioner.is_miniature else TYPICAL_S,
         )
         self._services = services
         self._share = share
+        self._give_back = give_back
         self._share_lock = asyncio.Lock()
+        self._shared: list[Media] | None = None
         self._steps: Steps | None = None
 
     def service(self, node: Node[S]) -> S:
-        """Return the service of a row of the graph: an object with the methods of `node.protocol`.
+        """Return the service of a node: an object with the methods of `node.protocol`.
 
         Within an analysis, each call waits for its turn.
         """
@@ -62,17 +66,26 @@ class AppContext:
         """Wait until an analysis may begin; yields the context for it, whose services' calls are the steps."""
         async with self.admission.scheduler.analysis(admitted.client, length, deadline) as steps:
             context = copy.copy(self)
-            context._steps = steps
-            yield context
+            context._steps, context._shared = steps, []
+            try:
+                yield context
+            finally:
+                if self._give_back is not None:
+                    for media in context._shared or ():
+                        await self._give_back(media)
 
     async def share(self, media: Media) -> Media:
         """Return `media` for calls to services, copied once into memory that all processes of the graph share.
 
         In the running graph it is a reference, which Ray replaces by the array when it is the argument of a call. So
-        the result can only be used as an argument. One file at a time is copied, as there are two copies meanwhile.
+        the result can only be used as an argument, and within an analysis only until that ends. One file at a time is
+        copied, as there are two copies meanwhile.
         """
         async with self._share_lock:
-            return await self._share(media)
+            shared = await self._share(media)
+        if self._shared is not None:
+            self._shared.append(shared)
+        return shared
 
     def deadline(self) -> float:
         """Return the deadline of a request that arrives now, in epoch seconds."""

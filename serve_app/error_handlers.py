@@ -1,13 +1,14 @@
 """Turns errors into HTTP responses. Only this module decides which status an error has; `openapi.py` documents them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import (
@@ -47,6 +48,11 @@ STATUSES: Mapping[type[ServiceError], int] = {
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that proxies log when the client has closed the connection; nobody receives it."""
+
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_METHODS_OF_FILES = ("GET", "HEAD")
+"""No route matches the path of a static file once its mount has refused a method: it has changed the path."""
 
 
 def status_of(error: ServiceError) -> int:
@@ -112,18 +118,29 @@ async def _answer_service_error(request: Request, error: Exception) -> Response:
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = request.url.path[:200]
     if error.status_code == 404:
         return error_response(NotFound(f"There is no route {path}; /docs lists all routes."))
     if error.status_code == 405:
         response = error_response(
             MethodNotAllowed(f"{path} does not accept {request.method}; /docs lists the methods of each route.")
         )
-        response.headers.update(error.headers or {})
+        response.headers["Allow"] = ", ".join(_allowed_methods(request))
         return response
     if error.status_code < 500:
         return error_response(InvalidRequest(error.detail))
     return error_response(as_service_error(error, request))
+
+
+def _allowed_methods(request: Request) -> Sequence[str]:
+    """Return all methods of the request's path; Starlette names those of the path's first route only."""
+    routes = request.app.routes
+    allowed = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return allowed or _METHODS_OF_FILES
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

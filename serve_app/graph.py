@@ -1,8 +1,8 @@
-"""The table of the graph: one row for each deployment behind the ingress.
+"""The nodes of the graph: one for each deployment behind the ingress.
 
-Binding, the ingress's handles, health, memory and `serve_app.check` read this table, and so does the test that compares
-it with `serve_config.yaml`. A new deployment is a new row. Classes are named by import path, so that the ingress does
-not import torch, OpenCV or libav.
+Binding, the ingress's handles, health, memory and `serve_app.check` read these, and so does the test that compares
+them with `serve_config.yaml`. A new deployment is a new node. Classes are named by import path, so that the ingress
+does not import torch, OpenCV or libav.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ LIFE_OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Node(Generic[S]):
-    """A row of the table: one deployment. `AppContext.service(node)` returns its service, typed by `protocol`."""
+    """One deployment. `AppContext.service(node)` returns its service, typed by `protocol`."""
 
     name: str
     """Its name in Serve and in the YAML's `deployments:`."""
@@ -66,6 +66,9 @@ class Node(Generic[S]):
     model_section: str | None = None
     """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
     the keyword `lazy`."""
+    has_threads: bool = False
+    """Whether it does blocking work in WorkerThreads. Such a class is a `ThreadedDeployment`, whose overdue work health
+    names before Serve replaces the process."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of its process."""
     routes: str | None = None
@@ -99,6 +102,7 @@ CAPTIONER = Node(
     sections=("captioner", "weights", "limits"),
     methods={"caption_image": "always", "caption_frames": "always", "summarize": "always"},
     model_section="captioner",
+    has_threads=True,
     environment=MALLOC_ENVIRONMENT,
 )
 
@@ -109,6 +113,7 @@ TRANSCRIBER = Node(
     sections=("transcriber", "weights"),
     methods={"transcribe": "always"},
     model_section="transcriber",
+    has_threads=True,
 )
 
 FRAME_SAMPLER = Node(
@@ -117,6 +122,7 @@ FRAME_SAMPLER = Node(
     protocol=FrameSamplerService,
     sections=("frame_sampler",),
     methods={"sample": "always"},
+    has_threads=True,
 )
 
 GRAPH: Sequence[Node[Any]] = (CAPTIONER, TRANSCRIBER, FRAME_SAMPLER)

@@ -23,6 +23,7 @@ from serve_app.remote_service import STORAGE_FULL, RemoteService
 from serve_app.settings import AppConfig
 from serve_app.stopping import RefuseWhileStopping, Stopping
 from serve_app.system_monitor import SystemMonitor
+from serve_app.upload_memory import give_back_memory
 
 
 @serve.ingress()
@@ -36,7 +37,7 @@ class Ingress:
         system = SystemMonitor(nodes, services, config, _read_deployments)
         system.start()
         self._nodes = nodes
-        self._context = AppContext(services, config, system, _put_into_object_store)
+        self._context = AppContext(services, config, system, _put_into_object_store, give_back_memory)
         self._stopping = Stopping()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

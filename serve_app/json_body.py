@@ -29,9 +29,9 @@ _MAX_ESCAPE_BYTES = len(r"\u002b")
 _BACKSLASH = ord("\\")
 
 
-def json_body_limit(file_bytes: int) -> int:
-    """Return the most bytes that a JSON body with a file of `file_bytes` may have: base64 takes 4 bytes for 3."""
-    return file_bytes * 4 // 3 + MEGABYTE
+def max_json_body_bytes(max_file_bytes: int) -> int:
+    """Return the most bytes of a JSON body with a file of at most `max_file_bytes`: base64 takes 4 bytes for 3."""
+    return max_file_bytes * 4 // 3 + MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def parse_json(body: bytearray) -> dict[str, Any]:
     return document
 
 
-def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
+def decode_base64(text: object, field: str, max_file_bytes: int) -> Media:
     """Return the file in `text`, a str or LongString of base64 or a base64 data URL; white space is allowed.
 
-    Raises InvalidRequest naming `field` for anything else and for an empty file, FileTooLarge over `limit_bytes`.
+    Raises InvalidRequest naming `field` for anything else and for an empty file, FileTooLarge over `max_file_bytes`.
     """
     if not isinstance(text, str | LongString):
         raise InvalidRequest(f"Field '{field}' must be a file as base64 text or a data URL.")
@@ -103,8 +103,8 @@ def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
             decoded += binascii.a2b_base64(piece, strict_mode=True)
         except binascii.Error:
             raise invalid from None
-        if len(decoded) > limit_bytes:
-            raise file_too_large(limit_bytes)
+        if len(decoded) > max_file_bytes:
+            raise file_too_large(max_file_bytes)
     if rest:
         raise invalid
     if not decoded:
@@ -112,9 +112,9 @@ def decode_base64(text: object, field: str, limit_bytes: int) -> Media:
     return as_media(decoded)
 
 
-def file_too_large(limit_bytes: int, size_bytes: int | None = None) -> FileTooLarge:
+def file_too_large(max_file_bytes: int, size_bytes: int | None = None) -> FileTooLarge:
     size = "" if size_bytes is None else f" {size_bytes / MEGABYTE:.1f} MB"
-    return FileTooLarge(f"File size{size} exceeds maximum allowed size of {limit_bytes / MEGABYTE:g} MB.")
+    return FileTooLarge(f"File size{size} exceeds maximum allowed size of {max_file_bytes / MEGABYTE:g} MB.")
 
 
 def _unescaped_pieces(text: str | LongString, invalid: InvalidRequest) -> Iterator[bytes]:

@@ -62,19 +62,43 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
 }
 
 
+_ON_EVERY_ROUTE = (400, 403, 500, 503)
+"""Errors of the layers around the routes: headers that are too large, foreign pages, our bugs, a server that stops."""
+_REQUEST_ID = {
+    "X-Request-ID": {"description": "The id of the request in the server's log.", "schema": {"type": "string"}}
+}
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which the request may be sent again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_WITH_RETRY_AFTER = (429, 503)
+
+
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's `responses` for the errors of these statuses; by default, for all errors of an analysis."""
-    return {status: _error_response(*_ERRORS[status]) for status in statuses or _ERRORS}
+    """Return FastAPI's `responses` for the errors of these statuses and those that every route may have.
+
+    By default, for all errors of an analysis.
+    """
+    documented = {*statuses, *_ON_EVERY_ROUTE} if statuses else set(_ERRORS)
+    return {status: _error_response(status, *_ERRORS[status]) for status in sorted(documented)}
 
 
-def _error_response(description: str, messages: Mapping[str, str]) -> dict[str, Any]:
+def _error_response(status: int, description: str, messages: Mapping[str, str]) -> dict[str, Any]:
     examples = {
         code: {
             "value": {"success": False, "error": {"code": code, "message": text}, "timestamp": EXAMPLE_TIMESTAMP},
         }
         for code, text in messages.items()
     }
-    return {"model": ErrorBody, "description": description, "content": {"application/json": {"examples": examples}}}
+    return {
+        "model": ErrorBody,
+        "description": description,
+        "headers": {**_REQUEST_ID, **(_RETRY_AFTER if status in _WITH_RETRY_AFTER else {})},
+        "content": {"application/json": {"examples": examples}},
+    }
 
 
 def describe_upload(modality: Modality[Any]) -> Schema:
@@ -83,7 +107,7 @@ def describe_upload(modality: Modality[Any]) -> Schema:
     in_json = _object({file_field: _base64(), **_fields(options)}, required=[file_field])
     file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
     nested = {"type": "string", "contentMediaType": "application/json", "description": "The same options as JSON."}
-    in_form = _object({file_field: file, **_option_schemas(options), "options": nested}, required=[file_field])
+    in_form = _object({file_field: file, **_options_in_form(options), "options": nested}, required=[file_field])
     json_examples = {
         "flat fields": {"value": {file_field: EXAMPLE_BASE64, **example}},
         "in options": {"value": {file_field: EXAMPLE_BASE64, "options": example}},
@@ -131,14 +155,27 @@ def _object(properties: Schema, required: Sequence[str] = ()) -> Schema:
 
 def _fields(options: type[BaseModel]) -> Schema:
     """Return the schemas of the options as flat fields, and of the object `options` with the same ones."""
-    flat = _option_schemas(options)
-    return {**flat, "options": {**_object(flat), "description": "The same options."}}
+    flat = {name: _or_not_given(schema) for name, schema in _options_in_form(options).items()}
+    nested = {"type": ["object", "null"], "properties": flat, "additionalProperties": False}
+    return {**flat, "options": {**nested, "description": "The same options."}}
 
 
-def _option_schemas(options: type[BaseModel]) -> Schema:
+def _options_in_form(options: type[BaseModel]) -> Schema:
     properties: Schema = options.model_json_schema()["properties"]
     return properties
 
 
+def _or_not_given(schema: Schema) -> Schema:
+    """Return the schema of an option in JSON, where null and empty text mean that it is not given."""
+    about: Schema = {key: schema[key] for key in ("title", "description", "default", "examples") if key in schema}
+    value = {key: schema[key] for key in schema.keys() - about.keys()}
+    return {**about, "anyOf": [value, {"type": ["string", "null"], "pattern": r"^\s*$"}]}
+
+
 def _base64() -> Schema:
-    return {"type": "string", "contentEncoding": "base64", "description": "The file as base64 or as a data URL."}
+    return {
+        "type": "string",
+        "contentEncoding": "base64",
+        "minLength": 1,
+        "description": "The file as base64 or as a data URL.",
+    }

@@ -5,6 +5,7 @@ goes through RemoteService, which keeps the deadline, cancels the work and raise
 """
 
 import asyncio
+import errno
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -44,13 +45,13 @@ class _ReplicaDied(Exception):
 
 
 class RemoteService:
-    """The methods of a deployment, as its row in the graph names them; `AppContext.service` adds the Protocol's types.
+    """The methods of a deployment, as its node in the graph names them; `AppContext.service` adds the Protocol's types.
 
     The keyword `deadline` (epoch seconds) bounds a call; without it a call has no time limit. A call raises the
     ServiceError that the replica raised, or DeadlineExceeded, ServerBusy, ModelNotLoaded or ProcessingFailed. Any other
     error of the replica is raised as Ray wraps it. When the caller is cancelled, so is the work.
 
-    If a replica dies during a call whose row allows a replay (`graph.Replay`), the call is made a second time, within
+    If a replica dies during a call whose node allows a replay (`graph.Replay`), the call is made a second time, within
     the deadline, once the next replica has loaded its model. A call that finds a model loading again after a restart
     waits for it in the same way: it may belong to a video that is nearly done.
     """
@@ -66,7 +67,7 @@ class RemoteService:
 
     def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
         if method not in self._methods:
-            raise AttributeError(f"{self._name} has no method {method!r} in its row of the graph")
+            raise AttributeError(f"{self._name} has no method {method!r} in its node of the graph")
         return partial(self._call, method)
 
     @property
@@ -82,7 +83,8 @@ class RemoteService:
         self._failure = reason
         if reason is not None:
             for call in self._waiting:
-                call.reschedule(asyncio.get_running_loop().time())
+                if not call.expired():  # one that ends at this moment cannot be ended again
+                    call.reschedule(asyncio.get_running_loop().time())
 
     async def status(self, timeout_s: float) -> ModelStatus:
         """Return the state of the deployment's model; raises DeadlineExceeded while the replica is too busy."""
@@ -92,6 +94,14 @@ class RemoteService:
             raise ModelLoading(f"{self._name} is restarting.") from None
         self._was_loaded = self._was_loaded or status.state == "loaded"
         return status
+
+    async def overdue_detail(self, timeout_s: float) -> str:
+        """Return what the replica says about work that cannot be stopped, empty without any; raises as `status`."""
+        try:
+            detail: str = await self._result(self._handle.overdue_detail.remote(), timeout_s)
+        except _ReplicaDied:
+            raise ModelLoading(f"{self._name} is restarting.") from None
+        return detail
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         replay = self._methods[method]
@@ -174,5 +184,7 @@ def _raise_cause(error: RayTaskError) -> NoReturn:
     if isinstance(cause, ServiceError):
         raise cause from None
     if isinstance(cause, ObjectStoreFullError | OutOfDiskError):
+        raise StorageFull(STORAGE_FULL) from error
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         raise StorageFull(STORAGE_FULL) from error
     raise error

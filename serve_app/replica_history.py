@@ -4,9 +4,10 @@ Serve replaces a replica whose process ends, for ever and without a word. So a m
 for which memory is too short, would only ever be seen to load.
 """
 
+import os
 import re
-import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ UNKNOWN_CAUSE = "without an error message: it crashed, or was killed, as the sys
 _PROCESS_DIED = "worker process has died"
 """What Ray's error says if a process ended in its constructor."""
 MIN_FREE_BYTES = 2**20
+"""With less free, the disk of the logs is full."""
+_MAX_REMEMBERED = 1000
+"""Processes that are remembered to have ended. Serve names the last ones only (100 at most)."""
 _LOG_END_BYTES = 16_384
 _LAST_WORDS = (
     (re.compile(r"Fatal Python error: ([^\n]+)"), "Fatal Python error: {}"),
@@ -31,13 +35,20 @@ _LAST_WORDS = (
 
 
 class ReplicaHistory:
-    """Observes one deployment. `cause_of_death` takes the process id, if known, of a process that has ended."""
+    """Observes one deployment.
 
-    def __init__(self, name: str, cause_of_death: Callable[[int | None], str]) -> None:
+    `cause_of_death` takes the process id, if known, of a process that has ended. `why_none_starts` returns why no new
+    process can start at the moment, or an empty string.
+    """
+
+    def __init__(
+        self, name: str, cause_of_death: Callable[[int | None], str], why_none_starts: Callable[[], str]
+    ) -> None:
         self._name = name
         self._cause_of_death = cause_of_death
+        self._why_none_starts = why_none_starts
         self._alive: dict[str, int | None] = {}
-        self._dead: set[str] = set()
+        self._dead: deque[str] = deque(maxlen=_MAX_REMEMBERED)
         self._is_new = True
         self._num_deaths = 0
         self._deaths_in_a_row = 0
@@ -59,7 +70,7 @@ class ReplicaHistory:
         # A process that came and went since the last observation is only among the ended ones.
         for replica_id, pid in {**ended, **self._alive}.items():
             if replica_id not in alive and replica_id not in self._dead:
-                self._dead.add(replica_id)
+                self._dead.append(replica_id)
                 self._note_death(pid, progress)
         if self._is_new:  # the ingress is new, not the server: those deaths may be long ago
             self._deaths_in_a_row = 0
@@ -76,7 +87,7 @@ class ReplicaHistory:
         self._deaths_in_a_row += 1
         cause = self._cause_of_death(pid) or UNKNOWN_CAUSE
         during = f" while it was loading ({progress})" if progress else ""
-        self._detail = f"Its process ended at {time.strftime('%H:%M:%S')}{during}, {cause}."
+        self._detail = f"Its process ended at {time.strftime('%Y-%m-%d %H:%M:%S')}{during}, {cause}."
 
     def _note_usefulness(self, is_useful: bool) -> None:
         if not is_useful:
@@ -93,17 +104,33 @@ class ReplicaHistory:
             return f"{self._name} cannot be started: {error.splitlines()[-1].strip()}"
         if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
             return f"{self._name} has stopped {self._deaths_in_a_row} times in a row. {self._detail}"
+        # Serve goes on waiting for such a process, and counts no death.
+        if not is_running and (reason := self._why_none_starts()):
+            return f"{self._name} cannot be started {reason}."
         return None
+
+
+def full_disk(logs: Path) -> str:
+    """Return that the disk is full, as the end of a sentence, if there is no room for logs; else an empty string.
+
+    Ray's processes cannot start where they cannot write to `logs`, and those that run may die. Programs that tidy up
+    temporary folders may have removed it after some days.
+    """
+    if not logs.is_dir():
+        return ""
+    disk = os.statvfs(logs)
+    has_no_bytes = disk.f_bavail * disk.f_frsize < MIN_FREE_BYTES
+    has_no_files = disk.f_files > 0 and disk.f_favail == 0  # some file systems have no limit
+    return f"since the disk is full: free some space in {logs.parent}" if has_no_bytes or has_no_files else ""
 
 
 def cause_of_death(pid: int | None, logs: Path) -> str:
     """Return why a process ended, as far as that can be known, or an empty string.
 
-    Ray's processes cannot live on a full disk, where they cannot write to `logs`. Otherwise the log of the process may
-    end with the reason.
+    The log of a process may end with the reason.
     """
-    if shutil.disk_usage(logs).free < MIN_FREE_BYTES:
-        return f"since the disk is full: free some space in {logs.parent}"
+    if reason := full_disk(logs):
+        return reason
     if pid is None:
         return ""
     for path in logs.glob(f"worker-*-{pid}.err"):

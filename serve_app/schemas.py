@@ -184,7 +184,10 @@ class DeploymentReport(_Body):
         description="`failing`: it cannot be started or keeps crashing; requests that need it are refused with 503."
     )
     deaths: int = Field(description="How often its process has ended unexpectedly since the server was started.")
-    detail: str = Field(description="When and why it ended the last time; else empty.")
+    detail: str = Field(
+        description="When and why it ended the last time, and before that, if its work goes on after its deadline and "
+        "cannot be stopped; else empty."
+    )
 
 
 class SystemInfo(_Body):

@@ -29,7 +29,8 @@ class Stopping:
         self.is_stopping = True
         await self._wait(GRACE_S)
         for request in self._requests:
-            request.reschedule(asyncio.get_running_loop().time())
+            if not request.expired():
+                request.reschedule(asyncio.get_running_loop().time())
         await self._wait(ANSWER_S - 2 * _DELIVERY_S)
         await asyncio.sleep(_DELIVERY_S)
 

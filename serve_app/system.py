@@ -18,17 +18,17 @@ class DeploymentStatus:
     num_deaths: int = 0
     """How often its process has ended unexpectedly since the server was started."""
     detail: str = ""
-    """When and why it ended the last time; empty if it never did."""
+    """About work that cannot be stopped, and when and why its process ended the last time; empty without either."""
 
 
 class System(Protocol):
     """The state of the machine and the app's processes. Every method returns at once, with the last value measured."""
 
     def models(self) -> list[ModelStatus]:
-        """Return the state of each model, in the order of the graph's rows."""
+        """Return the state of each model, in the order of the graph's nodes."""
 
     def deployments(self) -> list[DeploymentStatus]:
-        """Return the state of each deployment behind the ingress, in the order of the graph's rows."""
+        """Return the state of each deployment behind the ingress, in the order of the graph's nodes."""
 
     def memory_usage_mb(self) -> float:
         """Return the memory of all processes of the app, Ray's included."""

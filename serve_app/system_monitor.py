@@ -19,7 +19,7 @@ from deployments.units import MEGABYTE
 from serve_app.graph import Node
 from serve_app.port_conflict import launcher_of
 from serve_app.remote_service import RemoteService
-from serve_app.replica_history import ReplicaHistory, cause_of_death
+from serve_app.replica_history import ReplicaHistory, cause_of_death, full_disk
 from serve_app.settings import AppConfig
 from serve_app.system import DeploymentStatus
 from serve_app.usage_stats import usage_stats_enabled
@@ -53,8 +53,11 @@ class SystemMonitor:
                 model = getattr(config, node.model_section)
                 self._models[node.name] = ModelStatus(model.name, state, is_miniature=model.is_miniature)
         self._read_deployments = read_deployments
-        explain = partial(cause_of_death, logs=_logs_folder())
-        self._histories = {node.name: ReplicaHistory(node.name, explain) for node in nodes}
+        logs = _logs_folder()
+        explain, why_none_starts = partial(cause_of_death, logs=logs), partial(full_disk, logs)
+        self._histories = {node.name: ReplicaHistory(node.name, explain, why_none_starts) for node in nodes}
+        self._overdue = {node.name: "" for node in nodes if node.has_threads}
+        """For each deployment, what is to be said about work that cannot be stopped."""
         self._progress: dict[str, str] = {}  # what a replica that loads its model last said about it
         self._memory_usage_mb = 0.0
         self._cpu_usage_percent = 0.0
@@ -64,13 +67,14 @@ class SystemMonitor:
         """Start measuring. Call it on the ingress's event loop, where the models are asked for their state."""
         threading.Thread(target=self._measure_usage, name="usage", daemon=True).start()
         self._pollers = [asyncio.create_task(self._poll_status(name)) for name in self._models]
+        self._pollers += [asyncio.create_task(self._poll_overdue(name)) for name in self._overdue]
         self._pollers.append(asyncio.create_task(self._poll_replicas()))
 
     def models(self) -> list[ModelStatus]:
         return [self._with_failure(status, self._histories[name].failure) for name, status in self._models.items()]
 
     def deployments(self) -> list[DeploymentStatus]:
-        return [history.status for history in self._histories.values()]
+        return [self._with_overdue(history.status) for history in self._histories.values()]
 
     def memory_usage_mb(self) -> float:
         return self._memory_usage_mb
@@ -89,6 +93,27 @@ class SystemMonitor:
             self._models[name] = await self._status_of(name, self._models[name])
             loading = self._models[name].state == "loading"
             await asyncio.sleep(LOADING_STATUS_PERIOD_S if loading else STATUS_PERIOD_S)
+
+    def _with_overdue(self, status: DeploymentStatus) -> DeploymentStatus:
+        overdue = self._overdue.get(status.name, "")
+        return replace(status, detail=f"{overdue} {status.detail}".strip()) if overdue else status
+
+    async def _poll_overdue(self, name: str) -> None:
+        while True:
+            self._overdue[name] = await self._overdue_of(name, self._overdue[name])
+            await asyncio.sleep(STATUS_PERIOD_S)
+
+    async def _overdue_of(self, name: str, last: str) -> str:
+        """Return what a replica says about overdue work; if it is too busy to respond, what it said the `last` time."""
+        try:
+            return await self._services[name].overdue_detail(STATUS_TIMEOUT_S)
+        except (DeadlineExceeded, ServerBusy):
+            return last
+        except ServiceError:
+            return ""  # there is no replica, so no work
+        except Exception:
+            logger.exception("Whether work of %s is overdue could not be read; health shows the last state", name)
+            return last
 
     @staticmethod
     def _with_failure(status: ModelStatus, failure: str | None) -> ModelStatus:
@@ -118,14 +143,16 @@ class SystemMonitor:
         self._services[name].set_failure(history.failure)
 
     async def _status_of(self, name: str, last: ModelStatus) -> ModelStatus:
-        """Return the status of a model; if its replica does not respond because it is busy, the `last` one."""
+        """Return the status of a model; if its replica does not respond, but runs, the `last` one: it is busy, or the
+        whole machine is."""
         service = self._services[name]
         try:
             status = await service.status(STATUS_TIMEOUT_S)
             self._progress[name] = status.detail if status.state == "loading" else ""
             return status
         except (DeadlineExceeded, ServerBusy):
-            return replace(last, state="loading", detail="its process is starting") if service.is_idle else last
+            is_starting = service.is_idle and self._histories[name].status.state == "starting"
+            return replace(last, state="loading", detail="its process is starting") if is_starting else last
         except ModelLoading as error:
             return replace(last, state="loading", detail=str(error))
         except ServiceError as error:

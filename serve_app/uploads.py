@@ -20,7 +20,7 @@ from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.media import Media, as_media
 from deployments.units import MEGABYTE
 from serve_app.admission import AdmittedRequest
-from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, json_body_limit, parse_json
+from serve_app.json_body import MAX_TEXT_BYTES, decode_base64, file_too_large, max_json_body_bytes, parse_json
 
 FORM_HEADROOM_BYTES = MEGABYTE
 """The most that a form may hold besides its file."""
@@ -45,7 +45,7 @@ class Upload:
 
 
 async def read_upload(
-    request: Request, file_field: str, limit_bytes: int, admitted: AdmittedRequest, deadline: float
+    request: Request, file_field: str, max_file_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> Upload:
     """Return the one file of a multipart or JSON body, with its fields.
 
@@ -59,12 +59,12 @@ async def read_upload(
         if not parameters.get(b"boundary"):
             raise InvalidRequest("The Content-Type has no boundary; let your HTTP library set it.")
         async with aclosing(
-            _chunks(request, limit_bytes, limit_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
+            _chunks(request, max_file_bytes, max_file_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
         ) as chunks:
-            return await _read_form(chunks, parameters[b"boundary"], file_field, limit_bytes)
+            return await _read_form(chunks, parameters[b"boundary"], file_field, max_file_bytes)
     if content_type == b"application/json":
-        body = await _read_body(request, limit_bytes, json_body_limit(limit_bytes), admitted, deadline)
-        return await upload_from_json(await asyncio.to_thread(parse_json, body), file_field, limit_bytes)
+        body = await _read_body(request, max_file_bytes, max_json_body_bytes(max_file_bytes), admitted, deadline)
+        return await upload_from_json(await asyncio.to_thread(parse_json, body), file_field, max_file_bytes)
     raise InvalidRequest(
         f"Send multipart/form-data with the file in field '{file_field}', or application/json with the file as base64 "
         f"in '{file_field}'; the Content-Type was {content_type.decode('latin-1')[:60]!r}."
@@ -72,17 +72,17 @@ async def read_upload(
 
 
 async def read_json_object(
-    request: Request, limit_bytes: int, admitted: AdmittedRequest, deadline: float
+    request: Request, max_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> dict[str, Any]:
     """Return the JSON object of the body; raises as `read_upload` does."""
     content_type, _ = parse_options_header(request.headers.get("content-type"))
     if content_type != b"application/json":
         raise InvalidRequest("Send application/json; a batch carries its files as base64.")
-    body = await _read_body(request, limit_bytes, limit_bytes, admitted, deadline)
+    body = await _read_body(request, max_bytes, max_bytes, admitted, deadline)
     return await asyncio.to_thread(parse_json, body)
 
 
-async def upload_from_json(document: dict[str, Any], file_field: str, limit_bytes: int) -> Upload:
+async def upload_from_json(document: dict[str, Any], file_field: str, max_file_bytes: int) -> Upload:
     """Return the file and options of a JSON object whose field `file_field` has the file as base64.
 
     Raises InvalidRequest or FileTooLarge.
@@ -91,22 +91,22 @@ async def upload_from_json(document: dict[str, Any], file_field: str, limit_byte
     text, options = fields.pop(file_field, None), fields.pop("options", None)
     if text is None:
         raise InvalidRequest(f"Field '{file_field}' is missing; send the file there as base64 text or a data URL.")
-    media = await asyncio.to_thread(decode_base64, text, file_field, limit_bytes)
+    media = await asyncio.to_thread(decode_base64, text, file_field, max_file_bytes)
     return Upload(media, fields, options, is_form=False)
 
 
 async def _chunks(
-    request: Request, file_bytes: int, limit_bytes: int, admitted: AdmittedRequest, deadline: float
+    request: Request, max_file_bytes: int, max_body_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> AsyncGenerator[bytes, None]:
     """Yield the body in chunks, and take a place in the queue after the last one.
 
-    Raises FileTooLarge for a body of more than `limit_bytes`; the message names `file_bytes`, the limit for its file.
-    Raises DeadlineExceeded, and ServerBusy as `read_upload` does.
+    Raises FileTooLarge for a body of more than `max_body_bytes`; its message names `max_file_bytes`, the limit for the
+    file. Raises DeadlineExceeded, and ServerBusy as `read_upload` does.
     """
     declared = request.headers.get("content-length", "")
     total = int(declared) if declared.isdecimal() else None
-    if total is not None and total > limit_bytes:
-        raise file_too_large(file_bytes, total)
+    if total is not None and total > max_body_bytes:
+        raise file_too_large(max_file_bytes, total)
     admitted.will_hold(total or 0)
     num_bytes = 0
     stream = request.stream()
@@ -125,8 +125,8 @@ async def _chunks(
             admitted.raise_eviction()
             raise DeadlineExceeded(f"{num_bytes / MEGABYTE:.1f} MB of the upload had arrived") from None
         num_bytes += len(chunk)
-        if num_bytes > limit_bytes:
-            raise file_too_large(file_bytes)
+        if num_bytes > max_body_bytes:
+            raise file_too_large(max_file_bytes)
         admitted.has_received(num_bytes)
         yield chunk
 
@@ -137,17 +137,17 @@ def _expire(timeout: asyncio.Timeout) -> None:
 
 
 async def _read_body(
-    request: Request, file_bytes: int, limit_bytes: int, admitted: AdmittedRequest, deadline: float
+    request: Request, max_file_bytes: int, max_body_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> bytearray:
     body = bytearray()
-    async with aclosing(_chunks(request, file_bytes, limit_bytes, admitted, deadline)) as chunks:
+    async with aclosing(_chunks(request, max_file_bytes, max_body_bytes, admitted, deadline)) as chunks:
         async for chunk in chunks:
             body += chunk
     return body
 
 
-async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: str, limit_bytes: int) -> Upload:
-    form = _Form(file_field, limit_bytes)
+async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: str, max_file_bytes: int) -> Upload:
+    form = _Form(file_field, max_file_bytes)
     try:
         parser = MultipartParser(
             boundary,
@@ -215,12 +215,12 @@ class _Form:
     Starlette's own form parser would spool the file to disk, and decode invalid UTF-8 as Latin-1.
     """
 
-    def __init__(self, file_field: str, limit_bytes: int) -> None:
+    def __init__(self, file_field: str, max_file_bytes: int) -> None:
         self.file: bytearray | None = None
         self.texts: dict[str, str] = {}
         self.is_complete = False
         self._file_field = file_field
-        self._limit_bytes = limit_bytes
+        self._max_file_bytes = max_file_bytes
         self._num_parts = 0
 
     def on_part_begin(self) -> None:
@@ -259,8 +259,8 @@ class _Form:
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._data += data[start:end]
         if self._name == self._file_field:
-            if len(self._data) > self._limit_bytes:
-                raise file_too_large(self._limit_bytes)
+            if len(self._data) > self._max_file_bytes:
+                raise file_too_large(self._max_file_bytes)
         elif len(self._data) > MAX_TEXT_BYTES:
             raise InvalidRequest(f"Field '{self._name[:60]}' is longer than {MAX_TEXT_BYTES} bytes.")
 

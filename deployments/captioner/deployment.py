@@ -1,7 +1,6 @@
 """The captioner as a Ray Serve deployment: a thin layer that runs Captioner in worker threads."""
 
 import weakref
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,13 @@ from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, Repo
 from deployments.sandbox import Sandbox
 from deployments.settings import LimitsConfig, WeightsConfig
 from deployments.units import MEGABYTE
-from deployments.worker_threads import WorkerThreads
+from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.captioner.captioner import Captioner
 
 
-class CaptionerDeployment:
+class CaptionerDeployment(ThreadedDeployment):
     """One Moondream model on the CPU.
 
     The model loads in the background after `__init__`, or at the first call if `lazy`. Until it is loaded, calls raise
@@ -63,12 +62,7 @@ class CaptionerDeployment:
         )
 
     async def status(self) -> ModelStatus:
-        status = self._loader.status()
-        return replace(status, detail=self._threads.overdue_detail() or status.detail)
-
-    def check_health(self) -> None:
-        """Have Serve replace this replica when its work cannot be stopped."""
-        self._threads.check_health()
+        return self._loader.status()
 
 
 def decoding_memory_bytes(max_pixels: int) -> int:

@@ -129,6 +129,8 @@ def _has_all_coefficients(frame: bytes, scans: list[bytes]) -> bool:
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _OPTIONAL = (b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 """Chunks that are used if they are intact."""
+_EXIF_KEYWORD, _XMP_KEYWORD = b"Raw profile type exif\x00", b"XML:com.adobe.xmp\x00"
+"""What texts begin with that hold EXIF data, as ImageMagick stores it, and XMP data."""
 _MAX_TEXT_BYTES = 1024 * 1024
 """Of text that may hold an orientation."""
 _MAX_PIXEL_BYTES = 1024 * 1024 * 1024
@@ -140,7 +142,9 @@ _PALETTE = 3
 
 def _reduce_png(content: bytes) -> ImageFile:
     view = memoryview(content)
-    header = palette = transparency = exif = xmp = b""
+    header = palette = transparency = exif = b""
+    exif_text: bytes | None = None
+    xmp: bytes | None = None
     data: list[bytes | memoryview] = []
     has_end = False
     numbers = _part_numbers(MAX_PARTS, "chunks")
@@ -165,9 +169,11 @@ def _reduce_png(content: bytes) -> ImageFile:
                 transparency = transparency or bytes(chunk)
             elif name == b"eXIf":
                 exif = exif or content[start:end]
-            else:
-                exif = exif or _exif_in_text(name, content[start:end])
-                xmp = xmp or _xmp_in_text(name, content[start:end])
+            # Only the first text of each kind: expanding thousands of them would take minutes.
+            elif exif_text is None and content.startswith(_EXIF_KEYWORD, start):
+                exif_text = _exif_in_text(name, content[start:end])
+            elif xmp is None and content.startswith(_XMP_KEYWORD, start):
+                xmp = _png_text(name, content[start:end])
     if not has_end:
         data = [_with_checksum(b"".join(data))]
     color_type = header[17]
@@ -177,7 +183,7 @@ def _reduce_png(content: bytes) -> ImageFile:
     if len(transparency) - 12 >= _TRANSPARENCY_BYTES.get(color_type, len(transparency)):
         kept.append(transparency)
     content = b"".join([*kept, *_png_chunk(b"IDAT", data), *_png_chunk(b"IEND", [])])
-    return ImageFile(content, _orientation(exif, xmp))
+    return ImageFile(content, _orientation(exif or exif_text or b"", xmp or b""))
 
 
 def _with_checksum(data: bytes) -> bytes:
@@ -215,17 +221,11 @@ def _is_intact(chunk: memoryview) -> bool:
 
 def _exif_in_text(name: bytes, content: bytes) -> bytes:
     """Return EXIF data as ImageMagick stores it: in hexadecimal digits, behind three lines of text."""
-    if not content.startswith(b"Raw profile type exif\x00"):
-        return b""
     lines = _png_text(name, content).split(b"\n")[3:]
     try:
         return bytes.fromhex(b"".join(lines).decode("ascii"))
     except ValueError:
         return b""
-
-
-def _xmp_in_text(name: bytes, content: bytes) -> bytes:
-    return _png_text(name, content) if content.startswith(b"XML:com.adobe.xmp\x00") else b""
 
 
 def _png_text(name: bytes, content: bytes) -> bytes:

@@ -173,10 +173,10 @@ class Moondream(nn.Module):
     @torch.inference_mode()
     def encode_image(self, crops: ImageCrops, check_cancelled: CheckCancelled) -> Tensor:
         """Return the image embeddings, shape (grid * grid, text dim)."""
-        num_crops = len(crops.pixels)
+        num_crops = len(crops.values)
         features = [
             self._encode_crop(crop, partial(check_cancelled, f"{n} of {num_crops} crops of the image were encoded"))
-            for n, crop in enumerate(crops.pixels)
+            for n, crop in enumerate(crops.values)
         ]
         global_features = features[0]
         # With a 1x1 tiling the only local crop would equal the global crop, pixel for pixel.

@@ -38,7 +38,7 @@ MAX_SIDE_PX = 1_000_000
 class ImageCrops:
     """An image as the vision tower takes it."""
 
-    pixels: NDArray[np.float32]
+    values: NDArray[np.float32]
     """Shape (num_crops, 3, side, side), in [-1, 1]: the global crop, then the local crops row by row.
 
     With a 1x1 tiling the only local crop would equal the global crop, so it is left out.
@@ -133,8 +133,8 @@ def _cut(image: Image.Image, config: VisionConfig, max_crops: int) -> tuple[NDAr
 
 
 def _normalized(levels: NDArray[np.uint8], tiling: tuple[int, int]) -> ImageCrops:
-    pixels = levels.transpose(0, 3, 1, 2).astype(np.float32)
-    return ImageCrops((pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5), tiling)
+    values = levels.transpose(0, 3, 1, 2).astype(np.float32)
+    return ImageCrops((values / np.float32(255) - np.float32(0.5)) / np.float32(0.5), tiling)
 
 
 def _resized(image: Image.Image, width: int, height: int) -> Pixels:

@@ -8,7 +8,7 @@ from deployments.frame_sampler.types import SampledVideo, SampleTask
 from deployments.log import hide_expected_errors
 from deployments.media import Media
 from deployments.sandbox import Sandbox
-from deployments.worker_threads import WorkerThreads
+from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
 DECODER_MEMORY_BYTES = 2048 * 2**20
 """What decoding one video may take, without the file. 8K video needs most: H.264 with 10 bits 1.3 GB (measured)."""
@@ -16,7 +16,7 @@ DECODER_SILENCE_S = 20.0
 """A decoder that neither reads nor reports progress for so long is at work on a file that is made for that."""
 
 
-class FrameSamplerDeployment:
+class FrameSamplerDeployment(ThreadedDeployment):
     """Samples frames from videos, two videos at a time, each in a process of its own."""
 
     def __init__(self, frame_sampler: FrameSamplerConfig) -> None:
@@ -36,7 +36,3 @@ class FrameSamplerDeployment:
         return await self._threads.run(
             lambda cancellation: sample_video(media, task, self._config, cancellation, self._sandbox), deadline
         )
-
-    def check_health(self) -> None:
-        """Have Serve replace this replica when its work cannot be stopped."""
-        self._threads.check_health()

@@ -16,7 +16,7 @@ from deployments.cancellation import Cancellation
 from deployments.container_limits import check_claims
 from deployments.frame_sampler.display import display_pixels, display_size
 from deployments.frame_sampler.scenes import distinct_frames
-from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoMetadata
+from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
 from deployments.frame_sampler.uniform import uniform_frames
 from deployments.frame_sampler.video import Video
 from deployments.media import Media, MediaReader
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _TIME_ROUNDING_S = Fraction(1, 1000)
 """Matroska rounds times to milliseconds."""
 
-VideoFacts = tuple[VideoMetadata, bool]
-"""The metadata, and whether the video has sound."""
+VideoFacts = tuple[VideoProperties, bool]
+"""Its properties, and whether it has sound."""
 
 
 def sample_video(
@@ -57,8 +57,8 @@ def sample_video(
             if isinstance(value, SampledFrame):
                 frames.append(value)
             else:
-                metadata, has_audio = value
-                return SampledVideo(metadata, sorted(frames, key=lambda frame: frame.frame_number), has_audio)
+                properties, has_audio = value
+                return SampledVideo(properties, sorted(frames, key=lambda frame: frame.frame_number), has_audio)
     raise AssertionError("The last value is VideoFacts.")
 
 
@@ -78,14 +78,14 @@ def sample_frames(
             yield SampledFrame(number, video.timestamp_s(number), pixels)
         stream_duration_s = float(video.duration * video.tick_s)
         width, height = sizes[min(sizes)]
-        metadata = VideoMetadata(
+        properties = VideoProperties(
             duration_s=video.end_s,
             fps=len(video.times) / stream_duration_s if stream_duration_s else 0.0,
             width=width,
             height=height,
             total_frames=len(video.times),
         )
-        yield metadata, video.has_audio
+        yield properties, video.has_audio
 
 
 def warm_up() -> None:

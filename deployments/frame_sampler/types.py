@@ -16,7 +16,7 @@ class SampleTask:
 
 
 @dataclass(frozen=True)
-class VideoMetadata:
+class VideoProperties:
     duration_s: float
     """End of the last frame on the container's clock, computed from the packets."""
     fps: float
@@ -39,7 +39,7 @@ class SampledFrame:
 
 @dataclass(frozen=True)
 class SampledVideo:
-    metadata: VideoMetadata
+    properties: VideoProperties
     frames: list[SampledFrame]
     """In presentation order."""
     has_audio: bool

@@ -14,14 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from deployments.cancellation import Cancellation
-from deployments.errors import InvalidFile
+from deployments.errors import InvalidFile, ProcessingFailed, ServerBusy
 from deployments.log import logger
 from deployments.media import Media
-from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, send
+from deployments.sandbox.messages import (
+    Done,
+    Failed,
+    InvalidMessage,
+    Job,
+    Progress,
+    Read,
+    Value,
+    receive,
+    send_job,
+)
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _POLL_S = 0.02
 """How often a cancelled or late job is noticed while its process is silent."""
+_SEND_TIMEOUT_S = 10.0
+"""How long a process may take to read what it has asked for; an intact one reads it at once."""
+_MAX_FORK_S = 10.0
+"""A fork server that has not answered for so long hangs, and is replaced; it takes milliseconds."""
+_SERVER_END_S = 0.2
+"""How long after the end of its children the end of a fork server may be noticed."""
 
 
 class Sandbox:
@@ -47,25 +63,30 @@ class Sandbox:
         """Yield what `function(file, *arguments, cancellation)` yields.
 
         Raises the ServiceError that the function raises, InvalidFile if the file makes its decoder crash or run out of
-        memory, and what `cancellation.check` raises. The process is gone when this ends.
+        memory, ServerBusy if no process can be started, and what `cancellation.check` raises. The process is gone when
+        this ends.
         """
-        connection = self._fork()
-        pidfd = -1
         progress = ""
-        try:
-            pidfd = _receive_pidfd(connection)
-            send(connection, Job(function, arguments, len(media), cancellation.deadline, self._memory_bytes))
-            last_message_s = time.monotonic()
+        last_message_s = time.monotonic()
+
+        def wait_for_data() -> None:
+            """Return when the process has sent something, or is gone."""
             while True:
                 cancellation.check(progress)
-                if not select.select([connection], [], [], _POLL_S)[0]:
-                    if time.monotonic() - last_message_s > self._max_silence_s:
-                        raise InvalidFile(
-                            f"Decoding the file made no progress for {self._max_silence_s:g} seconds: it is damaged, "
-                            "or made to exhaust the machine."
-                        )
-                    continue
-                message = receive(connection)
+                if poll.poll(_POLL_S * 1000):
+                    return
+                if time.monotonic() - last_message_s > self._max_silence_s:
+                    raise InvalidFile(
+                        f"Decoding the file made no progress for {self._max_silence_s:g} seconds: it is damaged, or "
+                        "made to exhaust the machine."
+                    )
+
+        connection, poll, pidfd = self._fork(cancellation)
+        try:
+            send_job(connection, Job(function, arguments, len(media), cancellation.deadline, self._memory_bytes))
+            last_message_s = time.monotonic()
+            while True:
+                message = receive(connection, self._memory_bytes, wait_for_data)
                 last_message_s = time.monotonic()
                 if isinstance(message, Read):
                     connection.sendall(media.data[message.start : message.end])
@@ -78,14 +99,15 @@ class Sandbox:
                     raise self._failure(message.error, message.traceback)
                 elif isinstance(message, Done):
                     return
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            logger.error("The process that ran %s.%s crashed on a file", self._module, function)
+        except (EOFError, BrokenPipeError, ConnectionResetError, TimeoutError, InvalidMessage) as error:
+            if self._has_ended():
+                raise ProcessingFailed("The process that starts decoders has ended.") from error
+            logger.error("The process that ran %s.%s crashed on a file: %r", self._module, function, error)
             raise InvalidFile(
                 "The file makes its decoder crash: it is damaged. Save or convert it again and send that."
             ) from error
         finally:
-            if pidfd >= 0:
-                _kill(pidfd)
+            _kill(pidfd)
             connection.close()
 
     def close(self) -> None:
@@ -104,24 +126,49 @@ class Sandbox:
             logger.error("A decoder failed:\n%s", traceback)
         return error
 
-    def _fork(self) -> socket.socket:
-        """Return the connection to a new process; a fork server that has died is started again."""
-        for attempt in (1, 2):
-            ours, theirs = socket.socketpair()
-            with theirs:
-                try:
+    def _fork(self, cancellation: Cancellation) -> tuple[socket.socket, "select.poll", int]:
+        """Return the connection to a new process, what tells when it has sent something, and its pidfd.
+
+        A fork server that has died is started again. Raises ServerBusy if the process cannot be started.
+        """
+        for _ in range(2):
+            connection, theirs = socket.socketpair()
+            try:
+                with theirs:
                     socket.send_fds(self._control, [b"j"], [theirs.fileno()])
-                    return ours
-                except OSError:
-                    ours.close()
-                    if attempt == 2:
-                        raise
-                    with self._lock:
-                        if self._server.poll() is not None:
-                            logger.error("The fork server of %s died and is started again", self._module)
-                            self._control.close()
-                            self._start()
-        raise AssertionError("unreachable")
+                connection.settimeout(_SEND_TIMEOUT_S)
+                poll = select.poll()
+                poll.register(connection, select.POLLIN)
+                start = time.monotonic()
+                while not poll.poll(_POLL_S * 1000):
+                    cancellation.check()
+                    if time.monotonic() - start > _MAX_FORK_S:
+                        self._server.kill()
+                        raise TimeoutError("The fork server does not answer.")
+                return connection, poll, _receive_pidfd(connection)
+            except (EOFError, OSError) as error:
+                connection.close()
+                if not self._has_ended():
+                    raise ServerBusy("No process could be started for the file; try again in a moment.") from error
+                self._restart()
+            except BaseException:
+                connection.close()
+                raise
+        raise ProcessingFailed("The process that starts decoders ends again and again.")
+
+    def _has_ended(self) -> bool:
+        """Return whether the fork server has ended, which ends all its children."""
+        end = time.monotonic() + _SERVER_END_S
+        while self._server.poll() is None and time.monotonic() < end:
+            time.sleep(_POLL_S)
+        return self._server.poll() is not None
+
+    def _restart(self) -> None:
+        with self._lock:
+            if self._server.poll() is not None:
+                logger.error("The fork server of %s died and is started again", self._module)
+                self._control.close()
+                self._start()
 
     def _start(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

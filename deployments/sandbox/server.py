@@ -20,7 +20,7 @@ from types import ModuleType
 from deployments.cancellation import Cancellation
 from deployments.errors import ServiceError
 from deployments.media import SeekableReader
-from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive, send
+from deployments.sandbox.messages import Done, Failed, Job, Progress, Read, Value, receive_job, send
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -36,27 +36,38 @@ def serve(control: socket.socket, module: ModuleType) -> None:
         data, fds, _, _ = socket.recv_fds(control, 1, 1)
         if not data:
             return
+        if not fds:
+            logging.error("A process for a file could not be started: too many open files")
+            continue
         with socket.socket(fileno=fds[0]) as connection:
-            if os.fork() == 0:
-                control.close()
-                os._exit(_run_child(connection, module))
+            parent = os.getpid()
+            try:
+                is_child = os.fork() == 0
+            except OSError as error:
+                # Too little memory, or too many processes. The replica sees that the connection is closed.
+                logging.error("A process for a file could not be started: %s", error)
+                continue
+            if is_child:
+                try:
+                    control.close()
+                    _run_child(connection, module, parent)
+                finally:
+                    os._exit(0)  # without what Python does at its end: that belongs to the parent
 
 
-def _run_child(connection: socket.socket, module: ModuleType) -> int:
+def _run_child(connection: socket.socket, module: ModuleType, parent: int) -> None:
     try:
-        _end_with_parent()
+        _end_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # The replica kills the child by this descriptor, which never means another process.
         pidfd = os.pidfd_open(os.getpid())
         socket.send_fds(connection, [b"p"], [pidfd])
         os.close(pidfd)
-        job = receive(connection, is_trusted=True)
-        assert isinstance(job, Job)
-        _limit_memory(job.memory_bytes)
+        job = receive_job(connection)
+        _limit_resources(job.memory_bytes)
         _run_job(connection, module, job)
     except (EOFError, OSError):
-        return 1  # The replica is gone, or no longer interested.
-    return 0
+        pass  # The replica is gone, or no longer interested.
 
 
 def _run_job(connection: socket.socket, module: ModuleType, job: Job) -> None:
@@ -113,16 +124,22 @@ class _ReportingCancellation(Cancellation):
         super().check(progress)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent ends, however that ends."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
 
 
-def _limit_memory(num_bytes: int) -> None:
-    """Let the process allocate so many bytes more than it has now; beyond that it gets MemoryError, or crashes."""
+def _limit_resources(memory_bytes: int) -> None:
+    """Let the process allocate so many bytes more than it has now; beyond that it gets MemoryError, or crashes.
+
+    A crash leaves no core file, which would hold the user's file.
+    """
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + num_bytes, size + num_bytes))
+    resource.setrlimit(resource.RLIMIT_AS, (size + memory_bytes, size + memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from deployments.media import Media
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
-from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.worker_threads import WorkerThreads
+from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.transcriber.engine import WhisperEngine
@@ -27,7 +27,7 @@ DECODER_SILENCE_S = 20.0
 """A decoder that neither reads nor reports progress for so long is at work on a file that is made for that."""
 
 
-class TranscriberDeployment:
+class TranscriberDeployment(ThreadedDeployment):
     """One Whisper model on the CPU. Files are decoded in processes of their own.
 
     The model loads in the background after `__init__`, or, when lazy, at the first call (see ModelLoader). `deadline`
@@ -36,7 +36,9 @@ class TranscriberDeployment:
     """
 
     def __init__(self, transcriber: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
-        self._sandbox = Sandbox("deployments.transcriber.audio", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S)
+        self._sandbox = Sandbox(
+            "deployments.transcriber.audio_files", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S
+        )
         weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()
         self._max_duration_s = transcriber.max_duration_s
@@ -63,12 +65,7 @@ class TranscriberDeployment:
         return await self._threads.run(work, deadline)
 
     async def status(self) -> ModelStatus:
-        status = self._loader.status()
-        return replace(status, detail=self._threads.overdue_detail() or status.detail)
-
-    def check_health(self) -> None:
-        """Have Serve replace this replica when its work cannot be stopped."""
-        self._threads.check_health()
+        return self._loader.status()
 
 
 def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":

@@ -26,7 +26,7 @@ from deployments.transcriber.decoding import WindowDecoder, compile_word_timesta
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.settings import WhisperPrecision
-from deployments.transcriber.types import UNDETERMINED, Segment, TranscribeTask, Transcript, Word
+from deployments.transcriber.types import UNDETERMINED, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
 from deployments.transcriber.windows import Window, pack_into_windows
 
@@ -105,7 +105,7 @@ class WhisperEngine:
 
     def _transcribe_all(
         self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
-    ) -> tuple[str, str, list[Segment]]:
+    ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the whole waveform, decoded window by window.
 
         As in `whisper.transcribe`, each window starts at the last timestamp of the one before; `seek` is its first
@@ -143,7 +143,7 @@ class WhisperEngine:
 
     def _transcribe_speech(
         self, detector: VoiceActivityDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
-    ) -> tuple[str, str, list[Segment]]:
+    ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the parts of the waveform in which the detector finds speech."""
         num_samples_done = 0
         num_seconds = math.ceil(len(waveform) / SAMPLE_RATE)
@@ -322,21 +322,21 @@ def _to_recording_times(segment: dict[str, Any], window: Window) -> dict[str, An
     return mapped
 
 
-def _as_segment(segment: dict[str, Any]) -> Segment:
-    return Segment(
+def _as_segment(segment: dict[str, Any]) -> TranscriptSegment:
+    return TranscriptSegment(
         start_s=float(segment["start"]),
         end_s=float(segment["end"]),
         text=segment["text"].strip(),
         confidence=math.exp(segment["avg_logprob"]),
         words=[
-            Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
+            TranscriptWord(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
             for word in segment.get("words", [])
         ],
         suspect=segment["suspect"],
     )
 
 
-def _in_order(segments: list[Segment]) -> list[Segment]:
+def _in_order(segments: list[TranscriptSegment]) -> list[TranscriptSegment]:
     """Return the segments, with words that follow one another and lie within their segments.
 
     The times of words and segments come from different sources: attention and timestamp tokens, each clipped to the
@@ -353,7 +353,7 @@ def _in_order(segments: list[Segment]) -> list[Segment]:
     return [_around(segment, list(islice(ordered, len(segment.words)))) for segment in segments]
 
 
-def _around(segment: Segment, words: list[Word]) -> Segment:
+def _around(segment: TranscriptSegment, words: list[TranscriptWord]) -> TranscriptSegment:
     """Return the segment with these words, and with times that include theirs."""
     if not words:
         return segment
@@ -365,7 +365,7 @@ def _around(segment: Segment, words: list[Word]) -> Segment:
     )
 
 
-def _mean_confidence(segments: list[Segment]) -> float:
+def _mean_confidence(segments: list[TranscriptSegment]) -> float:
     """Return the mean confidence, weighted by duration; 0.0 without segments."""
     total_s = sum(segment.end_s - segment.start_s for segment in segments)
     weighted = sum(segment.confidence * (segment.end_s - segment.start_s) for segment in segments)

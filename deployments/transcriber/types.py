@@ -16,7 +16,7 @@ class TranscribeTask:
 
 
 @dataclass(frozen=True)
-class Word:
+class TranscriptWord:
     word: str
     """Includes the space before it, so that the joined words are the text."""
     start_s: float
@@ -28,13 +28,13 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Segment:
+class TranscriptSegment:
     start_s: float
     end_s: float
     text: str
     confidence: float
     """exp(avg_logprob): the geometric mean of the token probabilities of its window."""
-    words: list[Word] = field(default_factory=list)
+    words: list[TranscriptWord] = field(default_factory=list)
     suspect: SuspectReason | None = None
 
     def later(self, seconds: float) -> Self:
@@ -57,7 +57,7 @@ class Transcript:
     """Code of the requested or detected language; UNDETERMINED if none was requested and nobody speaks."""
     confidence: float
     """Mean of the segments' confidence, weighted by duration; 0.0 without segments."""
-    segments: list[Segment]
+    segments: list[TranscriptSegment]
     duration_s: float
     """When the sound ends."""
     warnings: list[str] = field(default_factory=list)

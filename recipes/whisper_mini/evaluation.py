@@ -10,7 +10,7 @@ from statistics import median
 
 from deployments.cancellation import Cancellation
 from deployments.transcriber.engine import WhisperEngine, load_engine
-from deployments.transcriber.types import Segment, TranscribeTask, Transcript
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from recipes.whisper_mini.language import LANGUAGES
 from recipes.whisper_mini.recordings import Recorder, Recording, Sentence, make_noises
 from recipes.whisper_mini.voices import HELD_OUT_VARIANTS, TRAINING_VARIANTS
@@ -192,5 +192,5 @@ def _transcribe(engine: WhisperEngine, recording: Recording, word_timestamps: bo
     )
 
 
-def _overlap(sentence: Sentence, segment: Segment) -> float:
+def _overlap(sentence: Sentence, segment: TranscriptSegment) -> float:
     return min(sentence.end_s, segment.end_s) - max(sentence.start_s, segment.start_s)

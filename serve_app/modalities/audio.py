@@ -6,8 +6,7 @@ from pydantic import AfterValidator, Field
 
 from deployments.media import Media
 from deployments.transcriber.languages import LANGUAGES
-from deployments.transcriber.types import Segment as TranscriptSegment
-from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
 from serve_app.modalities.modality import FileFormat, Modality
@@ -35,7 +34,10 @@ def _check_language(language: str) -> str:
 
 class AudioOptions(Options):
     language: Annotated[str, AfterValidator(_check_language)] = Field(
-        "auto", description="`auto` to detect it, or a Whisper language code.", examples=["auto", "en"]
+        "auto",
+        description="`auto` to detect it, or a Whisper language code.",
+        examples=["auto", "en"],
+        json_schema_extra={"enum": ["auto", *LANGUAGES]},
     )
     include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
     word_level_timestamps: bool = Field(

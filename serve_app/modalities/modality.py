@@ -49,7 +49,7 @@ class Modality(Generic[OptionsT]):
     sample_options: Mapping[str, str]
     """What `prism samples` asks for besides the defaults."""
     limit_mb: Callable[[LimitsConfig], float]
-    """The size limit for this kind, in MB; the limit for all uploads also applies (`limit_bytes`)."""
+    """The size limit for this kind, in MB; the limit for all uploads also applies (`max_file_bytes`)."""
     analysis_type: type[Analysis]
     """What `analyze` returns."""
     analyze: Callable[[Media, OptionsT, AppContext, float], Awaitable[Analysis]]
@@ -65,5 +65,5 @@ class Modality(Generic[OptionsT]):
         """The path of the route."""
         return f"/api/analyze/{self.kind}"
 
-    def limit_bytes(self, limits: LimitsConfig) -> int:
+    def max_file_bytes(self, limits: LimitsConfig) -> int:
         return limits.max_file_bytes(self.limit_mb(limits))

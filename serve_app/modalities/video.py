@@ -59,10 +59,10 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
         (outcomes, summary), transcript = await captioning, None
     return VideoAnalysis(
         metadata=VideoMetadata(
-            duration_seconds=round(video.metadata.duration_s, 3),
-            fps=round(video.metadata.fps, 3),
-            resolution=(video.metadata.width, video.metadata.height),
-            total_frames=video.metadata.total_frames,
+            duration_seconds=round(video.properties.duration_s, 3),
+            fps=round(video.properties.fps, 3),
+            resolution=(video.properties.width, video.properties.height),
+            total_frames=video.properties.total_frames,
             model=context.settings.captioner.name,
             reused_frames=sum(isinstance(outcome, Caption) and outcome.reused == "answer" for outcome in outcomes),
         ),
@@ -119,7 +119,7 @@ def _groups(frames: Sequence[SampledFrame]) -> list[Sequence[SampledFrame]]:
 
 async def _transcribe(media: Media, video: SampledVideo, context: AppContext, deadline: float) -> AudioAnalysis:
     if not video.has_audio:
-        return audio.silent_analysis(video.metadata.duration_s, context)
+        return audio.silent_analysis(video.properties.duration_s, context)
     try:
         return await audio.analyze(media, audio.AudioOptions(), context, deadline)
     except InvalidFile as error:

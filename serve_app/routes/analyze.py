@@ -21,14 +21,14 @@ def _add_route(modality: Modality[Any]) -> None:
     async def analyze(request: Request) -> JSONResponse:
         context = context_of(request)
         deadline = context.deadline()
-        limit_bytes = modality.limit_bytes(context.settings.limits)
+        max_file_bytes = modality.max_file_bytes(context.settings.limits)
         with (
             context.explain_timeouts(modality.timeout_advice),
             context.admission.admit(client_address(request), modality.kind, deadline) as admitted,
         ):
             # The upload is not kept in a variable, so that analyze_upload can free it once its media is shared.
             analysis = await analyze_upload(
-                await read_upload(request, modality.kind, limit_bytes, admitted, deadline),
+                await read_upload(request, modality.kind, max_file_bytes, admitted, deadline),
                 modality,
                 context,
                 admitted,

@@ -80,9 +80,9 @@ async def _analyze_file(
         with context.explain_timeouts(modality.timeout_advice):
             if time.time() >= deadline:
                 raise DeadlineExceeded("it was still waiting for its turn")
-            limit_bytes = modality.limit_bytes(context.settings.limits)
+            max_file_bytes = modality.max_file_bytes(context.settings.limits)
             return await analyze_upload(
-                await upload_from_json(fields, "data", limit_bytes), modality, context, admitted, deadline
+                await upload_from_json(fields, "data", max_file_bytes), modality, context, admitted, deadline
             )
     except Exception as error:
         return error_body(as_service_error(error, request))

@@ -12,88 +12,27 @@ from deployments.container_limits import MAX_SAMPLES, MAX_TAGS, check_claims
 from deployments.errors import InvalidFile
 from deployments.media import Media
 from tests.deployments.transcriber.sounds import SAMPLE_RATE, encode, encode_video, id3_tag, sweep, wav
-from tests.media import numbered_pictures, write_video
+from tests.hostile.containers import (
+    box,
+    chunks,
+    comments,
+    element,
+    flac,
+    fragment,
+    id3,
+    matroska,
+    matroska_tag,
+    movie,
+    ogg,
+    one_value_each,
+    riff,
+    track,
+)
+from tests.videos import numbered_pictures, write_video
 
 DATA = Path(__file__).parent.parent / "data"
 SOUND = sweep(2)
 MANY = 4 * MAX_TAGS
-
-
-def box(name: str, *parts: bytes) -> bytes:
-    content = b"".join(parts)
-    return struct.pack(">I", len(content) + 8) + name.encode("latin1") + content
-
-
-def movie(*tracks: bytes) -> bytes:
-    return box("ftyp", b"isom", bytes(4)) + box("moov", *tracks) + box("mdat", bytes(64))
-
-
-def track(num_samples: int, handler: bytes = b"vide", times: bytes = b"", chunks: bytes = b"") -> bytes:
-    sizes = box("stsz", bytes(4), struct.pack(">II", 1, num_samples))
-    return box(
-        "trak",
-        box("mdia", box("hdlr", bytes(8), handler), box("minf", box("stbl", sizes, times, chunks))),
-    )
-
-
-def one_value_each(num_samples: int) -> bytes:
-    """Return the table of times of uncompressed sound."""
-    return box("stts", bytes(4), struct.pack(">III", 1, num_samples, 1))
-
-
-def chunks(num_chunks: int, samples_per_chunk: int) -> bytes:
-    return box("stsc", bytes(4), struct.pack(">IIII", 1, 1, samples_per_chunk, 1)) + box(
-        "stco", bytes(4), struct.pack(">I", num_chunks), bytes(4 * min(num_chunks, 1000))
-    )
-
-
-def fragment(num_samples: int) -> bytes:
-    return box("moof", box("traf", box("trun", bytes(4), struct.pack(">I", num_samples))))
-
-
-def element(name: int, content: bytes) -> bytes:
-    size = (1 << 56) | len(content)
-    return name.to_bytes((name.bit_length() + 7) // 8, "big") + size.to_bytes(8, "big") + content
-
-
-def matroska(*parts: bytes) -> bytes:
-    cluster = element(0x1F43B675, bytes(100))
-    return element(0x1A45DFA3, b"\x42\x82\x88matroska") + element(0x18538067, cluster + b"".join(parts))
-
-
-def matroska_tag(number: int) -> bytes:
-    return element(0x7373, element(0x67C8, element(0x45A3, b"%d" % number)))
-
-
-def comments(count: int) -> bytes:
-    vendor = b"test"
-    each = b"".join(struct.pack("<I", 6) + b"K%04x=" % (number % 65536) for number in range(count))
-    return struct.pack("<I", len(vendor)) + vendor + struct.pack("<I", count) + each
-
-
-def flac(count: int) -> bytes:
-    block = comments(count)
-    return b"fLaC\x00\x00\x00\x22" + bytes(34) + b"\x84" + len(block).to_bytes(3, "big") + block
-
-
-def ogg(packet: bytes) -> bytes:
-    def page(content: bytes, flags: int) -> bytes:
-        return b"OggS\x00" + bytes([flags]) + bytes(20) + bytes([1, min(len(content), 255)]) + content[:255]
-
-    return page(b"\x01vorbis" + bytes(23), 2) + page(packet, 0) + page(bytes(200), 0)
-
-
-def id3(count: int, version: int) -> bytes:
-    frame = b"TXX\x00\x00\x04\x00a\x00b" if version == 2 else b"TXXX\x00\x00\x00\x04\x00\x00\x00a\x00b"
-    frames = frame * count
-    size = bytes(len(frames) >> shift & 0x7F for shift in (21, 14, 7, 0))
-    return b"ID3" + bytes([version, 0, 0]) + size + frames + b"\xff\xfb\x90\x64" + bytes(413)
-
-
-def riff(form: bytes, count: int) -> bytes:
-    tags = b"".join(struct.pack("<4sI", b"I%03x" % (number % 4096), 2) + b"x\x00" for number in range(count))
-    info = b"LIST" + struct.pack("<I", len(tags) + 4) + b"INFO" + tags
-    return b"RIFF" + struct.pack("<I", len(info) + 4) + form + info
 
 
 SAMPLES: dict[str, Callable[[], bytes]] = {
@@ -104,6 +43,9 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "pictures with times like those of sound": lambda: movie(track(10**7, b"vide", one_value_each(10**7))),
     "huge chunks of uncompressed sound": lambda: movie(
         track(1000, b"soun", one_value_each(1000), chunks(1000, 2**31 - 1))
+    ),
+    "two tables of sizes": lambda: movie(
+        track(10, times=box("stz2", bytes(4), struct.pack(">II", 4, MAX_SAMPLES + 1)))
     ),
     "fragments": lambda: movie() + fragment(MAX_SAMPLES) + fragment(1),
 }

@@ -2,9 +2,25 @@ import time
 
 import pytest
 
-from deployments.containers import avi_declared_s, declared_bytes, id3_end, mp3_declared_s
+from deployments.containers import (
+    LateStart,
+    avi_declared_s,
+    declared_bytes,
+    id3_end,
+    mp3_declared_s,
+    ogg_flac_start,
+)
 from deployments.media import Media
-from tests.deployments.transcriber.sounds import SAMPLE_RATE, encode, encode_video, noise, sweep, wav
+from tests.deployments.transcriber.sounds import (
+    SAMPLE_RATE,
+    SoundTrack,
+    encode,
+    encode_tracks,
+    encode_video,
+    noise,
+    sweep,
+    wav,
+)
 
 SOUND = sweep(2)
 
@@ -82,3 +98,48 @@ def test_an_id3_tag_ends_after_its_footer() -> None:
 
 def test_an_id3_tag_with_an_impossible_size_is_ignored() -> None:
     assert id3_end(memoryview(b"ID3\x04\x00\x00\x80\x00\x00\x10" + bytes(40))) == 0
+
+
+def late_flac(frame: bytes, position: int = 0, flags: int = 0) -> bytes:
+    """Return an Ogg FLAC whose first page of sound holds two such frames, and ends at a position."""
+
+    def page(content: bytes, flags: int, position: int, sizes: list[int]) -> bytes:
+        head = b"OggS\x00" + bytes([flags]) + position.to_bytes(8, "little") + bytes(12)
+        return head + bytes([len(sizes), *sizes]) + content
+
+    header = b"\x7fFLAC" + bytes(46)
+    return (
+        page(header, 2, 0, [len(header)])
+        + page(b"\x84" + bytes(9), 0, 0, [10])
+        + page(frame * 2, flags, position, [len(frame)] * 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "num_samples"),
+    [
+        (b"\xff\xf8\x18\x08\x00" + bytes(6), 192),
+        (b"\xff\xf8\x38\x08\x00" + bytes(6), 1152),
+        (b"\xff\xf8\xc8\x08\x00" + bytes(6), 4096),
+        (b"\xff\xf8\x68\x08\x05\x63" + bytes(6), 100),
+        (b"\xff\xf8\x78\x08\xc4\x80\x0f\x9f" + bytes(6), 4000),
+    ],
+)
+def test_the_start_of_an_ogg_flac_is_the_position_of_its_first_page_without_its_samples(
+    frame: bytes, num_samples: int
+) -> None:
+    late = late_flac(frame, 48_000 + 2 * num_samples)
+    assert ogg_flac_start(late) == LateStart(48_000, 2 * num_samples)
+    assert ogg_flac_start(late_flac(frame, 2 * num_samples)) is None
+    assert ogg_flac_start(late_flac(frame, 2**64 - 1)) is None
+
+
+def test_other_files_have_no_start_of_an_ogg_flac() -> None:
+    for codec in ("flac", "libopus"):
+        assert ogg_flac_start(encode_tracks(SoundTrack(SOUND), container="ogg", codec=codec).data) is None
+    late = encode_tracks(SoundTrack(SOUND, start_s=2.0), container="ogg", codec="flac").tobytes()
+    start = ogg_flac_start(late)
+    assert start is not None
+    assert start.start == 2 * SAMPLE_RATE
+    for length in range(0, len(late), 7):
+        ogg_flac_start(late[:length])

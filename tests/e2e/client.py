@@ -81,9 +81,24 @@ def processes_of(server_pid: int, *words: str) -> list[psutil.Process]:
     ]
 
 
+def decoders_of(server_pid: int, deployment: str) -> list[psutil.Process]:
+    """Return the processes in which a deployment decodes files, the one that forks the others first."""
+    return [
+        process
+        for process in replica_of(server_pid, deployment).children(recursive=True)
+        if "deployments.sandbox.server" in command_of(process)
+    ]
+
+
 def title_of(process: psutil.Process) -> str:
     """Return what Ray calls one of its workers; empty if it has ended."""
+    return "".join(command_of(process)[:1])
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty if it has ended."""
     try:
-        return "".join(process.cmdline()[:1])
+        command: list[str] = process.cmdline()
     except psutil.NoSuchProcess:
-        return ""
+        return []
+    return command

@@ -19,9 +19,8 @@ import time
 from deployments.project import project_folder
 from samples.running_server import running_server
 from tests.e2e.client import DATA, answer_of, post_file
+from tests.e2e.namespaces import CANNOT
 
-CANNOT = 77
-"""The exit status if the namespace cannot be set up."""
 CONTROL = "192.0.2.7"
 """Packets are sent there before the server starts, to prove that they are seen."""
 

@@ -19,7 +19,7 @@ from samples.running_server import RunningServer
 from tests.e2e.client import DATA, answer_of, error_of, post_file, process_of, processes_of, replica_of
 from tests.e2e.conftest import StartServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 RECOVERY_S = 15.0
 """How soon a lost process must be replaced (docs/reliability.md)."""

@@ -12,7 +12,7 @@ from tests.e2e.client import DATA, answer_of, error_of, post_file, replica_of
 from tests.e2e.conftest import StartServer
 from tests.e2e.test_limits import ENDLESS, wait_until_busy
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import requests
+import yaml
 
 from deployments.project import project_folder
 from prism import serve, tools
@@ -42,7 +43,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["weights", "fetch"], ["usage: prism weights fetch", "--captioner", "--transcriber", "--config", "resumed"]),
         (["weights", "shrink"], ["usage: prism weights shrink", "int8", "half the disk space"]),
         (["conformance"], ["usage: prism conformance", "--precision", "DIR", "expected.json"]),
-        (["benchmark"], ["usage: prism benchmark", "captioner", "transcriber"]),
+        (["benchmark"], ["usage: prism benchmark", "captioner", "transcriber", "fairness"]),
+        (["benchmark", "fairness"], ["usage: prism benchmark fairness", "--clients", "--pictures"]),
         (["benchmark", "captioner"], ["usage: prism benchmark captioner", "--against", "--rounds"]),
         (["benchmark", "transcriber"], ["usage: prism benchmark transcriber", "--size", "--rounds"]),
     ],
@@ -108,7 +110,10 @@ def test_the_server_runs_without_usage_statistics_drops_odd_headers_and_soon_rep
     assert environment["HOME"] == "/home/me"
 
 
-@pytest.mark.parametrize("no_proxy", [None, "localhost,169.254.169.254, .internal,127.0.0.1", "169.254.0.0/16"])
+@pytest.mark.parametrize(
+    "no_proxy",
+    [None, "localhost,169.254.169.254, .internal,127.0.0.1", "169.254.0.0/16", "*", "x,*", "0.0.0.0/0", "169.0.0.0/8"],
+)
 def test_requests_to_the_clouds_metadata_service_stay_on_the_machine(
     monkeypatch: pytest.MonkeyPatch, no_proxy: str | None
 ) -> None:
@@ -123,7 +128,20 @@ def test_requests_to_the_clouds_metadata_service_stay_on_the_machine(
 
 def test_other_hosts_stay_in_no_proxy() -> None:
     environment = serve.server_environment({"NO_PROXY": "localhost,169.254.169.254,10.0.0.0/8"})
-    assert environment["NO_PROXY"] == "localhost,10.0.0.0/8"
+    assert environment["NO_PROXY"] == "localhost,10.0.0.0/8,127.0.0.1,::1"
+    assert serve.server_environment({"NO_PROXY": "10.0.0.0/8"})["NO_PROXY"] == "10.0.0.0/8"
+
+
+def test_whoever_uses_no_proxy_for_any_host_goes_on_using_none() -> None:
+    environment = serve.server_environment({"NO_PROXY": "*", "HTTPS_PROXY": "http://10.0.0.1", "http_proxy": "x"})
+    assert not {"HTTPS_PROXY", "http_proxy"} & set(environment)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "localhost"])
+def test_a_free_port_may_be_on_any_of_this_machines_addresses(host: str) -> None:
+    config = yaml.safe_load((project_folder() / "config/mini.yaml").read_text())
+    config["http_options"] = {"host": host, "port": free_port()}
+    assert check._port_problem(config) == []
 
 
 def test_serve_refuses_a_port_that_is_in_use(

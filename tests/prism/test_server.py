@@ -1,11 +1,18 @@
-"""The port that the server's process reserves. That it ends in order: tests/e2e/test_stopping.py."""
+"""The port that the server's process reserves, and its end; the rest of that is in tests/e2e/test_stopping.py."""
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+import threading
+from pathlib import Path
 
+import psutil
 import pytest
+import ray
 
-from prism.server import PortInUse, reserve_port
+from prism.server import PortInUse, Server, reserve_port
 from samples.running_server import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the port is only reserved on Linux")
@@ -43,3 +50,23 @@ def test_serves_proxy_can_bind_the_reserved_port_and_gets_all_connections_even_a
                 for client in clients:
                     proxy.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
                     client.close()
+
+
+def test_a_signal_while_the_last_processes_are_killed_leaves_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "serve.yaml")
+    monkeypatch.setattr(server, "_is_stopping", True)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(ray, "shutdown", interrupt.start)
+    with subprocess.Popen(["sleep", "60"]) as stubborn:
+        try:
+            signal.signal(signal.SIGINT, server._stop)
+            server._end_processes()
+            interrupt.join()
+            assert not psutil.pid_exists(stubborn.pid)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            stubborn.kill()

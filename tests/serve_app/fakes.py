@@ -11,10 +11,10 @@ import numpy as np
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded
-from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoMetadata
+from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
 from deployments.media import Media, Pixels
 from deployments.model_loader import ModelStatus
-from deployments.transcriber.types import Segment, TranscribeTask, Transcript, Word
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER, FRAME_SAMPLER, TRANSCRIBER
 from serve_app.settings import AppConfig
@@ -86,7 +86,11 @@ class FakeCaptioner(Fake):
 @dataclass
 class FakeTranscriber(Fake):
     transcript: Transcript = Transcript(
-        "Hello there.", "en", 0.91239, [Segment(0.0, 1.5, "Hello there.", 0.95, [Word("Hello", 0.0, 0.7, 0.9)])], 2.0
+        "Hello there.",
+        "en",
+        0.91239,
+        [TranscriptSegment(0.0, 1.5, "Hello there.", 0.95, [TranscriptWord("Hello", 0.0, 0.7, 0.9)])],
+        2.0,
     )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
@@ -104,7 +108,7 @@ class FakeFrameSampler(Fake):
             SampledFrame(number * 183, number * 6.1, np.full((2, 2, 3), number, np.uint8))
             for number in range(task.num_frames)
         ]
-        return SampledVideo(VideoMetadata(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
+        return SampledVideo(VideoProperties(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
 
 
 @dataclass
@@ -149,6 +153,8 @@ class FakeGraph:
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
     """What was copied into shared memory; a reference is dead once nobody holds the original."""
+    given_back: list[Media] = field(default_factory=list)
+    """Whose shared memory was freed."""
 
     def context(self, settings: AppConfig) -> AppContext:
         services = {
@@ -156,7 +162,10 @@ class FakeGraph:
             TRANSCRIBER.name: self.transcriber,
             FRAME_SAMPLER.name: self.frame_sampler,
         }
-        return AppContext(services, settings, self.system, self._share)
+        return AppContext(services, settings, self.system, self._share, self._give_back)
+
+    async def _give_back(self, media: Media) -> None:
+        self.given_back.append(media)
 
     async def _share(self, media: Media) -> Media:
         self.uploads.append(weakref.ref(media))

@@ -8,7 +8,16 @@ import pytest
 
 from deployments.errors import RateLimited, ServerBusy
 from deployments.units import MEGABYTE
-from serve_app.admission import HOUR_S, MAX_ADDRESSES, SLOW_AFTER_S, Admission, AdmittedRequest, RateLimit
+from serve_app.admission import (
+    HOUR_S,
+    MAX_ADDRESSES,
+    MAX_EXPECTED_CLIENTS,
+    MAX_RETRY_AFTER_S,
+    SLOW_AFTER_S,
+    Admission,
+    AdmittedRequest,
+    RateLimit,
+)
 from serve_app.settings import ServingConfig
 
 LARGE = 1000
@@ -242,6 +251,18 @@ def test_the_time_to_wait_is_at_most_that_to_the_next_deadline() -> None:
     admission = make(clock=clock, max_concurrent_requests=1, max_queued_requests=0, typical_s=100)
     with queued(admission, timeout_s=10):
         assert retry_after(admission) <= 10 + 0.25 * 100 + 1
+
+
+def test_a_client_that_keeps_coming_makes_no_refusal_slower_and_no_wait_endless() -> None:
+    clock = Clock()
+    admission = make(clock=clock, max_concurrent_requests=1, max_queued_requests=0, typical_s=20)
+    with queued(admission):
+        times = [retry_after(admission) for _ in range(3 * MAX_EXPECTED_CLIENTS)]
+    assert max(times) == MAX_RETRY_AFTER_S
+    assert len(admission._retries._due) == MAX_EXPECTED_CLIENTS
+    clock.now += MAX_RETRY_AFTER_S + 2
+    with queued(admission):
+        assert retry_after(admission) < 60  # nobody is expected any more
 
 
 def test_of_sixty_clients_that_come_when_told_nearly_all_get_in_at_once() -> None:

@@ -67,7 +67,8 @@ def test_a_wrong_path_or_method_is_answered_in_json(
     assert response.json()["error"]["code"] == code
     assert set(response.json()) == {"success", "error", "timestamp"}
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert status == 404 or path.startswith("/docs") or response.headers["allow"] in ("GET", "POST")
+    if status == 405:
+        assert response.headers["allow"] == ("POST" if "analyze" in path else "GET, HEAD")
 
 
 def test_browsers_may_read_the_headers_that_matter(client: TestClient) -> None:
@@ -203,6 +204,22 @@ def test_both_content_types_are_documented_with_every_option(openapi: Any, kind:
     for media_type in content.values():
         assert set(media_type["schema"]["properties"]) == {kind, "options", *options.model_fields}
         assert media_type["examples"]
+
+
+def test_what_the_layers_around_the_routes_answer_is_documented_on_every_route(openapi: Any) -> None:
+    for path in openapi["paths"].values():
+        for operation in path.values():
+            assert {"400", "403", "500", "503"} <= set(operation["responses"])
+            assert operation["responses"]["503"]["headers"]["Retry-After"]["required"] is True
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_the_schema_knows_that_null_and_empty_text_mean_not_given(openapi: Any, value: Any) -> None:
+    content = openapi["paths"][ANALYSES[0]]["post"]["requestBody"]["content"]["application/json"]
+    body = {"image": "aaaa", "max_length": value, "options": {"prompt": value}}
+    jsonschema.validate(body, resolve(openapi, content["schema"]))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**body, "max_length": "5"}, resolve(openapi, content["schema"]))
 
 
 def test_the_schema_requires_what_is_always_there_and_only_that(openapi: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.transcriber.types import Segment, TranscribeTask, Transcript
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -45,7 +45,10 @@ def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, 
 
 
 def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: FakeGraph) -> None:
-    segments = [Segment(0.0, 1.5, "Thank you.", 0.2, suspect="no_speech"), Segment(1.5, 2.0, "Hello.", 0.9)]
+    segments = [
+        TranscriptSegment(0.0, 1.5, "Thank you.", 0.2, suspect="no_speech"),
+        TranscriptSegment(1.5, 2.0, "Hello.", 0.9),
+    ]
     graph.transcriber.transcript = Transcript("Thank you. Hello.", "en", 0.4, segments, 2.0)
     first, second = post(client)["segments"]
     assert first["suspect"] == "no_speech"

@@ -1,4 +1,4 @@
-"""Each row of the graph agrees with its class, its Protocol, the settings and the YAML."""
+"""Each node of the graph agrees with its class, its Protocol, the settings and the YAML."""
 
 import inspect
 import subprocess
@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from deployments.project import project_folder
+from deployments.worker_threads import ThreadedDeployment
 from serve_app.graph import GRAPH, INGRESS_OPTIONS, Node
 from tests.toy.app import NOTEBOOK
 from tests.toy.settings import ToyConfig
 
-rows = pytest.mark.parametrize("node", [*GRAPH, NOTEBOOK], ids=lambda node: node.name)
+each_node = pytest.mark.parametrize("node", [*GRAPH, NOTEBOOK], ids=lambda node: node.name)
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
@@ -25,7 +26,7 @@ def public_methods(cls: type) -> dict[str, inspect.Signature]:
     }
 
 
-@rows
+@each_node
 def test_a_deployment_has_the_methods_of_its_protocol_with_the_same_signatures(node: Node[Any]) -> None:
     methods = public_methods(resolve_name(node.class_path))
     if node.model_section:
@@ -41,12 +42,12 @@ def test_a_deployment_has_the_methods_of_its_protocol_with_the_same_signatures(n
     assert methods == expected
 
 
-@rows
+@each_node
 def test_each_method_says_whether_it_may_be_replayed(node: Node[Any]) -> None:
     assert node.methods.keys() == public_methods(node.protocol).keys()
 
 
-@rows
+@each_node
 def test_a_deployment_takes_the_sections_of_its_row_by_name(node: Node[Any]) -> None:
     parameters = dict(inspect.signature(resolve_name(node.class_path)).parameters)
     if node.model_section:
@@ -55,6 +56,12 @@ def test_a_deployment_takes_the_sections_of_its_row_by_name(node: Node[Any]) -> 
     config = ToyConfig()
     expected = {section: type(getattr(config, section)) for section in node.sections}
     assert {name: parameter.annotation for name, parameter in parameters.items()} == expected
+
+
+@each_node
+def test_a_deployment_that_works_in_threads_is_watched_for_work_that_hangs(node: Node[Any]) -> None:
+    cls = resolve_name(node.class_path)
+    assert node.has_threads is ("WorkerThreads(" in inspect.getsource(cls)) is issubclass(cls, ThreadedDeployment)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def parse(text: str | bytes) -> dict[str, object]:
     return parse_json(bytearray(text if isinstance(text, bytes) else text.encode()))
 
 
-def decode(text: object, limit_bytes: int = 100 * MEGABYTE) -> bytes:
-    return bytes(decode_base64(text, "image", limit_bytes))
+def decode(text: object, max_file_bytes: int = 100 * MEGABYTE) -> bytes:
+    return bytes(decode_base64(text, "image", max_file_bytes))
 
 
 def test_short_bodies_parse_as_json_does() -> None:

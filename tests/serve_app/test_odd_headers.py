@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve_app.odd_headers import MAX_HEADER_BYTES, PROXY_CALLBACK, DropOddHeaders, proxy_middleware
+from serve_app.upload_memory import GiveBackMemory
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, ORIGIN, MakeApi
 from tests.serve_app.fakes import FakeGraph
@@ -18,7 +19,7 @@ def passed_on(*headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
 
-    [middleware] = proxy_middleware()
+    middleware = proxy_middleware()[0]
     asyncio.run(middleware.cls(app)({"type": "http", "headers": list(headers)}, None, None))  # type: ignore[arg-type]
     remaining: list[tuple[bytes, bytes]] = scopes[0]["headers"]
     return remaining
@@ -56,7 +57,7 @@ def test_a_header_name_that_is_not_ascii_is_dropped() -> None:
 
 
 def test_the_proxy_finds_the_middleware_by_its_name() -> None:
-    assert [middleware.cls for middleware in resolve_name(PROXY_CALLBACK)()] == [DropOddHeaders]
+    assert [middleware.cls for middleware in resolve_name(PROXY_CALLBACK)()] == [DropOddHeaders, GiveBackMemory]
 
 
 def test_headers_that_are_too_large_are_refused_in_json(client: TestClient) -> None:

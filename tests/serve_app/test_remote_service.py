@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol, cast
@@ -248,6 +249,9 @@ def test_a_call_that_waits_for_a_deployment_that_keeps_dying_is_ended_with_the_c
         worker, remote = failing_service(handle)
         call = asyncio.create_task(worker.work(deadline=time.time() + 60))
         await asyncio.sleep(0.01)
+        for _ in range(2):  # the second one comes before the call has ended
+            remote.set_failure("Worker has stopped 3 times in a row.")
+            await asyncio.sleep(0)
         remote.set_failure("Worker has stopped 3 times in a row.")
         await call
 
@@ -272,3 +276,9 @@ def test_no_room_for_the_data_of_a_call_is_storage_full(error: Exception) -> Non
     for raised in (error, as_ray_raises(error)):
         with pytest.raises(StorageFull, match="Free some space"):
             call(FakeHandle(raised))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_replica_that_cannot_write_to_its_disk_has_no_room(number: int) -> None:
+    with pytest.raises(StorageFull, match="Free some space"):
+        call(FakeHandle(as_ray_raises(OSError(number, "No space left on device"))))

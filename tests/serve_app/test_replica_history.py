@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serve_app import replica_history
-from serve_app.replica_history import MAX_DEATHS_IN_A_ROW, ReplicaHistory, cause_of_death
+from serve_app.replica_history import MAX_DEATHS_IN_A_ROW, ReplicaHistory, cause_of_death, full_disk
 
 
 def details(*replicas: tuple[str, str], dead: tuple[str, ...] = (), message: str = "") -> dict[str, Any]:
@@ -18,7 +19,7 @@ def details(*replicas: tuple[str, str], dead: tuple[str, ...] = (), message: str
 
 @pytest.fixture
 def history() -> ReplicaHistory:
-    return ReplicaHistory("Captioner", lambda pid: f"with SIGSEGV in {pid}")
+    return ReplicaHistory("Captioner", lambda pid: f"with SIGSEGV in {pid}", lambda: "")
 
 
 def test_a_replica_that_runs_has_no_history(history: ReplicaHistory) -> None:
@@ -49,6 +50,15 @@ def test_a_process_that_came_and_went_unobserved_counts_too(history: ReplicaHist
     history.observe(details(("a", "RUNNING")), is_ready=True)
     history.observe(details(("c", "RUNNING"), dead=("a", "b")), is_ready=True)
     assert history.status.num_deaths == 2
+
+
+def test_weeks_of_crashes_take_no_more_memory_and_are_all_counted(history: ReplicaHistory) -> None:
+    names = [f"r{number}" for number in range(3000)]
+    for number in range(100, 3000):
+        ended = tuple(names[number - 100 : number])
+        history.observe(details((names[number], "RUNNING"), dead=ended), is_ready=True)
+    assert history.status.num_deaths == 2999
+    assert len(history._dead) == 1000
 
 
 def crash(history: ReplicaHistory, times: int, *, is_ready: bool = False) -> None:
@@ -110,7 +120,7 @@ def test_serves_other_messages_are_no_failure(history: ReplicaHistory) -> None:
 
 
 def test_an_unknown_cause_is_said_to_be_unknown() -> None:
-    history = ReplicaHistory("Captioner", lambda pid: "")
+    history = ReplicaHistory("Captioner", lambda pid: "", lambda: "")
     crash(history, 1)
     assert "without an error message" in history.status.detail
 
@@ -137,7 +147,46 @@ def test_a_restarted_ingress_counts_earlier_deaths_but_does_not_take_them_for_a_
     assert (history.status.num_deaths, history.failure) == (4, None)
 
 
+def test_no_process_is_waited_for_while_none_can_start() -> None:
+    reasons = ["", "since the disk is full", "since the disk is full", ""]
+    history = ReplicaHistory("Captioner", lambda pid: "", lambda: reasons.pop(0))
+    history.observe(details(("a", "STARTING")), is_ready=False)
+    assert history.failure is None
+    for _ in range(2):
+        history.observe(details(("a", "STARTING")), is_ready=False)
+        assert history.failure == "Captioner cannot be started since the disk is full."
+        assert history.status.state == "failing"
+    history.observe(details(("a", "STARTING")), is_ready=False)
+    assert history.failure is None
+
+
+def test_a_process_that_runs_is_used_although_no_other_can_start() -> None:
+    history = ReplicaHistory("Captioner", lambda pid: "", lambda: "since the disk is full")
+    history.observe(details(("a", "RUNNING")), is_ready=False)
+    assert (history.failure, history.status.state) == (None, "running")
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "free_files", "is_full"), [(2**30, 9, False), (2**19, 9, True), (2**30, 0, True)]
+)
+def test_a_disk_is_full_without_room_for_bytes_or_for_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_bytes: int, free_files: int, is_full: bool
+) -> None:
+    figures = (4096, 4096, 10**6, free_bytes // 4096, free_bytes // 4096, 100, free_files, free_files, 0, 255)
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(figures))
+    assert bool(full_disk(tmp_path)) is is_full
+
+
 def test_a_full_disk_is_the_cause_of_any_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "logs").mkdir()
     monkeypatch.setattr(replica_history, "MIN_FREE_BYTES", 2**60)
     assert cause_of_death(None, tmp_path / "logs") == f"since the disk is full: free some space in {tmp_path}"
+
+
+def test_a_death_counts_even_if_the_logs_have_been_tidied_away(tmp_path: Path) -> None:
+    history = ReplicaHistory(
+        "Captioner", lambda pid: cause_of_death(pid, tmp_path / "removed"), lambda: full_disk(tmp_path / "removed")
+    )
+    history.observe(details(("a", "RUNNING")), is_ready=True)
+    history.observe(details(("b", "STARTING")), is_ready=True)
+    assert history.status.num_deaths == 1

@@ -208,9 +208,9 @@ def test_flac_may_have_an_id3_tag() -> None:
     ],
 )
 def test_a_malicious_file_is_recognized_or_not_in_bounded_time(content: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     sniff(content)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("name", FILES)

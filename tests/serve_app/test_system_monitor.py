@@ -24,6 +24,13 @@ class FakeService:
         self.is_idle = is_idle
         self.has_reached_last_outcome = asyncio.Event()
         self.failure: str | None = None
+        self.overdue: list[str | Exception] = [""]
+
+    async def overdue_detail(self, timeout_s: float) -> str:
+        outcome = self.overdue.pop(0) if len(self.overdue) > 1 else self.overdue[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def set_failure(self, reason: str | None) -> None:
         self.failure = reason
@@ -47,7 +54,9 @@ def make_monitor(service: FakeService, read_deployments: ReadDeployments | None 
     return SystemMonitor([CAPTIONER], services, AppConfig(), read_deployments or no_deployments)  # type: ignore[arg-type]
 
 
-def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True) -> str:
+def state_after(
+    monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Exception, is_idle: bool = True, is_running: bool = False
+) -> str:
     monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
     monkeypatch.setattr(system_monitor, "LOADING_STATUS_PERIOD_S", 0.001)
     monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
@@ -55,6 +64,9 @@ def state_after(monkeypatch: pytest.MonkeyPatch, *outcomes: ModelStatus | Except
     async def watch() -> str:
         service = FakeService(*outcomes, is_idle=is_idle)
         monitor = make_monitor(service)
+        if is_running:
+            replica = {"replica_id": "r1", "state": "RUNNING", "pid": 1}
+            monitor._observe(CAPTIONER.name, monitor._histories[CAPTIONER.name], {"replicas": [replica]})
         monitor.start()
         await asyncio.wait_for(service.has_reached_last_outcome.wait(), 5)
         await asyncio.sleep(0.01)
@@ -75,6 +87,11 @@ def test_a_busy_replica_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_idle_replica_that_does_not_respond_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, LOADED, DeadlineExceeded("silent")) == "loading"
+
+
+def test_an_idle_replica_that_runs_but_is_slow_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an overloaded machine even an idle replica may not respond in time."""
+    assert state_after(monkeypatch, LOADED, DeadlineExceeded("silent"), is_running=True) == "loaded"
 
 
 def test_an_unexpected_error_does_not_end_polling(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +143,35 @@ def test_a_crash_loop_is_a_failed_model_and_its_calls_are_told_why(monkeypatch: 
     assert deployment.num_deaths >= 3
     assert "times in a row" in model.detail
     assert service.failure == model.detail
+
+
+OVERDUE = "A call has run for 9 s after its deadline."
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "shown"),
+    [
+        ([OVERDUE], OVERDUE),
+        ([OVERDUE, DeadlineExceeded("busy")], OVERDUE),
+        ([OVERDUE, RuntimeError("Ray's")], OVERDUE),
+        ([OVERDUE, ModelLoading("its process is starting")], ""),
+        ([OVERDUE, ""], ""),
+    ],
+)
+def test_overdue_work_is_named_with_its_deployment(
+    monkeypatch: pytest.MonkeyPatch, outcomes: list[str | Exception], shown: str
+) -> None:
+    monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
+
+    async def watch() -> str:
+        service = FakeService(LOADED)
+        service.overdue = list(outcomes)
+        monitor = make_monitor(service)
+        monitor.start()
+        while len(service.overdue) > 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        return monitor.deployments()[0].detail
+
+    assert asyncio.run(asyncio.wait_for(watch(), 5)) == shown

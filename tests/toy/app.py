@@ -1,4 +1,4 @@
-"""The toy capability's row and routes, and the graph with it: `import_path: tests.toy.app:build_app`.
+"""The toy capability's node and routes, and the graph with it: `import_path: tests.toy.app:build_app`.
 
 Adding this capability changed no file outside this folder.
 """
@@ -19,11 +19,19 @@ NOTEBOOK = Node(
     class_path="tests.toy.deployment:NotebookDeployment",
     protocol=NotebookService,
     sections=("notebook",),
-    methods={"add": "with_request_id", "add_blindly": "never", "notes": "always"},
+    methods={"add": "with_request_id", "add_blindly": "never", "hang": "always", "notes": "always"},
+    has_threads=True,
     routes="tests.toy.app:router",
 )
 
 router = APIRouter()
+
+
+@router.post("/toy/hang")
+async def hang(request: Request) -> JSONResponse:
+    context = context_of(request)
+    await context.service(NOTEBOOK).hang(deadline=context.deadline())
+    return JSONResponse({})
 
 
 @router.post("/toy/{method}")

@@ -4,16 +4,19 @@ The first note `crash` ends the process in the middle of the call: after the not
 """
 
 import os
+import time
 from pathlib import Path
 
+from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 from tests.toy.settings import NotebookConfig
 
 
-class NotebookDeployment:
+class NotebookDeployment(ThreadedDeployment):
     """Keeps one file for each note."""
 
     def __init__(self, notebook: NotebookConfig) -> None:
         self._folder = notebook.folder
+        self._threads = WorkerThreads("notebook")
 
     async def add(self, note: str, *, request_id: str, deadline: float) -> int:
         result = self._folder / f"{request_id}.result"
@@ -27,6 +30,9 @@ class NotebookDeployment:
         count = self._write(f"{len(self._paths())}.txt", note)
         self._crash_once(note)
         return count
+
+    async def hang(self, *, deadline: float) -> None:
+        await self._threads.run(lambda cancellation: time.sleep(600), deadline)
 
     async def notes(self, *, deadline: float) -> list[str]:
         return sorted(path.read_text() for path in self._paths())

@@ -12,4 +12,7 @@ class NotebookService(Protocol):
     async def add_blindly(self, note: str, *, deadline: float) -> int:
         """Add a note and return the number of notes. If it were replayed, its note would be there twice."""
 
+    async def hang(self, *, deadline: float) -> None:
+        """Work for ten minutes, whatever the deadline."""
+
     async def notes(self, *, deadline: float) -> list[str]: ...

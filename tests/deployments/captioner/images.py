@@ -46,7 +46,8 @@ def bmp(pixels: Any, header_bytes: int) -> bytes:
     start = struct.pack("<IiiHHIIiiII", header_bytes, width, height, 1, 32, 3, pixels.nbytes, 2835, 2835, 0, 0)
     header = (start + masks).ljust(header_bytes, b"\x00")
     offset = 14 + len(header)
-    return b"BM" + struct.pack("<IHHI", offset + pixels.nbytes, 0, 0, offset) + header + pixels[::-1].tobytes()
+    content: bytes = pixels[::-1].tobytes()
+    return b"BM" + struct.pack("<IHHI", offset + len(content), 0, 0, offset) + header + content
 
 
 def webp_chunk(name: bytes, content: bytes) -> bytes:

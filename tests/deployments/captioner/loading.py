@@ -17,7 +17,7 @@ def load(folder: Path, precision: MoondreamPrecision = "fp32") -> Moondream:
     return load_moondream(folder / "config.json", weights, precision, report=lambda progress: None)
 
 
-def error_message(folder: Path) -> str:
+def loading_error(folder: Path) -> str:
     """Return why the checkpoint in `folder` cannot be loaded."""
     with pytest.raises(ModelNotLoaded) as error:
         load(folder)

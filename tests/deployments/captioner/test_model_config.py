@@ -7,7 +7,7 @@ import pytest
 from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from tests.deployments.captioner.checkpoints import SIZES
-from tests.deployments.captioner.loading import error_message
+from tests.deployments.captioner.loading import loading_error
 
 
 def test_the_default_model_has_the_parameters_of_moondream2() -> None:
@@ -29,11 +29,11 @@ def test_the_default_model_has_the_parameters_of_moondream2() -> None:
 def test_inconsistent_sizes_are_rejected(section: str, key: str, value: object, complaint: str, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {**SIZES, section: {**SIZES[section], key: value}}
     (tmp_path / "config.json").write_text(json.dumps({"config": sizes}))
-    message = error_message(tmp_path)
+    message = loading_error(tmp_path)
     assert complaint in message
     assert str(tmp_path / "config.json") in message
 
 
 def test_a_configuration_that_is_not_a_json_object_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
-    assert "cannot be read as a JSON object" in error_message(tmp_path)
+    assert "cannot be read as a JSON object" in loading_error(tmp_path)

@@ -253,17 +253,17 @@ def test_no_image_has_more_local_crops_than_allowed(max_crops: int) -> None:
 def test_a_single_local_crop_is_left_out_because_it_equals_the_global_crop() -> None:
     crops = make_crops(np.asarray(_quadrants()), MOONDREAM2, 12)
     assert crops.tiling == (1, 1)
-    assert crops.pixels.shape == (1, 3, 378, 378)
-    assert crops.pixels.dtype == np.float32
+    assert crops.values.shape == (1, 3, 378, 378)
+    assert crops.values.dtype == np.float32
 
 
 def test_pixels_range_from_minus_one_to_one() -> None:
     black_and_white = np.zeros((400, 10, 3), np.uint8)
     black_and_white[200:] = 255
     crops = make_crops(black_and_white, MOONDREAM2, 12)
-    assert crops.pixels.min() == -1.0
-    assert crops.pixels.max() == 1.0
-    assert crops.pixels[0, :, 0, 0].tolist() == [-1.0, -1.0, -1.0]
+    assert crops.values.min() == -1.0
+    assert crops.values.max() == 1.0
+    assert crops.values[0, :, 0, 0].tolist() == [-1.0, -1.0, -1.0]
 
 
 def test_local_crops_follow_the_global_crop_row_by_row_and_overlap_by_their_margins() -> None:
@@ -271,8 +271,8 @@ def test_local_crops_follow_the_global_crop_row_by_row_and_overlap_by_their_marg
     ramp = np.stack([rows * 255 // 519, columns * 255 // 1279, np.zeros_like(rows)], axis=2).astype(np.uint8)
     crops = make_crops(ramp, MOONDREAM2, 12)
     assert crops.tiling == (2, 5)
-    assert crops.pixels.shape == (11, 3, 378, 378)
-    local_crops = crops.pixels[1:].reshape(2, 5, 3, 378, 378)
+    assert crops.values.shape == (11, 3, 378, 378)
+    local_crops = crops.values[1:].reshape(2, 5, 3, 378, 378)
     # Neighbours overlap by 112 pixels, twice the margin.
     np.testing.assert_array_equal(local_crops[0, 0, :, :, -112:], local_crops[0, 1, :, :, :112])
     np.testing.assert_array_equal(local_crops[0, 3, :, -112:], local_crops[1, 3, :, :112])

@@ -10,7 +10,7 @@ from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampleTask
 from deployments.media import as_media
 from deployments.sandbox import Sandbox
-from tests.media import numbered_pictures, read_number, write_video
+from tests.videos import numbered_pictures, read_number, write_video
 
 
 def test_two_videos_are_sampled_at_once() -> None:
@@ -45,9 +45,11 @@ def test_a_decoder_that_hangs_costs_its_own_call_only() -> None:
     sampler._sandbox.close()
 
 
-def test_a_replica_with_work_that_hangs_is_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_hangs_is_named_in_health_and_its_replica_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = FrameSamplerDeployment(FrameSamplerConfig())
     sampler.check_health()
+    assert asyncio.run(sampler.overdue_detail()) == ""
     monkeypatch.setattr(sampler._threads, "overdue_s", lambda: 31.0)
+    assert "31 s after its deadline" in asyncio.run(sampler.overdue_detail())
     with pytest.raises(RuntimeError, match="31 s after its deadline"):
         sampler.check_health()

@@ -10,7 +10,7 @@ import pytest
 
 from deployments.frame_sampler.hidden_frames import shows_frame
 from tests.deployments.frame_sampler.test_sampler import sampled
-from tests.media import numbered_picture, read_number
+from tests.videos import numbered_picture, read_number
 
 NUM_FRAMES = 90
 GOP = 20
@@ -76,9 +76,9 @@ def test_frames_are_numbered_as_they_are_shown(codec: str, container: str, in_su
         assert [frame.timestamp_s for frame in result.frames] == pytest.approx(
             [number / 30 for number in expected], abs=0.001
         )
-        assert result.metadata.total_frames == NUM_FRAMES
-        assert result.metadata.fps == pytest.approx(30, abs=0.02)
-        assert result.metadata.duration_s == pytest.approx(3, abs=0.002)
+        assert result.properties.total_frames == NUM_FRAMES
+        assert result.properties.fps == pytest.approx(30, abs=0.02)
+        assert result.properties.duration_s == pytest.approx(3, abs=0.002)
 
 
 def test_alternate_reference_frames_of_an_encoder_do_not_count() -> None:
@@ -86,8 +86,8 @@ def test_alternate_reference_frames_of_an_encoder_do_not_count() -> None:
     result = sampled((DATA / "alt-ref.mkv").read_bytes(), 6)
     assert [frame.frame_number for frame in result.frames] == [0, 15, 30, 45, 60, 75]
     assert [frame.timestamp_s for frame in result.frames] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5], abs=0.001)
-    assert result.metadata.total_frames == NUM_FRAMES
-    assert result.metadata.fps == pytest.approx(30, abs=0.02)
+    assert result.properties.total_frames == NUM_FRAMES
+    assert result.properties.fps == pytest.approx(30, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.media import numbered_picture, read_number
+from tests.videos import numbered_picture, read_number
 
 
 @pytest.mark.parametrize("number", [0, 1, 99, 2047])

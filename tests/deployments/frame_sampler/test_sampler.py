@@ -10,7 +10,7 @@ from deployments.frame_sampler.sampler import sample_video
 from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import FrameSampling, SampledVideo, SampleTask
 from deployments.media import as_media
-from tests.media import numbered_picture, numbered_pictures, plain_picture, read_number, write_video
+from tests.videos import numbered_picture, numbered_pictures, plain_picture, read_number, write_video
 
 
 def sampled(
@@ -26,10 +26,10 @@ def test_the_prd_example_gives_the_documented_frames(container: str) -> None:
     assert [frame.frame_number for frame in video.frames] == [0, 183, 366, 549, 732]
     assert [frame.timestamp_s for frame in video.frames] == pytest.approx([0.0, 6.1, 12.2, 18.3, 24.4])
     assert [read_number(frame.pixels) for frame in video.frames] == [0, 183, 366, 549, 732]
-    assert video.metadata.duration_s == pytest.approx(30.5)
-    assert video.metadata.fps == pytest.approx(30)
-    assert video.metadata.total_frames == 915
-    assert (video.metadata.width, video.metadata.height) == (96, 64)
+    assert video.properties.duration_s == pytest.approx(30.5)
+    assert video.properties.fps == pytest.approx(30)
+    assert video.properties.total_frames == 915
+    assert (video.properties.width, video.properties.height) == (96, 64)
 
 
 def test_frames_of_a_variable_frame_rate_are_those_on_screen() -> None:
@@ -37,7 +37,7 @@ def test_frames_of_a_variable_frame_rate_are_those_on_screen() -> None:
     video = sampled(write_video(numbered_pictures(8), times_s=times_s), num_frames=3)
     assert [(frame.frame_number, frame.timestamp_s) for frame in video.frames] == [(0, 0.0), (3, 1.0), (5, 2.0)]
     assert [read_number(frame.pixels) for frame in video.frames] == [0, 3, 5]
-    assert video.metadata.fps == pytest.approx(8 / 4.2)
+    assert video.properties.fps == pytest.approx(8 / 4.2)
 
 
 def test_times_rounded_to_milliseconds_do_not_change_the_frames() -> None:
@@ -59,14 +59,14 @@ def test_frames_are_rotated_as_in_a_player(rotation: int, hflip: bool) -> None:
     video = sampled(write_video([np.ascontiguousarray(stored)], rotation=rotation, hflip=hflip))
     assert video.frames[0].pixels.shape == displayed.shape
     assert read_number(video.frames[0].pixels) == 42
-    assert (video.metadata.height, video.metadata.width) == displayed.shape[:2]
+    assert (video.properties.height, video.properties.width) == displayed.shape[:2]
 
 
 @pytest.mark.parametrize(("pixel_aspect", "size"), [(Fraction(2), (192, 64)), (Fraction(1, 2), (96, 128))])
 @pytest.mark.parametrize("rotation", [0, 90])
 def test_non_square_pixels_are_made_square(pixel_aspect: Fraction, size: tuple[int, int], rotation: int) -> None:
     video = sampled(write_video([numbered_picture(3)], pixel_aspect=pixel_aspect, rotation=rotation))
-    displayed = (video.metadata.width, video.metadata.height)
+    displayed = (video.properties.width, video.properties.height)
     assert displayed == (size if rotation == 0 else size[::-1])
     assert video.frames[0].pixels.shape == (displayed[1], displayed[0], 3)
 
@@ -75,7 +75,7 @@ def test_large_frames_are_scaled_down_and_the_metadata_has_the_original_size() -
     video = sampled(write_video([numbered_picture(5, 320, 240)]), max_frame_side_px=160)
     assert video.frames[0].pixels.shape == (120, 160, 3)
     assert read_number(video.frames[0].pixels) == 5
-    assert (video.metadata.width, video.metadata.height) == (320, 240)
+    assert (video.properties.width, video.properties.height) == (320, 240)
 
 
 def test_pixels_are_rgb() -> None:

@@ -10,7 +10,7 @@ from deployments.cancellation import Cancellation
 from deployments.frame_sampler.scenes import distinct_frames
 from deployments.frame_sampler.video import Video
 from deployments.media import MediaReader, Pixels, as_media
-from tests.media import plain_picture, write_video
+from tests.videos import plain_picture, write_video
 
 COLOURS = [(200, 30, 30), (30, 160, 40), (40, 40, 200), (128, 128, 128), (220, 220, 40), (30, 180, 190)]
 

@@ -10,7 +10,7 @@ from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.display import display_pixels
 from deployments.frame_sampler.video import Video
 from deployments.media import MediaReader, as_media
-from tests.media import numbered_picture, numbered_pictures, read_number, write_video
+from tests.videos import numbered_picture, numbered_pictures, read_number, write_video
 
 SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
 LONG_GOP = {"g": "250", "bf": "3"}

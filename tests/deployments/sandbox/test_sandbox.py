@@ -1,5 +1,6 @@
 import os
-import pickle
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ import psutil
 import pytest
 
 from deployments.cancellation import Cancellation, WorkCancelled
-from deployments.errors import DeadlineExceeded, InvalidFile
+from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed, ServerBusy
 from deployments.media import as_media
 from deployments.project import project_folder
-from deployments.sandbox import Sandbox
+from deployments.sandbox import Sandbox, client
+from tests.deployments.sandbox.work import everything
 
 MEDIA = as_media(bytes(range(256)) * 100)
 
@@ -138,19 +140,131 @@ def test_the_function_itself_stops_at_the_deadline(sandbox: Sandbox) -> None:
         run(sandbox, "be_patient", seconds=0.3)
 
 
+def test_values_come_back_as_they_were(sandbox: Sandbox) -> None:
+    [value] = run(sandbox, "return_everything")
+    expected = everything()
+    assert repr(value) == repr(expected)
+    assert [array.dtype for array in arrays_of(value)] == [array.dtype for array in arrays_of(expected)]
+
+
+def arrays_of(value: Any) -> list[Any]:
+    return [value["fortran", 2], value["no items"], value["dataclass"].pixels]
+
+
+def test_a_value_that_cannot_be_sent_is_a_bug(sandbox: Sandbox) -> None:
+    with pytest.raises(RuntimeError, match="cannot be sent"):
+        run(sandbox, "return_what_cannot_be_sent")
+
+
 @pytest.mark.parametrize(
-    ("module", "name"),
+    "message",
     [
-        ("posix", "system"),
-        ("deployments.sandbox.client", "os.system"),
-        ("deployments.sandbox.client", "subprocess"),
-        ("deployments.malloc", "trim_freed_memory"),
-        ("builtins", "eval"),
+        "not JSON",
+        "[" * 100_000,
+        "1",
+        '["list", []]',
+        '["error", "InvalidFile", "It is not a message."]',
+        '["dataclass", "subprocess", "Popen", {"args": "true"}]',
+        '["dataclass", "os", "system", {"command": "true"}]',
+        '["dataclass", "deployments.sandbox.client", "subprocess", {}]',
+        '["dataclass", "deployments.sandbox.client", "Sandbox", {}]',
+        '["dataclass", "deployments.nowhere", "Value", {}]',
+        '["dataclass", "deployments.sandbox.messages", "Job", {}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["eval", "1"]}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["error", "KeyboardInterrupt", ""]}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["array", 8, "|O8", [1]]}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["array", 8, "O,i4", [1]]}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["array", 8, "<i4", [1000]]}]',
+        '["dataclass", "deployments.sandbox.messages", "Value", {"value": ["array", 8, "<i4", [-1, -1]]}]',
     ],
+    ids=lambda message: message[-60:],
 )
-def test_what_a_decoder_sends_cannot_run_code_in_the_replica(sandbox: Sandbox, module: str, name: str) -> None:
-    with pytest.raises(pickle.UnpicklingError, match="is not part of a decoder's result"):
-        run(sandbox, "take_over", module, name)
+def test_a_decoder_that_was_taken_over_can_only_send_values(sandbox: Sandbox, message: str) -> None:
+    with pytest.raises(InvalidFile, match="makes its decoder crash"):
+        run(sandbox, "send_raw", message.encode())
+
+
+@pytest.mark.parametrize("size", [(2**40, 0, False), (10, 2**40, False), (10, 2**40, True), (10, 2**20, True)])
+def test_a_decoder_that_was_taken_over_cannot_fill_the_replicas_memory(
+    sandbox: Sandbox, size: tuple[int, int, bool]
+) -> None:
+    with pytest.raises(InvalidFile, match="makes its decoder crash"):
+        run(sandbox, "claim", *size)
+
+
+@pytest.mark.parametrize("function", ["break_off", "dawdle"])
+def test_half_a_message_keeps_nobody_waiting_after_the_deadline(sandbox: Sandbox, function: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        run(sandbox, function, seconds=0.5)
+    assert time.monotonic() - started < 5
+
+
+def test_a_decoder_that_does_not_read_what_it_asked_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.sandbox.client._SEND_TIMEOUT_S", 0.3)
+    started = Sandbox("tests.deployments.sandbox.work", 2**28)
+    large = as_media(bytes(10 * 2**20))
+    with pytest.raises(InvalidFile, match="makes its decoder crash"):
+        list(started.run("refuse_to_read", large, cancellation=Cancellation(time.time() + 60)))
+    started.close()
+
+
+def test_memory_that_a_decoder_could_take_back_is_not_used(sandbox: Sandbox) -> None:
+    with pytest.raises(InvalidFile, match="makes its decoder crash"):
+        run(sandbox, "take_memory_back", False)
+    values = sandbox.run("take_memory_back", MEDIA, True, cancellation=Cancellation(time.time() + 20))
+    array = next(values)
+    assert next(values) == "the kernel kept it"
+    assert not array.any()
+    values.close()
+
+
+def test_a_replica_with_many_open_files_can_still_start_processes(sandbox: Sandbox) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert run(sandbox, "do_nothing") == [1]
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_that_cannot_be_started_is_not_the_files_fault() -> None:
+    started = Sandbox("tests.deployments.sandbox.work", 2**28)
+    try:
+        resource.prlimit(started._server.pid, resource.RLIMIT_NOFILE, (3, 3))  # it can open no further file
+        with pytest.raises(ServerBusy, match="No process could be started"):
+            run(started, "do_nothing")
+        assert started._server.poll() is None
+    finally:
+        started.close()
+
+
+def test_a_fork_server_that_is_killed_is_not_the_files_fault() -> None:
+    started = Sandbox("tests.deployments.sandbox.work", 2**28)
+    values = started.run("hang", MEDIA, cancellation=Cancellation(time.time() + 60))
+    next(values)
+    started._server.kill()
+    with pytest.raises(ProcessingFailed, match="has ended"):
+        next(values)
+    assert run(started, "do_nothing") == [1]
+    started.close()
+
+
+def test_a_fork_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_MAX_FORK_S", 0.2)
+    started = Sandbox("tests.deployments.sandbox.work", 2**28)
+    first = started._server
+    first.send_signal(signal.SIGSTOP)
+    assert run(started, "do_nothing") == [1]
+    assert first.poll() is not None
+    started.close()
+
+
+def test_the_fork_server_has_one_thread(sandbox: Sandbox) -> None:
+    assert psutil.Process(sandbox._server.pid).num_threads() == 1
 
 
 def test_a_fork_server_outlives_the_thread_that_started_it() -> None:

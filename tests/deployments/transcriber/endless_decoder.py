@@ -1,4 +1,4 @@
-"""Takes the place of deployments.transcriber.audio in a sandbox, and hangs as libav does on a file made for that."""
+"""Takes the place of audio_files.py in a sandbox, and hangs as libav does on a file that is made for that."""
 
 import ctypes
 import io

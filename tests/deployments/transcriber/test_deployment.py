@@ -13,7 +13,8 @@ from deployments.media import Media
 from deployments.model_loader import ModelStatus
 from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
-from deployments.transcriber.audio import Waveform, decode_audio
+from deployments.transcriber.audio import Waveform
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.deployment import TranscriberDeployment
 from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
@@ -46,15 +47,15 @@ def start(loaded: Loaded, tmp_path: Path) -> Start:
     return start
 
 
-def soon() -> float:
+def in_a_minute() -> float:
     return time.time() + 60
 
 
 def test_a_recording_is_decoded_and_transcribed_by_the_engine(start: Start, loaded: Loaded) -> None:
     sound = tone()
-    transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), deadline=soon()))
-    as_decoded = decode_audio(wav(sound), Cancellation(soon()), 100).waveform
-    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Cancellation(soon()))
+    transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), deadline=in_a_minute()))
+    as_decoded = decode_audio(wav(sound), Cancellation(in_a_minute()), 100).waveform
+    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Cancellation(in_a_minute()))
 
 
 def test_the_status_describes_the_model(start: Start, loaded: Loaded) -> None:
@@ -62,7 +63,7 @@ def test_the_status_describes_the_model(start: Start, loaded: Loaded) -> None:
         replica = start()
         before = await replica.status()
         with pytest.raises(InvalidFile):
-            await replica.transcribe(encode_video(None), TranscribeTask(), deadline=soon())
+            await replica.transcribe(encode_video(None), TranscribeTask(), deadline=in_a_minute())
         return before, await replica.status()
 
     before, after = asyncio.run(load_and_ask())
@@ -76,16 +77,16 @@ def test_an_eager_replica_loads_in_the_background(start: Start) -> None:
     async def ask_at_once_and_later() -> None:
         replica = start(lazy=False)
         with pytest.raises(ModelLoading):
-            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
+            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())
         while (await replica.status()).state == "loading":
             await asyncio.sleep(0.05)
-        assert (await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())).text
+        assert (await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())).text
 
     asyncio.run(ask_at_once_and_later())
 
 
 def test_the_audio_track_of_a_video_is_transcribed(start: Start) -> None:
-    assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), deadline=soon())).text
+    assert asyncio.run(start().transcribe(encode_video(noise(2)), TranscribeTask(), deadline=in_a_minute())).text
 
 
 @pytest.mark.parametrize("make", [wav, partial(encode_video, container_options={"movflags": "faststart"})])
@@ -93,7 +94,7 @@ def test_a_truncated_file_is_transcribed_up_to_its_end_with_a_warning(
     start: Start, make: Callable[[Waveform], Media]
 ) -> None:
     media = make(noise(6))
-    transcript = asyncio.run(start().transcribe(media[: len(media) * 2 // 3], TranscribeTask(), deadline=soon()))
+    transcript = asyncio.run(start().transcribe(media[: len(media) * 2 // 3], TranscribeTask(), deadline=in_a_minute()))
     assert transcript.text
     warning = transcript.warnings[-1]
     assert re.fullmatch(
@@ -103,26 +104,26 @@ def test_a_truncated_file_is_transcribed_up_to_its_end_with_a_warning(
 
 def test_speech_detection_prevents_text_for_noise(start: Start) -> None:
     sound = wav(noise(2))
-    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), deadline=soon())).text
-    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), deadline=soon()))
+    assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), deadline=in_a_minute())).text
+    transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), deadline=in_a_minute()))
     assert transcript == Transcript("", "und", 0.0, [], 2.0)
 
 
 def test_a_video_without_an_audio_track_is_an_invalid_file(start: Start) -> None:
     with pytest.raises(InvalidFile, match="no audio track"):
-        asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), deadline=soon()))
+        asyncio.run(start().transcribe(encode_video(None), TranscribeTask(), deadline=in_a_minute()))
 
 
 def test_audio_over_the_configured_duration_is_refused(start: Start) -> None:
     with pytest.raises(FileTooLarge, match="longer than 1 seconds"):
-        asyncio.run(start(max_duration_s=1).transcribe(wav(tone()), TranscribeTask(), deadline=soon()))
+        asyncio.run(start(max_duration_s=1).transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute()))
 
 
 def test_a_missing_checkpoint_leaves_the_replica_alive(start: Start, tmp_path: Path) -> None:
     async def ask() -> ModelStatus:
         replica = start(model=tmp_path / "absent.pt")
         with pytest.raises(ModelNotLoaded, match=r"absent\.pt"):
-            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
+            await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())
         return await replica.status()
 
     assert asyncio.run(ask()).state == "failed"
@@ -131,10 +132,10 @@ def test_a_missing_checkpoint_leaves_the_replica_alive(start: Start, tmp_path: P
 def test_two_calls_run_at_once_and_a_late_one_stops(start: Start) -> None:
     async def ask() -> tuple[Transcript | BaseException, Transcript | BaseException]:
         replica = start()
-        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
+        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())
         return await asyncio.gather(
             replica.transcribe(wav(noise(300)), TranscribeTask(), deadline=time.time() + 1),
-            replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon()),
+            replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute()),
             return_exceptions=True,
         )
 
@@ -148,8 +149,8 @@ def test_times_are_those_of_the_containers_clock(start: Start) -> None:
     late = encode_tracks(SoundTrack(noise(2), start_s=4.0), num_pictures=80)
     replica = start()
     task = TranscribeTask(word_timestamps=True)
-    at_once = asyncio.run(replica.transcribe(encode_tracks(SoundTrack(noise(2))), task, deadline=soon()))
-    transcript = asyncio.run(replica.transcribe(late, task, deadline=soon()))
+    at_once = asyncio.run(replica.transcribe(encode_tracks(SoundTrack(noise(2))), task, deadline=in_a_minute()))
+    transcript = asyncio.run(replica.transcribe(late, task, deadline=in_a_minute()))
     assert at_once.duration_s == pytest.approx(2, abs=0.1)
     assert transcript.duration_s == pytest.approx(6, abs=0.1)
     assert transcript.segments
@@ -160,14 +161,14 @@ def test_times_are_those_of_the_containers_clock(start: Start) -> None:
 
 def test_a_track_without_a_sample_has_an_empty_transcript(start: Start) -> None:
     empty = encode_tracks(SoundTrack(noise(0)), container="matroska", num_pictures=20)
-    transcript = asyncio.run(start(speech_detection=True).transcribe(empty, TranscribeTask(), deadline=soon()))
+    transcript = asyncio.run(start(speech_detection=True).transcribe(empty, TranscribeTask(), deadline=in_a_minute()))
     assert transcript == Transcript("", "und", 0.0, [], 0.0)
 
 
 def test_a_decoder_that_hangs_costs_its_own_call_only(start: Start) -> None:
     async def ask() -> float:
         replica = start()
-        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=soon())
+        await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())
         replica._sandbox.close()
         replica._sandbox = Sandbox("tests.deployments.transcriber.endless_decoder", 2**28)
         started = time.monotonic()
@@ -182,8 +183,8 @@ def test_a_decoder_that_hangs_costs_its_own_call_only(start: Start) -> None:
 def test_work_that_hangs_is_named_in_health(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     replica = start()
     replica.check_health()
-    assert asyncio.run(replica.status()).detail == ""
+    assert asyncio.run(replica.overdue_detail()) == ""
     monkeypatch.setattr(replica._threads, "overdue_s", lambda: 31.0)
-    assert "31 s after its deadline" in asyncio.run(replica.status()).detail
+    assert "31 s after its deadline" in asyncio.run(replica.overdue_detail())
     with pytest.raises(RuntimeError, match="31 s after its deadline"):
         replica.check_health()

@@ -19,7 +19,7 @@ from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_timestamps_lock, suspect_reason
 from deployments.transcriber.engine import WhisperEngine, _in_order, load_engine
-from deployments.transcriber.types import Segment, SuspectReason, TranscribeTask, Transcript, Word
+from deployments.transcriber.types import SuspectReason, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from tests.deployments.transcriber.sounds import noise, sweep, tone
@@ -39,12 +39,15 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
         fp16=False,
     )
     segments = [
-        Segment(
+        TranscriptSegment(
             segment["start"],
             segment["end"],
             segment["text"].strip(),
             math.exp(segment["avg_logprob"]),
-            [Word(word["word"], word["start"], word["end"], word["probability"]) for word in segment.get("words", [])],
+            [
+                TranscriptWord(word["word"], word["start"], word["end"], word["probability"])
+                for word in segment.get("words", [])
+            ],
             _reference_reason(segment),
         )
         for segment in answer["segments"]
@@ -142,18 +145,17 @@ def test_word_timestamps_do_not_change_the_number_of_torch_threads(loaded: Loade
     assert torch.get_num_threads() == 1
 
 
-class CancelAfter(Cancellation):
-    """Cancels itself at check number `num_checks`; never if that is 0."""
+class CountedChecks(Cancellation):
+    """Counts the checks, and cancels itself at check number `cancel_at`, if there is one."""
 
-    def __init__(self, num_checks: int) -> None:
+    def __init__(self, cancel_at: int | None = None) -> None:
         super().__init__(math.inf)
-        self.num_left = num_checks
+        self.cancel_at = cancel_at
         self.progress: list[str] = []
 
     def check(self, progress: str = "") -> None:
         self.progress.append(progress)
-        self.num_left -= 1
-        if self.num_left == 0:
+        if len(self.progress) == self.cancel_at:
             self.cancel()
         super().check(progress)
 
@@ -162,7 +164,7 @@ def test_work_stops_within_a_token_and_leaves_the_model_unchanged(loaded: Loaded
     task = TranscribeTask(word_timestamps=True)
     before = loaded.engine.transcribe(tone(), task, NEVER_CANCELLED)
     for num_checks in (1, 3, 5, 9, 30, 70):
-        cancellation = CancelAfter(num_checks)
+        cancellation = CountedChecks(num_checks)
         with pytest.raises(WorkCancelled):
             loaded.engine.transcribe(noise(35), task, cancellation)
         assert len(cancellation.progress) == num_checks
@@ -170,16 +172,16 @@ def test_work_stops_within_a_token_and_leaves_the_model_unchanged(loaded: Loaded
 
 
 def test_cancellation_is_checked_in_every_layer_of_every_step(loaded: Loaded) -> None:
-    cancellation = CancelAfter(0)
+    cancellation = CountedChecks()
     transcript = loaded.engine.transcribe(tone(), TranscribeTask(), cancellation)
     num_tokens = len(transcript.text.split()) + 2 * len(transcript.segments)
     assert len(cancellation.progress) > num_tokens * DIMENSIONS.n_text_layer
 
 
 def test_work_stops_while_it_waits_for_the_word_timestamps_lock(loaded: Loaded) -> None:
-    before_word_timestamps = CancelAfter(0)
+    before_word_timestamps = CountedChecks()
     loaded.engine.transcribe(tone(), TranscribeTask(), before_word_timestamps)
-    cancellation = CancelAfter(len(before_word_timestamps.progress) + 1)
+    cancellation = CountedChecks(len(before_word_timestamps.progress) + 1)
     with ThreadPoolExecutor(1) as threads, _word_timestamps_lock:
         waiting = threads.submit(loaded.engine.transcribe, tone(), TranscribeTask(word_timestamps=True), cancellation)
         with pytest.raises(WorkCancelled):
@@ -276,9 +278,13 @@ def test_the_error_for_a_checkpoint_of_another_model_says_what_to_do(checkpoint:
 
 def test_words_follow_one_another_and_lie_within_their_segments() -> None:
     segments = [
-        Segment(1.0, 2.0, "a b", 1.0, [Word(" a", 0.8, 1.4, 1.0), Word(" b", 1.3, 2.3, 1.0)]),
-        Segment(2.0, 3.0, "c d", 1.0, [Word(" c", 2.2, 2.1, 1.0), Word(" d", 2.0, 2.9, 1.0)]),
-        Segment(3.0, 4.0, "e", 1.0, []),
+        TranscriptSegment(
+            1.0, 2.0, "a b", 1.0, [TranscriptWord(" a", 0.8, 1.4, 1.0), TranscriptWord(" b", 1.3, 2.3, 1.0)]
+        ),
+        TranscriptSegment(
+            2.0, 3.0, "c d", 1.0, [TranscriptWord(" c", 2.2, 2.1, 1.0), TranscriptWord(" d", 2.0, 2.9, 1.0)]
+        ),
+        TranscriptSegment(3.0, 4.0, "e", 1.0, []),
     ]
     first, second, third = _in_order(segments)
     assert [(word.start_s, word.end_s) for word in first.words] == [(0.8, 1.3), (1.3, 2.2)]
@@ -293,12 +299,12 @@ def test_words_of_any_times_are_put_in_order(seed: int) -> None:
     times = np.random.default_rng(seed)
     starts = np.sort(times.uniform(0, 20, 6))
     segments = [
-        Segment(
+        TranscriptSegment(
             start,
             start + times.uniform(0, 5),
             "x",
             1.0,
-            [Word(" x", *(start + times.uniform(-1, 5, 2)), 1.0) for _ in range(times.integers(0, 5))],
+            [TranscriptWord(" x", *(start + times.uniform(-1, 5, 2)), 1.0) for _ in range(times.integers(0, 5))],
         )
         for start in starts
     ]

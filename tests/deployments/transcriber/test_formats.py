@@ -11,7 +11,8 @@ import pytest
 from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.media import Media, as_media
-from deployments.transcriber.audio import SAMPLE_RATE, DecodedAudio, Waveform, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform
+from deployments.transcriber.audio_files import DecodedAudio, decode_audio
 from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
 
 DURATION_S = 6.0
@@ -286,3 +287,30 @@ def test_speech_in_one_channel_has_its_level_in_the_mixdown(
     one[channel] = SOUND
     container = "flac" if codec == "flac" else "wav"
     assert_equals_sound(decode(encode(one, SAMPLE_RATE, container, codec)).waveform / level, 0, DURATION_S)
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "mask"),
+    [
+        pytest.param(2, 0x3000, id="two channels of a ceiling"),
+        pytest.param(9, 0, id="one more than eight"),
+        pytest.param(32, 0, id="a field recorder"),
+        pytest.param(64, None, id="as many as libswresample takes"),
+    ],
+)
+def test_channels_that_libswresample_has_no_weights_for_are_mixed_too(num_channels: int, mask: int | None) -> None:
+    one = np.zeros((num_channels, len(SOUND)), np.float32)
+    one[1] = SOUND
+    waveform = decode(as_media(wav_by_hand(one, SAMPLE_RATE, mask=mask))).waveform
+    assert len(waveform) == pytest.approx(len(SOUND), abs=100)
+    level = 1 / (2 * (num_channels // 2))
+    assert np.corrcoef(waveform, SOUND[: len(waveform)])[0, 1] > 0.99
+    assert np.ptp(waveform) == pytest.approx(level * np.ptp(SOUND), rel=0.1)
+
+
+@pytest.mark.parametrize("num_channels", [65, 255, 1000, 65535])
+def test_more_channels_than_anybody_records_are_an_invalid_file(num_channels: int) -> None:
+    content = bytearray(wav_by_hand(SOUND[None], 44_100))
+    content[22:24] = struct.pack("<H", num_channels)
+    with pytest.raises(InvalidFile, match="Convert it"):
+        decode(as_media(content))

@@ -18,7 +18,8 @@ from deployments.inference.int8_layers import weight_bytes
 from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.settings import KernelChoice
-from deployments.transcriber.audio import Waveform, decode_audio
+from deployments.transcriber.audio import Waveform
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import load_engine

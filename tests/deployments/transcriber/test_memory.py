@@ -11,7 +11,7 @@ import math, re, resource
 from pathlib import Path
 import numpy as np
 import psutil
-from deployments.transcriber.audio import decode_audio
+from deployments.transcriber.audio_files import decode_audio
 from deployments.cancellation import Cancellation
 from tests.deployments.transcriber.sounds import encode, sweep
 

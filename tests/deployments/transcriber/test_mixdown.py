@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deployments.cancellation import Cancellation
-from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.mixdown import BLOCK_SAMPLES, Samples, StereoMixer, StereoSamples
 from tests.deployments.transcriber.sounds import LAYOUTS, encode, noise, sweep, tone
 

@@ -19,7 +19,8 @@ from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
 from deployments.project import project_folder
 from deployments.transcriber import decoding
-from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
@@ -31,7 +32,7 @@ from deployments.transcriber.windows import pack_into_windows
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
-from tests.deployments.transcriber.test_engine import CancelAfter
+from tests.deployments.transcriber.test_engine import CountedChecks
 
 MINIATURE = project_folder() / "checkpoints" / "mini" / "whisper-mini.pt"
 NEVER_CANCELLED = Cancellation(math.inf)
@@ -95,13 +96,13 @@ def music(duration_s: float, *, has_drums: bool) -> Waveform:
     rng = np.random.default_rng(3)
     sound = np.zeros(round((duration_s + 1) * SAMPLE_RATE))
     for beat in range(round(2 * duration_s)):
-        place = slice(beat * SAMPLE_RATE // 2, (beat + 2) * SAMPLE_RATE // 2)
+        chord = slice(beat * SAMPLE_RATE // 2, (beat + 2) * SAMPLE_RATE // 2)
         root = 220 * 2 ** (rng.integers(-12, 8) / 12)
-        sound[place] += sum(note(root * 2 ** (step / 12), 1) for step in (0, 4, 7))
+        sound[chord] += sum(note(root * 2 ** (step / 12), 1) for step in (0, 4, 7))
         if has_drums:
             fading = np.exp(-np.arange(SAMPLE_RATE) / SAMPLE_RATE / 0.05)
             drum = np.sin(2 * np.pi * 60 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
-            sound[place] += 3 * fading * (drum if beat % 2 else rng.standard_normal(SAMPLE_RATE))
+            sound[chord] += 3 * fading * (drum if beat % 2 else rng.standard_normal(SAMPLE_RATE))
     return (0.7 * sound / np.abs(sound).max()).astype(np.float32)
 
 
@@ -255,7 +256,7 @@ def test_a_window_with_more_text_than_the_token_limit_is_continued_before_the_ne
     sound = joined(decode_file("samples/recording.mp3"), silence(40), decode_file("samples/recording.mp3"))
     narrow = copy.deepcopy(engine)
     narrow._model.dims.n_text_ctx = 52  # half of it is for text; the three sentences take 31 tokens
-    cancellation = CancelAfter(0)
+    cancellation = CountedChecks()
     whole, parts = (
         engine.transcribe(sound, TranscribeTask(), NEVER_CANCELLED),
         narrow.transcribe(sound, TranscribeTask(), cancellation),
@@ -336,7 +337,7 @@ def test_work_stops_at_any_check_and_leaves_the_model_unchanged(
     task = TranscribeTask(word_timestamps=True)
     before = engine.transcribe(sentence, task, NEVER_CANCELLED)
     for num_checks in (1, 3, 8, 30, 100):
-        cancellation = CancelAfter(num_checks)
+        cancellation = CountedChecks(num_checks)
         with pytest.raises(WorkCancelled):
             engine.transcribe(long_recording, task, cancellation)
         assert len(cancellation.progress) == num_checks
@@ -347,7 +348,7 @@ def test_cancellation_is_checked_in_every_layer_of_every_batched_step(
     engine: WhisperEngine, long_recording: Waveform
 ) -> None:
     """All windows of a batch share their steps, so there are fewer checks than tokens times layers."""
-    cancellation = CancelAfter(0)
+    cancellation = CountedChecks()
     transcript = engine.transcribe(long_recording, TranscribeTask(), cancellation)
     num_windows, num_layers = math.ceil(90 / 30), engine._model.dims.n_text_layer
     tokens_of_a_window = len(transcript.text.split()) / num_windows
@@ -358,7 +359,7 @@ def test_progress_counts_the_seconds_transcribed(
     engine: WhisperEngine, long_recording: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "_MAX_BATCH_SIZE", 2)
-    cancellation = CancelAfter(0)
+    cancellation = CountedChecks()
     engine.transcribe(joined(silence(100), long_recording), TranscribeTask("en"), cancellation)
     seconds = [
         int(progress.removesuffix(" of 191 seconds of audio were transcribed")) for progress in cancellation.progress

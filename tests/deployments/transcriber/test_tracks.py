@@ -10,7 +10,8 @@ from deployments.cancellation import Cancellation
 from deployments.errors import InvalidFile
 from deployments.frame_sampler.video import Video
 from deployments.media import Media, MediaReader, as_media
-from deployments.transcriber.audio import SAMPLE_RATE, DecodedAudio, decode_audio
+from deployments.transcriber.audio import SAMPLE_RATE
+from deployments.transcriber.audio_files import DecodedAudio, decode_audio
 from tests.deployments.transcriber.sounds import SoundTrack, encode_tracks, noise, sweep, tone, wav_by_hand
 
 QUIET = tone(hz=700)
@@ -144,7 +145,14 @@ def onsets_s(audio: DecodedAudio) -> list[float]:
 @pytest.mark.parametrize("start_s", [0.0, 0.3, 4.0])
 @pytest.mark.parametrize(
     ("container", "codec"),
-    [("mp4", "aac"), ("mov", "pcm_s16le"), ("matroska", "aac"), ("matroska", "libopus"), ("ogg", "libopus")],
+    [
+        ("mp4", "aac"),
+        ("mov", "pcm_s16le"),
+        ("matroska", "aac"),
+        ("matroska", "libopus"),
+        ("ogg", "libopus"),
+        ("ogg", "flac"),
+    ],
 )
 def test_late_sound_keeps_its_time(container: str, codec: str, start_s: float) -> None:
     num_pictures = 0 if container == "ogg" else 80
@@ -163,6 +171,16 @@ def test_late_sound_keeps_its_time(container: str, codec: str, start_s: float) -
 def test_late_sound_alone_keeps_its_time() -> None:
     """As in a recording whose first seconds were cut off without encoding it again."""
     assert onsets_s(decode(encode_tracks(SoundTrack(tone(), start_s=3.0)))) == [pytest.approx(3.5, abs=0.03)]
+
+
+@pytest.mark.parametrize("options", [{"use_editlist": "0"}, {"movflags": "frag_keyframe+empty_moov"}])
+@pytest.mark.parametrize("codec", ["aac", "alac"])
+def test_late_sound_without_an_edit_list_is_intact(codec: str, options: dict[str, str]) -> None:
+    """Its first packet lasts until the second one, and the silence between them is no damage."""
+    media = encode_tracks(SoundTrack(tone(), start_s=4.0), codec=codec, num_pictures=80, container_options=options)
+    audio = decode(media)
+    assert onsets_s(audio) == [pytest.approx(4.5, abs=0.03)]
+    assert audio.warnings == []
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])

@@ -12,7 +12,8 @@ from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded
 from deployments.media import as_media
 from deployments.project import project_folder
-from deployments.transcriber.audio import Waveform, decode_audio
+from deployments.transcriber.audio import Waveform
+from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.voice_activity import (
     FRAME_SAMPLES,
     SpeechProbabilities,

@@ -9,7 +9,8 @@ import pytest
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile
 from deployments.media import Media, as_media
-from deployments.transcriber.audio import SAMPLE_RATE, Waveform, decode_audio, is_silent
+from deployments.transcriber.audio import SAMPLE_RATE, Waveform, is_silent
+from deployments.transcriber.audio_files import decode_audio
 from tests.deployments.transcriber.sounds import LAYOUTS, encode, encode_video, noise, tone, wav
 
 FORMATS = [

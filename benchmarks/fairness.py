@@ -1,0 +1,183 @@
+"""Measures how long small pictures wait beside long work: `prism benchmark fairness [--clients 1 4 16]`.
+
+Starts a server, sends small pictures one after another, first alone, then beside clients that send long videos,
+recordings or videos with sound without a pause. Every picture and question is new, so that no cache answers. The
+reference is the time alone, measured in the same run before and after each load; the figures are the 95th percentile
+and the median, in milliseconds and as a ratio.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import requests
+from PIL import Image
+
+from deployments.project import MINIATURES_FILE, project_folder
+from prism.tools import import_tool
+
+SAMPLES = project_folder() / "samples"
+PICTURE_TIMEOUT_S = 600
+WARM_UP_PICTURES = 5
+WARM_UP_S = 3.0
+"""How long a load runs before pictures are measured beside it."""
+
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Load:
+    """A long request that clients send again and again."""
+
+    name: str
+    path: str
+    field: str
+    file: Path
+    options: Mapping[str, str]
+    has_prompt: bool
+    repeats: int = 1
+    """How often the file's content is sent in a row: MP3 files can be joined in this way."""
+
+
+LOADS = (
+    Load(
+        "videos", "/api/analyze/video", "video", SAMPLES / "clip.mp4", {"num_frames": "32", "max_length": "1024"}, True
+    ),
+    Load(
+        "videos with sound",
+        "/api/analyze/video",
+        "video",
+        SAMPLES / "clip.mp4",
+        {"num_frames": "16", "max_length": "1024", "include_audio": "true"},
+        True,
+    ),
+    Load("recordings", "/api/analyze/audio", "audio", SAMPLES / "recording.mp3", {}, False, repeats=20),
+)
+
+
+def picture() -> bytes:
+    """Return a small picture that no cache knows."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(next(_numbers)).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).resize((320, 240)).save(file, "PNG")
+    return file.getvalue()
+
+
+def picture_seconds(url: str, num_pictures: int) -> list[float]:
+    """Send pictures one after another and return how long each took."""
+    seconds = []
+    for _ in range(num_pictures):
+        files = {"image": picture()}
+        start = time.perf_counter()
+        response = requests.post(
+            f"{url}/api/analyze/image", files=files, data={"max_length": "20"}, timeout=PICTURE_TIMEOUT_S
+        )
+        response.raise_for_status()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@contextmanager
+def clients(url: str, load: Load, num_clients: int) -> Iterator[None]:
+    """Keep clients busy with a load for the length of the block."""
+    stop = threading.Event()
+    content = load.file.read_bytes() * load.repeats
+
+    def run() -> None:
+        while not stop.is_set():
+            options = dict(load.options)
+            if load.has_prompt:
+                options["prompt"] = f"What happens next in scene {next(_numbers)}?"
+            response = requests.post(
+                url + load.path, files={load.field: content}, data=options, timeout=PICTURE_TIMEOUT_S
+            )
+            if response.status_code == 503:
+                stop.wait(float(response.headers.get("Retry-After", "1")))
+
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(num_clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(WARM_UP_S)
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def measure(url: str, num_pictures: int, client_counts: Sequence[int], loads: Sequence[Load]) -> None:
+    """Measure beside each load and number of clients, and write a line for each."""
+    picture_seconds(url, WARM_UP_PICTURES)
+    before = picture_seconds(url, num_pictures)
+    _say(f"{'':30} {'median':>9} {'p95':>9}   median and p95 against alone")
+    _say(f"{'alone':30} {_figures(before)}")
+    for load in loads:
+        for num_clients in client_counts:
+            with clients(url, load, num_clients):
+                beside = picture_seconds(url, num_pictures)
+            after = picture_seconds(url, num_pictures)
+            alone = before + after
+            ratios = statistics.median(beside) / statistics.median(alone), p95(beside) / p95(alone)
+            _say(f"{f'beside {num_clients} x {load.name}':30} {_figures(beside)}   {ratios[0]:.1f}x {ratios[1]:.1f}x")
+            before = after
+
+
+def p95(seconds: Sequence[float]) -> float:
+    return float(np.percentile(seconds, 95))
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks.fairness") -> int:
+    """Measure, and write a table; returns the exit status."""
+    options = _parse(arguments, prog)
+    loads = [load for load in LOADS if load.name in options.loads]
+    if options.url is not None:
+        measure(options.url.rstrip("/"), options.pictures, options.clients, loads)
+        return 0
+    # As a tool: an installed copy has it under another name.
+    with import_tool("samples.running_server").running_server(options.serve) as server:
+        measure(server.url, options.pictures, options.clients, loads)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog, description="Measures how long small pictures wait beside clients that send long work without a pause."
+    )
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--url", help="a running server (default: one is started)")
+    server.add_argument(
+        "--serve",
+        type=Path,
+        metavar="YAML",
+        default=project_folder() / MINIATURES_FILE,
+        help="start a server with this file (default: the miniatures)",
+    )
+    parser.add_argument("--pictures", type=int, default=100, help="for each figure (default: %(default)s)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients to try")
+    parser.add_argument(
+        "--loads", nargs="+", choices=[load.name for load in LOADS], default=[load.name for load in LOADS]
+    )
+    return parser.parse_args(arguments)
+
+
+def _figures(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:6.0f} ms {p95(seconds) * 1000:6.0f} ms"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
