@@ -1,7 +1,7 @@
 """All errors that a client may see.
 
     ServiceError                 safe to show: a message and a class-level `code`, nothing about HTTP
-    ├─ InvalidRequest · NotFound · MethodNotAllowed                the request is wrong
+    ├─ InvalidRequest · NotFound · MethodNotAllowed · Conflict · RangeNotSatisfiable    the request is wrong
     ├─ Forbidden                                                   it comes from a web page that may not call the API
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
     ├─ RateLimited · ServerBusy · DeadlineExceeded                 try again later
@@ -40,6 +40,12 @@ class NotFound(ServiceError):
     code = "NOT_FOUND"
 
 
+class Conflict(ServiceError):
+    """What the request wants does not fit the present state, such as a retry of a file that has not failed."""
+
+    code = "CONFLICT"
+
+
 class MethodNotAllowed(ServiceError):
     code = "METHOD_NOT_ALLOWED"
 
@@ -58,6 +64,12 @@ class InvalidFile(ServiceError):
 
 class FileTooLarge(ServiceError):
     code = "FILE_TOO_LARGE"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The part of a file that a `Range` header asks for is not there."""
+
+    code = "RANGE_NOT_SATISFIABLE"
 
 
 class RateLimited(ServiceError):

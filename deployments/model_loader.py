@@ -29,6 +29,13 @@ class ModelStatus:
     threads: int | None = None
     weight_bytes: int | None = None
     is_miniature: bool = False
+    is_lazy: bool = False
+    """Whether it is loaded when it is first needed."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether a request that needs it now can be answered, if its weights are there."""
+        return self.state == "loaded" or (self.is_lazy and self.state == "not_loaded")
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class ModelLoader(Generic[M]):
         self._lock = threading.Lock()
         self._model: M | None = None
         self._last_failure = ""
-        self._status = ModelStatus(name, "not_loaded", is_miniature=is_miniature)
+        self._status = ModelStatus(name, "not_loaded", is_miniature=is_miniature, is_lazy=lazy)
         if not lazy:
             self._start_loading()
 
@@ -87,6 +94,16 @@ class ModelLoader(Generic[M]):
         if self._model is None:
             raise ModelNotLoaded(f"{status.name} could not be loaded: {self._status.detail}")
         return self._model
+
+    def unload(self) -> None:
+        """Forget a loaded model, so that its memory is freed; the next `get` loads it again, and waits as if lazy."""
+        with self._lock:
+            if self._status.state != "loaded":
+                return
+            self._model = None
+            self._lazy = True
+            status = self._status
+            self._status = ModelStatus(status.name, "not_loaded", is_miniature=status.is_miniature, is_lazy=True)
 
     def _start_loading(self) -> None:
         with self._lock:

@@ -28,9 +28,6 @@ class ModelSection(Section):
     """Names of the models that can be fetched."""
 
     model: str
-    kernel: KernelChoice = "auto"
-    """Code for int8 products. `auto` takes the fastest exact one that this CPU has: `vnni`, our own loops around the
-    VNNI instructions, for small batches and oneDNN for large ones; else `onednn` for all."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 lets the model choose by the number of cores."""
 
@@ -53,6 +50,14 @@ class ModelSection(Section):
         """Whether `model` is one of the miniatures that come with the project."""
         miniatures = (project_folder() / MINIATURES_FOLDER).resolve()
         return not self.is_official and self.checkpoint_path.resolve().is_relative_to(miniatures)
+
+
+class Int8ModelSection(ModelSection):
+    """Settings of a model that can be served in int8."""
+
+    kernel: KernelChoice = "auto"
+    """Code for int8 products. `auto` takes the fastest exact one that this CPU has: `vnni`, our own loops around the
+    VNNI instructions, for small batches and oneDNN for large ones; else `onednn` for all."""
 
 
 class WeightsConfig(Section):

@@ -5,6 +5,8 @@ has slots of its own, each held until its thread has really ended, and long work
 """
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +24,18 @@ _NOTICED_OVERDUE_S = 5.0
 MAX_OVERDUE_S = 30.0
 """Work that runs so long after its deadline hangs, and holds one of the replica's slots."""
 
+LOWEST_PRIORITY = 19
+"""The niceness of background work, which then only gets what is left of the CPU."""
+
 
 class WorkerThreads:
     """Runs blocking work in at most `max_workers` threads at once."""
 
-    def __init__(self, name: str, max_workers: int = MAX_CONCURRENT_CALLS) -> None:
-        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix=name)
+    def __init__(self, name: str, max_workers: int = MAX_CONCURRENT_CALLS, *, niceness: int = 0) -> None:
+        """`niceness` is the threads' own, and that of the threads that they start: LOWEST_PRIORITY for background."""
+        self._pool = ThreadPoolExecutor(
+            max_workers, thread_name_prefix=name, initializer=set_niceness, initargs=(niceness,)
+        )
         self._slots = asyncio.Semaphore(max_workers)
         self._running: set[Cancellation] = set()
 
@@ -72,6 +80,12 @@ class WorkerThreads:
         """Raise RuntimeError if work hangs."""
         if self.overdue_s() > MAX_OVERDUE_S:
             raise RuntimeError(self.overdue_detail())
+
+
+def set_niceness(niceness: int) -> None:
+    """Set the niceness of this thread alone: on Linux each thread has its own."""
+    if niceness:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 class ThreadedDeployment:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prism.tools import import_tool
 
-SUBJECTS = ("captioner", "transcriber", "fairness")
+SUBJECTS = ("captioner", "transcriber", "search", "fairness")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") -> int:

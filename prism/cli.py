@@ -14,7 +14,7 @@ from prism.tools import import_tool
 from serve_app import __version__
 
 DESCRIPTION = """\
-Image, video and audio understanding behind a local HTTP API.
+Image, video and audio understanding, and a library that finds everything again, behind a local HTTP API.
 
 commands:
 {commands}
@@ -28,6 +28,8 @@ examples:
   prism serve --mini                   start a server with the miniature models
   prism weights fetch && prism serve   download the real models (4 GB) and start a server with them
   prism samples holiday.jpg talk.mp3   send your own files to the running server
+  prism add ~/Documents                put a folder into the running server's library
+  prism search "budget for travel"     find the page, the second or the frame again
 """
 
 
@@ -37,13 +39,24 @@ class Command:
 
     summary: str
     load: Callable[[], ModuleType]
-    """Imports the module. Its `main(arguments, prog)` takes the arguments after the command's name and the program's
-    name for `--help`, and returns the exit status."""
+    """Imports the module that has the command's function."""
+    function: str = "main"
+    """Takes the arguments after the command's name and the program's name for `--help`; returns the exit status."""
 
 
 COMMANDS: Mapping[str, Command] = {
     "samples": Command("send files to a server and show the answers", lambda: import_tool("samples.program")),
     "serve": Command("check the configuration and start the server", lambda: import_module("prism.serve")),
+    "add": Command("put files and folders into the library", lambda: import_module("prism.library.add")),
+    "search": Command("find passages in the library", lambda: import_module("prism.library.search")),
+    "files": Command("list the library's files", lambda: import_module("prism.library.files")),
+    "show": Command("show a file of the library and its text", lambda: import_module("prism.library.show")),
+    "rm": Command("remove files from the library", lambda: import_module("prism.library.rm")),
+    "watch": Command("keep a folder in the library", lambda: import_module("prism.library.watch")),
+    "verify": Command(
+        "compare the library's parts with each other", lambda: import_module("prism.library.check"), "verify"
+    ),
+    "rebuild": Command("make the library's index anew", lambda: import_module("prism.library.check"), "rebuild"),
     "check": Command(
         "check a Serve YAML for misspelt keys and invalid values", lambda: import_module("serve_app.check")
     ),
@@ -72,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     module = COMMANDS[options.command].load()
-    status: int = module.main(options.arguments, f"prism {options.command}")
+    run = getattr(module, COMMANDS[options.command].function)
+    status: int = run(options.arguments, f"prism {options.command}")
     return status
 
 

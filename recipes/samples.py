@@ -1,10 +1,10 @@
-"""Makes the media of `samples/`: `python -m recipes.samples` (needs espeak-ng; using the samples does not)."""
+"""Makes the files of `samples/`: `python -m recipes.samples` (needs espeak-ng; using the samples does not)."""
 
 import random
 from pathlib import Path
 
 from deployments.project import project_folder
-from recipes import media
+from recipes import media, search_files
 from recipes.moondream_mini.world import Rgb, Scene, Shape, draw_scene
 
 FOLDER = project_folder() / "samples"
@@ -58,6 +58,8 @@ def main() -> None:
     make_picture(FOLDER / "picture.jpg")
     make_clip(FOLDER / "clip.mp4")
     make_recording(FOLDER / "recording.mp3")
+    search_files.make_pdf(FOLDER / "article.pdf")
+    search_files.make_docx(FOLDER / "rules.docx")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """A client of the HTTP API: waits until models are loaded, sends files, asks for the server's health."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from prism.library.client import ApiError, Failure, NoConnection
 from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import Kind
 
@@ -23,26 +24,10 @@ OPTIONS: Mapping[Kind, Mapping[str, str]] = {modality.kind: modality.sample_opti
 """Options that are sent with each kind."""
 
 CONNECT_TIMEOUT_S = 5
-HEALTH_TIMEOUT_S = 10
+HEALTH_TIMEOUT_S = 60
 ANSWER_TIMEOUT_S = 600
 """Only for a server that hangs: a working one keeps its own deadline, which may have been raised."""
 POLL_PERIOD_S = 1
-
-
-class Failure(Exception):
-    """There is no result; the message tells the user why."""
-
-
-class NoConnection(Failure):
-    """No server listens at the URL, or the connection was lost."""
-
-
-class ApiError(Failure):
-    """The API answered with an error."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -93,14 +78,19 @@ def wait_until_loaded(url: str, report: Callable[[str], None]) -> None:
     """
     last_progress = ""
     while _is_loading(url):
-        loading = [model for model in health(url)["models"] if model["state"] == "loading"]
-        if not loading:  # those that are not ready have failed
+        progress = loading_progress(health(url)["models"])
+        if not progress:  # those that are not ready have failed
             return
-        progress = "; ".join(f"{model['name']} is loading{_in_parentheses(model['detail'])}" for model in loading)
         if progress != last_progress:
             report(progress)
         last_progress = progress
         time.sleep(POLL_PERIOD_S)
+
+
+def loading_progress(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return how far the models are that are loading, of those in a health response; "" if none is."""
+    loading = [model for model in models if model["state"] == "loading"]
+    return "; ".join(f"{model['name']} is loading{_in_parentheses(model['detail'])}" for model in loading)
 
 
 def _is_loading(url: str) -> bool:

@@ -1,11 +1,12 @@
 """The command `prism samples`: sends files to a server and shows the results.
 
     prism samples                             the three samples, to the server at http://127.0.0.1:8000
-    prism samples --mini                      the same with a server of its own on the miniature models
+    prism samples --mini                      the same with a server of its own on the miniature models, and its library
     prism samples --serve serve_config.yaml   the same with a server of its own on the models of that file
     prism samples holiday.jpg talk.mp3        your own files; the extension decides the route
 
-The exit status is 1 if anything failed.
+A server of its own has a library in a temporary folder. The samples are put into it, with two documents, and three
+questions are asked. A running server's library stays as it is. The exit status is 1 if anything failed.
 """
 
 import argparse
@@ -17,9 +18,11 @@ from pathlib import Path
 
 from deployments.commands import SERVE_COMMAND, SERVE_MINIATURES_COMMAND
 from deployments.project import MINIATURES_FILE, project_folder
-from serve_app.serve_yaml import InvalidServeYaml
+from prism.library.client import Failure, NoConnection
+from serve_app.serve_yaml import InvalidServeYaml, read_serve_yaml, settings_of
+from serve_app.settings import AppConfig
 
-from . import client, report
+from . import client, library, report
 from .running_server import ServerDidNotStart, running_server
 
 FOLDER = project_folder() / "samples"
@@ -37,24 +40,30 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism samples") ->
     try:
         if options.serve is None:
             return show_all(options.url.rstrip("/"), files)
+        settings = settings_of(read_serve_yaml(options.serve))
         _say(f"Starting a server with {options.serve} ...")
         with running_server(options.serve) as server:
-            return show_all(server.url, files)
-    except client.NoConnection as failure:
+            # The questions are about the samples.
+            return show_all(server.url, files, None if options.files else settings)
+    except NoConnection as failure:
         _say(f"{failure} Start a server first, one of:")
         _say("".join(f"    {command}\n" for command in START_COMMANDS))
-    except (client.Failure, ServerDidNotStart, InvalidServeYaml) as failure:
+    except (Failure, ServerDidNotStart, InvalidServeYaml) as failure:
         _say(str(failure))
     except KeyboardInterrupt:
         _say("\nStopped.")
     return 1
 
 
-def show_all(url: str, files: Sequence[Path]) -> int:
-    """Send the files, then show the server's health; return the exit status."""
+def show_all(url: str, files: Sequence[Path], library_settings: AppConfig | None = None) -> int:
+    """Send the files, then show the server's health; return the exit status.
+
+    With `library_settings`, those of a server whose library may be written to, its library is tried, too.
+    """
     _say(f"The server is {url}\n")
     client.wait_until_loaded(url, _say)
     num_failed = sum(not show(url, path) for path in files)
+    library_failed = library_settings is not None and not show_library(url, library_settings)
     health = client.health(url)
     _say(report.heading("server", _width()))
     _say(report.format_rows(report.health_rows(health), _width()) + "\n")
@@ -63,7 +72,9 @@ def show_all(url: str, files: Sequence[Path]) -> int:
         _say(note)
     if num_failed:
         _say(f"{num_failed} of {len(files)} files failed.")
-    return 1 if num_failed else 0
+    if library_failed:
+        _say("The library failed.")
+    return 1 if num_failed or library_failed else 0
 
 
 def show(url: str, path: Path) -> bool:
@@ -73,7 +84,7 @@ def show(url: str, path: Path) -> bool:
         upload = client.read_upload(path)
         _show_rows(report.upload_rows(upload))
         answer = client.analyze(url, upload)
-    except client.Failure as failure:
+    except Failure as failure:
         _show_rows([("failed", str(failure))])
         _say()
         return False
@@ -82,11 +93,32 @@ def show(url: str, path: Path) -> bool:
     return not report.failed_frames(answer.body)
 
 
+def show_library(url: str, settings: AppConfig) -> bool:
+    """Put the samples and two documents into the library, ask the questions; return whether all went well."""
+    _say(report.heading("library", _width()))
+    files = [*SAMPLES, *library.DOCUMENTS]
+    _show_rows([("added", ", ".join(path.name for path in files))])
+    note = library.download_note(settings)
+    if note:
+        _show_rows([("download", note)])
+    try:
+        library.index(url, files, settings, lambda line: _show_rows([("progress", line)]))
+        for question in library.QUESTIONS:
+            _show_rows(report.passage_rows(question, library.find(url, question)))
+    except Failure as failure:
+        _show_rows([("failed", str(failure))])
+        return False
+    finally:
+        _say()
+    return True
+
+
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog,
         description="Sends files to a server and shows what the models say about them, how long it took, and the state "
-        "of the server.",
+        "of the server. A server of its own (--mini, --serve) also has the samples and two documents put into its "
+        "library, which is a temporary folder, and three questions asked.",
         epilog="The exit status is 1 if anything failed.",
     )
     server = parser.add_mutually_exclusive_group()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from deployments.commands import FETCH_COMMAND, SERVE_COMMAND
+from prism.library.command import describe_place
 
 from .client import Answer, Upload
 
@@ -44,6 +45,17 @@ def answer_rows(answer: Answer) -> list[Row]:
         *rows,
         ("took", f"{answer.seconds:.2f} s, of which {_processing_ms(answer.body) / 1000:.2f} s were processing"),
         ("model", ", ".join(_models(answer.body))),
+    ]
+
+
+def passage_rows(question: str, result: Mapping[str, Any]) -> list[Row]:
+    """Return a question and the passage of a search result that answers it, with its file and place."""
+    metadata = result["metadata"]
+    place = describe_place(metadata["source_info"])
+    return [
+        ("question", question),
+        ("  found in", f"{metadata['filename']}, {place}" if place else metadata["filename"]),
+        ("  passage", " ".join(metadata["text"].split())),
     ]
 
 

@@ -74,6 +74,7 @@ def running_server(
                 **server_environment(os.environ),
                 "RAY_TMPDIR": str(folder / "ray"),
                 "TMPDIR": str(temporary_files),
+                "DATA_DIR": str(folder / "library"),
                 **(env or {}),
             },
             stdin=subprocess.DEVNULL,

@@ -6,12 +6,13 @@ A request gets its place in the queue only once its body is there, so that nobod
 sender makes room when there are no more places for uploads, or no more memory. `scheduling.py` hands out the steps.
 """
 
+import asyncio
 import bisect
 import math
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from deployments.errors import DeadlineExceeded, RateLimited, ServerBusy
@@ -35,6 +36,8 @@ FREE_PART = 0.2
 SAME_TIME_S = 0.5
 """Clients that are told to come within this time of each other may come in any order."""
 MAX_RETRY_AFTER_S = 600
+MAX_BACKGROUND_WAIT_S = 10.0
+"""Background work, such as indexing, gets a step at least this often, however busy the server is."""
 MAX_EXPECTED_CLIENTS = 200
 """Refused clients whose return is taken into account. One that ignores `Retry-After` counts again each time it comes;
 with all of those, each refusal would take longer than the one before."""
@@ -71,6 +74,9 @@ class Admission:
         """Requests whose body is arriving."""
         self._queue: list[AdmittedRequest] = []
         """Requests that wait for work or are worked on."""
+        self._idle = asyncio.Event()
+        """Set while the queue is empty."""
+        self._idle.set()
         self._large: list[AdmittedRequest] = []
         self._times = MachineTimes(typical_s)
         self._retries = Retries(clock)
@@ -114,6 +120,16 @@ class Admission:
             for requests in (self._uploads, self._queue, self._large):
                 if admitted in requests:
                     requests.remove(admitted)
+            if not self._queue:
+                self._idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Return when no request waits for work or is worked on, but after `MAX_BACKGROUND_WAIT_S` in any case.
+
+        Background work waits for this before each step.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), MAX_BACKGROUND_WAIT_S)
 
     def _measure(self, admitted: "AdmittedRequest") -> None:
         if admitted.client.num_steps:
@@ -127,6 +143,7 @@ class Admission:
         self._require_place()
         self._uploads.remove(admitted)
         self._queue.append(admitted)
+        self._idle.clear()
 
     def _count_large(self, admitted: "AdmittedRequest") -> None:
         if len(self._large) >= self._config.max_large_uploads and not self._evict_slow(self._large):

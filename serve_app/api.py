@@ -43,9 +43,9 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
             Middleware(
                 CORSMiddleware,
                 allow_origins=serving.cors_origins,
-                allow_methods=["GET", "HEAD", "POST"],
+                allow_methods=["GET", "HEAD", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["Retry-After", "X-Request-ID"],
+                expose_headers=["Retry-After", "X-Request-ID", "Content-Range", "ETag"],
             ),
             Middleware(AnswerUnexpectedErrors),
             Middleware(LimitHeaders),
@@ -59,8 +59,27 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     for router in routers:
         api.include_router(router)
     api.state.endpoints = [path for router in routers for path in _posted_paths(router)]
+    _leave_out_unused_errors(api)
     _add_docs(api)
     return api
+
+
+def _leave_out_unused_errors(api: FastAPI) -> None:
+    """Leave out status 422, which FastAPI adds: a wrong parameter is INVALID_REQUEST here, with status 400."""
+    make_schema = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        is_made = api.openapi_schema is not None
+        schema = make_schema()
+        if not is_made:
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                schema["components"]["schemas"].pop(name, None)
+        return schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
 
 
 def _add_docs(api: FastAPI) -> None:

@@ -4,7 +4,10 @@
                                                  │
                                                  ├── video ───────────> FrameSampler   returns frames to the Ingress
                                                  ├── images, frames ──> Captioner
-                                                 └── audio ───────────> Transcriber
+                                                 ├── audio ───────────> Transcriber
+                                                 └── library, search ─> Library, Embedder, ...
+                                                                           │ jobs
+                                                         Indexing <────────┘ calls all the others
 
 `serve run serve_config.yaml` calls `build_app` with the YAML's `args:`, validated into AppConfig. Postponed annotations
 (`from __future__ import annotations`) must stay out of this file: Serve looks at the parameter's type itself.
@@ -17,6 +20,7 @@ from typing import Any
 from ray import serve
 from ray.serve import Application
 
+from serve_app.background import background_worker
 from serve_app.graph import GRAPH, INGRESS_OPTIONS, Node
 from serve_app.ingress import Ingress
 from serve_app.port_conflict import refuse_shared_port
@@ -31,17 +35,24 @@ def build_app(config: AppConfig) -> Application:
 def bind_graph(config: AppConfig, nodes: Sequence[Node[Any]]) -> Application:
     """Return `nodes`, one deployment each, bound behind the ingress; raises PortConflict if that cannot be served."""
     refuse_shared_port()
-    handles = {node.name: _bind_node(node, config) for node in nodes}
+    handles: dict[str, Application] = {}
+    for node in nodes:
+        handles[node.name] = _bind_node(node, config, handles)
     ingress = _deployment(Ingress, INGRESS_OPTIONS, config, access_log=True)
     return ingress.bind(config, nodes, **handles)
 
 
-def _bind_node(node: Node[Any], config: AppConfig) -> Application:
+def _bind_node(node: Node[Any], config: AppConfig, handles: Mapping[str, Application]) -> Application:
+    """Bind a deployment; `handles` has those of the nodes before it, by name."""
+    cls = resolve_name(node.class_path)
     # Only the ingress logs each request: its line would be buried under health's calls to the others.
-    deployment = _deployment(resolve_name(node.class_path), node.serve_options(), config, access_log=False)
+    deployment = _deployment(
+        background_worker(cls, node.uses) if node.uses else cls, node.serve_options(), config, access_log=False
+    )
     sections = {section: getattr(config, section) for section in node.sections}
-    loading = {"lazy": config.serving.lazy_loading} if node.model_section else {}
-    return deployment.bind(**sections, **loading)
+    loading = {"lazy": node.is_lazy(config.serving.lazy_loading)} if node.model_section else {}
+    services = {used.keyword: handles[used.name] for used in node.uses}
+    return deployment.bind(**sections, **loading, **services)
 
 
 def _deployment(cls: type, options: Mapping[str, Any], config: AppConfig, *, access_log: bool) -> serve.Deployment:

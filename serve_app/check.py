@@ -18,12 +18,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.worker_threads import MAX_CONCURRENT_CALLS
 from serve_app.graph import GRAPH, INGRESS, MAX_QUEUED_CALLS
 from serve_app.serve_yaml import InvalidServeYaml, describe_errors, read_serve_yaml
 from serve_app.settings import AppConfig
 
 NAMES = (INGRESS, *(node.name for node in GRAPH))
+MAX_CALLS = {node.name: node.max_ongoing_requests for node in GRAPH}
 
 
 def problems(config: dict[str, Any]) -> list[str]:
@@ -70,10 +70,10 @@ def _application_problems(application: dict[str, Any], path: str) -> Iterator[st
             yield f"{path}deployments[{index}].name: {name!r} is not in the graph{_suggestion(name, NAMES)}"
         elif name == INGRESS:
             continue
-        elif deployment.get("max_ongoing_requests", MAX_CONCURRENT_CALLS) != MAX_CONCURRENT_CALLS:
+        elif deployment.get("max_ongoing_requests", MAX_CALLS[name]) != MAX_CALLS[name]:
             yield (
-                f"{path}deployments[{index}].max_ongoing_requests: must be {MAX_CONCURRENT_CALLS}: a replica has "
-                f"{MAX_CONCURRENT_CALLS} threads"
+                f"{path}deployments[{index}].max_ongoing_requests: must be {MAX_CALLS[name]}, the number of calls that "
+                f"a replica of {name} is made for"
             )
         elif 0 <= queue < max_calls:  # -1 is a queue without limit
             yield (

@@ -11,7 +11,8 @@ from typing import Any, TypeVar, cast
 from deployments.errors import DeadlineExceeded
 from deployments.media import Media
 from serve_app.admission import Admission, AdmittedRequest
-from serve_app.graph import Node
+from serve_app.file_events import FileEvents
+from serve_app.graph import LIBRARY, Node
 from serve_app.json_body import max_json_body_bytes
 from serve_app.scheduling import Length, Steps
 from serve_app.settings import AppConfig
@@ -52,6 +53,18 @@ class AppContext:
         self._share_lock = asyncio.Lock()
         self._shared: list[Media] | None = None
         self._steps: Steps | None = None
+        self.file_events = FileEvents(lambda: self.service(LIBRARY))
+        self.num_followers = 0
+        """Clients that follow the library's events."""
+
+    @contextmanager
+    def follower(self) -> Iterator[None]:
+        """Count a client that follows the library's events, for the block."""
+        self.num_followers += 1
+        try:
+            yield
+        finally:
+            self.num_followers -= 1
 
     def service(self, node: Node[S]) -> S:
         """Return the service of a node: an object with the methods of `node.protocol`.
@@ -90,6 +103,10 @@ class AppContext:
     def deadline(self) -> float:
         """Return the deadline of a request that arrives now, in epoch seconds."""
         return time.time() + self.settings.serving.request_timeout_s
+
+    def seconds_from_now(self, seconds: float) -> float:
+        """Return that point of time, as a deadline."""
+        return time.time() + seconds
 
     @contextmanager
     def explain_timeouts(self, advice: str) -> Iterator[None]:

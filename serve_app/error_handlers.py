@@ -12,6 +12,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import (
+    Conflict,
     DeadlineExceeded,
     FileTooLarge,
     Forbidden,
@@ -22,6 +23,7 @@ from deployments.errors import (
     ModelNotLoaded,
     NotFound,
     ProcessingFailed,
+    RangeNotSatisfiable,
     RateLimited,
     ServerBusy,
     ServiceError,
@@ -37,7 +39,9 @@ STATUSES: Mapping[type[ServiceError], int] = {
     Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    Conflict: 409,
     FileTooLarge: 413,
+    RangeNotSatisfiable: 416,
     RateLimited: 429,
     ProcessingFailed: 500,
     ModelNotLoaded: 503,

@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from deployments.captioner.protocol import CaptionerService
+from deployments.document_parser.protocol import DocumentParserService
+from deployments.embedder.protocol import EmbedderService
 from deployments.frame_sampler.protocol import FrameSamplerService
+from deployments.indexing.protocol import IndexingService
+from deployments.library.protocol import LibraryService
 from deployments.malloc import MALLOC_ENVIRONMENT
+from deployments.text_reader.protocol import TextReaderService
 from deployments.transcriber.protocol import TranscriberService
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 
@@ -66,6 +71,13 @@ class Node(Generic[S]):
     model_section: str | None = None
     """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
     the keyword `lazy`."""
+    is_always_lazy: bool = False
+    """Whether the model is loaded when it is first needed, whatever `serving.lazy_loading` says."""
+    uses: tuple["Node[Any]", ...] = ()
+    """The deployments that this one calls, for work in the background. The class takes the service of each under the
+    name of its package, and the keywords `wait_for_turn` and `share` (serve_app/background.py)."""
+    max_ongoing_requests: int = MAX_CONCURRENT_CALLS
+    """Calls that the replica works on at once; those that wait for each other or for events do not need a thread."""
     has_threads: bool = False
     """Whether it does blocking work in WorkerThreads. Such a class is a `ThreadedDeployment`, whose overdue work health
     names before Serve replaces the process."""
@@ -80,6 +92,15 @@ class Node(Generic[S]):
         """The package that the class is in."""
         return self.class_path.partition(":")[0].rpartition(".")[0]
 
+    @property
+    def keyword(self) -> str:
+        """The name under which the class of another deployment takes this one's service."""
+        return self.package.rpartition(".")[2]
+
+    def is_lazy(self, lazy_loading: bool) -> bool:
+        """Return whether the model is loaded when it is first needed; `lazy_loading` is the setting for all models."""
+        return lazy_loading or self.is_always_lazy
+
     def serve_options(self) -> dict[str, Any]:
         """Return the options that Serve uses unless the YAML sets them; `serve_config.yaml` repeats them."""
         actor: dict[str, Any] = {"num_cpus": 0}
@@ -88,7 +109,7 @@ class Node(Generic[S]):
         return {
             "name": self.name,
             "num_replicas": 1,
-            "max_ongoing_requests": MAX_CONCURRENT_CALLS,
+            "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": MAX_QUEUED_CALLS,
             **LIFE_OPTIONS,
             "ray_actor_options": actor,
@@ -125,7 +146,96 @@ FRAME_SAMPLER = Node(
     has_threads=True,
 )
 
-GRAPH: Sequence[Node[Any]] = (CAPTIONER, TRANSCRIBER, FRAME_SAMPLER)
+DOCUMENT_PARSER = Node(
+    name="DocumentParser",
+    class_path="deployments.document_parser.deployment:DocumentParserDeployment",
+    protocol=DocumentParserService,
+    sections=("document_parser",),
+    methods={"open": "always", "read_pages": "always", "render_page": "always", "read_paragraphs": "always"},
+    has_threads=True,
+)
+
+TEXT_READER = Node(
+    name="TextReader",
+    class_path="deployments.text_reader.deployment:TextReaderDeployment",
+    protocol=TextReaderService,
+    sections=("text_reader",),
+    methods={"read_image": "always", "read_pixels": "always"},
+    model_section="text_reader",
+    is_always_lazy=True,
+    has_threads=True,
+)
+
+EMBEDDER = Node(
+    name="Embedder",
+    class_path="deployments.embedder.deployment:EmbedderDeployment",
+    protocol=EmbedderService,
+    sections=("embedder", "weights"),
+    methods={"embed_query": "always", "embed_passages": "always", "count_tokens": "always"},
+    model_section="embedder",
+    is_always_lazy=True,
+    max_ongoing_requests=16,
+    has_threads=True,
+)
+
+LIBRARY = Node(
+    name="Library",
+    class_path="deployments.library.deployment:LibraryDeployment",
+    protocol=LibraryService,
+    sections=("library",),
+    methods={
+        "add_file": "with_request_id",
+        "files": "always",
+        "file": "always",
+        "chunks": "always",
+        "chunk": "always",
+        "original": "always",
+        "original_part": "always",
+        "delete_file": "with_request_id",
+        "retry_file": "with_request_id",
+        "search": "always",
+        "add_history": "with_request_id",
+        "history": "always",
+        "clear_history": "with_request_id",
+        "events": "always",
+        "stats": "always",
+        "verify": "always",
+        "rebuild": "always",
+        "compact": "always",
+        "checkpoint": "always",
+        "lease_job": "with_request_id",
+        "report_progress": "always",
+        "add_chunks": "always",
+        "complete_job": "with_request_id",
+        "fail_job": "with_request_id",
+        "release_job": "with_request_id",
+    },
+    max_ongoing_requests=64,
+    routes="serve_app.routes.library:router",
+    # numpy and FAISS start their threads when they are imported.
+    environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    has_threads=True,
+)
+
+INDEXING = Node(
+    name="Indexing",
+    class_path="deployments.indexing.deployment:IndexingDeployment",
+    protocol=IndexingService,
+    sections=("indexing",),
+    methods={"look_for_work": "always"},
+    uses=(LIBRARY, DOCUMENT_PARSER, TEXT_READER, EMBEDDER, CAPTIONER, TRANSCRIBER, FRAME_SAMPLER),
+)
+
+GRAPH: Sequence[Node[Any]] = (
+    CAPTIONER,
+    TRANSCRIBER,
+    FRAME_SAMPLER,
+    DOCUMENT_PARSER,
+    TEXT_READER,
+    EMBEDDER,
+    LIBRARY,
+    INDEXING,
+)
 
 INGRESS_OPTIONS: Mapping[str, Any] = {
     "name": INGRESS,

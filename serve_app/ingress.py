@@ -1,25 +1,23 @@
 """The ingress deployment: the FastAPI app of `api.py`, served by Ray, with the graph's deployments as services."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import ObjectStoreFullError, OutOfDiskError, TaskCancelledError
+from ray.exceptions import TaskCancelledError
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 from starlette.middleware import Middleware
 
-from deployments.errors import StorageFull
-from deployments.log import hide_expected_errors
-from deployments.media import Media
+from deployments.log import hide_calls, hide_expected_errors
 from serve_app.api import create_api
 from serve_app.context import AppContext
 from serve_app.error_handlers import answer_disconnected_client
 from serve_app.graph import Node
-from serve_app.remote_service import STORAGE_FULL, RemoteService
+from serve_app.object_store import put_into_object_store
+from serve_app.remote_service import RemoteService
 from serve_app.settings import AppConfig
 from serve_app.stopping import RefuseWhileStopping, Stopping
 from serve_app.system_monitor import SystemMonitor
@@ -33,11 +31,12 @@ class Ingress:
     def __init__(self, config: AppConfig, nodes: Sequence[Node[Any]], **handles: DeploymentHandle[Any]) -> None:
         """Take the handle of each node by the node's name."""
         hide_expected_errors()
+        hide_calls("wait_until_idle")
         services = {node.name: RemoteService(handles[node.name], node) for node in nodes}
         system = SystemMonitor(nodes, services, config, _read_deployments)
         system.start()
         self._nodes = nodes
-        self._context = AppContext(services, config, system, _put_into_object_store, give_back_memory)
+        self._context = AppContext(services, config, system, put_into_object_store, give_back_memory)
         self._stopping = Stopping()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -52,6 +51,10 @@ class Ingress:
         """Finish or refuse all requests. `prism serve` calls this before it ends Serve."""
         await self._stopping.stop()
 
+    async def wait_until_idle(self) -> None:
+        """Return when no request is being worked on; background work waits for this before each step."""
+        await self._context.admission.wait_until_idle()
+
 
 async def _read_deployments() -> Mapping[str, Any]:
     """Return Serve's details of each deployment of this app, as its REST API shows them.
@@ -62,15 +65,3 @@ async def _read_deployments() -> Mapping[str, Any]:
     details = await controller.get_serve_instance_details.remote()
     deployments: Mapping[str, Any] = details["applications"][serve.get_replica_context().app_name]["deployments"]
     return deployments
-
-
-async def _put_into_object_store(media: Media) -> Media:
-    """Copy media into Ray's object store and return a reference; raises StorageFull.
-
-    In a thread, because copying 100 MB would delay other requests noticeably. The reference is typed as Media, because
-    Ray replaces it by the array in the process that is called.
-    """
-    try:
-        return cast(Media, await asyncio.to_thread(ray.put, media))
-    except (ObjectStoreFullError, OutOfDiskError) as error:
-        raise StorageFull(STORAGE_FULL) from error

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import InvalidRequest
-from serve_app.upload_memory import GiveBackMemory
+from serve_app.upload_memory import GiveBackMemory, PaceUploads
 
 PROXY_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 PROXY_CALLBACK = "serve_app.odd_headers:proxy_middleware"
@@ -33,7 +33,7 @@ _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 
 def proxy_middleware() -> list[Middleware]:
     """Return what Serve's proxy is to run before itself."""
-    return [Middleware(DropOddHeaders), Middleware(GiveBackMemory)]
+    return [Middleware(DropOddHeaders), Middleware(GiveBackMemory), Middleware(PaceUploads)]
 
 
 class DropOddHeaders:

@@ -11,6 +11,9 @@ from serve_app.schemas import ErrorBody
 
 Schema = dict[str, Any]
 
+BINARY: Schema = {"type": "string", "format": "binary"}
+"""The schema of a body that is a file."""
+
 EXAMPLE_TIMESTAMP = "2025-10-17T12:34:56Z"
 EXAMPLE_BASE64 = "iVBORw0KGgo="
 
@@ -31,6 +34,15 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
             "FORBIDDEN": "Pages of http://elsewhere.example may not call this API; serving.cors_origins (CORS_ORIGINS) "
             "lists those that may."
         },
+    ),
+    404: ("There is no such file, page or passage.", {"NOT_FOUND": "There is no file 12 in the library."}),
+    409: (
+        "The request does not fit the file's state.",
+        {"CONFLICT": "File 12 is completed; only a failed file can be tried again."},
+    ),
+    416: (
+        "The file has no such part.",
+        {"RANGE_NOT_SATISFIABLE": "The file has 1000 bytes; bytes=2000- is not in it."},
     ),
     413: ("The file is too large.", {"FILE_TOO_LARGE": "File size 15.0 MB exceeds maximum allowed size of 10 MB."}),
     429: (
@@ -62,6 +74,7 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
 }
 
 
+_ANALYSIS_ERRORS = {400, 403, 413, 429, 500, 503, 504, 507}
 _ON_EVERY_ROUTE = (400, 403, 500, 503)
 """Errors of the layers around the routes: headers that are too large, foreign pages, our bugs, a server that stops."""
 _REQUEST_ID = {
@@ -82,7 +95,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
     By default, for all errors of an analysis.
     """
-    documented = {*statuses, *_ON_EVERY_ROUTE} if statuses else set(_ERRORS)
+    documented = {*statuses, *_ON_EVERY_ROUTE} if statuses else _ANALYSIS_ERRORS
     return {status: _error_response(status, *_ERRORS[status]) for status in sorted(documented)}
 
 
@@ -143,6 +156,26 @@ def describe_batch(modalities: Sequence[Modality[Any]], options: type[BaseModel]
         "options": {"parallel": False},
     }
     return _request_body({"application/json": {"schema": schema, "examples": {"two files": {"value": example}}}})
+
+
+def describe_library_upload() -> Schema:
+    """Return FastAPI's `openapi_extra` for an upload into the library."""
+    file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
+    path = {"type": "string", "description": "Its name with the folders that it comes from, to be found by."}
+    schema = _object({"file": file, "path": path}, required=["file"])
+    examples = {"a file": {"value": {"file": "(the file)", "path": "contracts/2024/lease.pdf"}}}
+    return _request_body({"multipart/form-data": {"schema": schema, "examples": examples}})
+
+
+def describe_json(options: type[BaseModel], example: Mapping[str, Any]) -> Schema:
+    """Return FastAPI's `openapi_extra` for a route that takes these options as a JSON object."""
+    required = options.model_json_schema().get("required", [])
+    properties = {
+        name: schema if name in required else _or_not_given(schema)
+        for name, schema in _options_in_form(options).items()
+    }
+    schema = _object(properties, required)
+    return _request_body({"application/json": {"schema": schema, "examples": {"a request": {"value": example}}}})
 
 
 def _request_body(content: Schema) -> Schema:

@@ -56,6 +56,11 @@ def parse_options(model: type[OptionsT], flat: Mapping[str, Any], nested: Any, *
     return from_object.model_copy(update=given)
 
 
+def parse_json_options(model: type[OptionsT], body: Mapping[str, Any]) -> OptionsT:
+    """Return the options in a JSON object that has nothing else; raises InvalidRequest naming the field."""
+    return _validate(model, body, prefix="", strict=True)
+
+
 def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, strict: bool) -> OptionsT:
     stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
     given = {name: value for name, value in stripped.items() if value is not None and value != ""}
@@ -74,6 +79,8 @@ def _describe_problem(model: type[BaseModel], prefix: str, problem: Mapping[str,
     name = prefix + ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"Unknown option '{_shorten(name)}'; this route has {', '.join(model.model_fields)}."
+    if problem["type"] == "missing":
+        return f"Option '{name}' is missing."
     reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"Option '{name}' {reason}, not {_shorten(repr(problem['input']))}."
 

@@ -17,9 +17,6 @@ from deployments.errors import DeadlineExceeded
 from deployments.worker_threads import MAX_CONCURRENT_CALLS
 from serve_app.graph import CAPTIONER
 
-Priority = Literal["interactive", "background"]
-"""Interactive work goes before background work, such as indexing."""
-
 Length = Literal["short", "long_call", "long"]
 """How long an analysis may take.
 
@@ -27,7 +24,6 @@ Length = Literal["short", "long_call", "long"]
 `long`: takes long; at most `max_concurrent_requests` of these are in progress at once.
 """
 
-_PRIORITIES: tuple[Priority, ...] = ("interactive", "background")
 _ANALYSES = "(analyses)"
 """The lane of long analyses in progress; the other lanes are deployments."""
 _WAITING = "it was still waiting for its turn"
@@ -36,8 +32,7 @@ _WAITING = "it was still waiting for its turn"
 class Client:
     """A request, to the scheduler: its place in the round, and the time that the machine has spent on it."""
 
-    def __init__(self, priority: Priority = "interactive") -> None:
-        self.priority = priority
+    def __init__(self) -> None:
         self.last_turn = 0
         """A number that is larger for a client whose last step ended later."""
         self.machine_s = 0.0
@@ -74,8 +69,8 @@ class Scheduler:
         self._running: Counter[Client] = Counter()
         self._measured_at = clock()
 
-    def new_client(self, priority: Priority = "interactive") -> Client:
-        client = Client(priority)
+    def new_client(self) -> Client:
+        client = Client()
         self._take_turn(client)
         return client
 
@@ -145,9 +140,9 @@ class Scheduler:
             (self._lanes_after_short.discard if place.is_long else self._lanes_after_short.add)(place.lane)
             granted.set_result(None)
 
-    def _rank(self, place: _Place) -> tuple[int, bool, int]:
+    def _rank(self, place: _Place) -> tuple[bool, int]:
         long_first = place.lane in self._lanes_after_short and not self._num_long_held[place.lane]
-        return _PRIORITIES.index(place.client.priority), place.is_long != long_first, place.client.last_turn
+        return place.is_long != long_first, place.client.last_turn
 
     def _is_free(self, place: _Place) -> bool:
         held, long_held = self._num_held[place.lane], self._num_long_held[place.lane]

@@ -13,9 +13,14 @@ from dotenv import dotenv_values
 from pydantic import Field, field_validator, model_validator
 
 from deployments.captioner.settings import CaptionerConfig
+from deployments.document_parser.settings import DocumentParserConfig
+from deployments.embedder.settings import EmbedderConfig
 from deployments.frame_sampler.settings import FrameSamplerConfig
+from deployments.indexing.settings import IndexingConfig
+from deployments.library.settings import LibraryConfig
 from deployments.project import env_file
 from deployments.settings import LimitsConfig, Section, WeightsConfig
+from deployments.text_reader.settings import TextReaderConfig
 from deployments.transcriber.settings import TranscriberConfig
 
 ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -26,8 +31,9 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "WHISPER_MODEL_SIZE": ("transcriber", "model"),
     "CORS_ORIGINS": ("serving", "cors_origins"),
     "LOG_LEVEL": ("serving", "log_level"),
+    "DATA_DIR": ("library", "folder"),
 }
-"""The environment variables of the PRD, and the section and field that each one sets."""
+"""The environment variables, and the section and field that each one sets."""
 
 
 class ServingConfig(Section):
@@ -88,6 +94,11 @@ class AppConfig(Section):
     captioner: CaptionerConfig = CaptionerConfig()
     transcriber: TranscriberConfig = TranscriberConfig()
     frame_sampler: FrameSamplerConfig = FrameSamplerConfig()
+    document_parser: DocumentParserConfig = DocumentParserConfig()
+    text_reader: TextReaderConfig = TextReaderConfig()
+    embedder: EmbedderConfig = EmbedderConfig()
+    library: LibraryConfig = LibraryConfig()
+    indexing: IndexingConfig = IndexingConfig()
     limits: LimitsConfig = LimitsConfig()
     serving: ServingConfig = ServingConfig()
 

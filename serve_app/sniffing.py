@@ -21,7 +21,7 @@ from deployments.containers import (
 )
 from deployments.errors import InvalidFileType
 from serve_app.modalities import MODALITIES
-from serve_app.modalities.modality import Kind
+from serve_app.modalities.modality import FileFormat, Kind
 from serve_app.modalities.video import VIDEO
 
 
@@ -33,6 +33,8 @@ class FileType:
     """As in "The content looks like a JPG image"."""
     kinds: frozenset[Kind] = frozenset()
     """The kinds of media it may be: none if it is not supported, both video and audio if its tracks cannot be read."""
+    file_format: FileFormat | None = None
+    """None if it is not supported."""
 
 
 def require_kind(content: Content, kind: Kind) -> None:
@@ -78,7 +80,7 @@ def sniff(content: Content) -> FileType | None:
 
 
 _FORMATS = {
-    file_format.name: FileType(file_format.description, frozenset({modality.kind}))
+    file_format.name: FileType(file_format.description, frozenset({modality.kind}), file_format)
     for modality in MODALITIES
     for file_format in modality.formats
 }
@@ -199,7 +201,8 @@ def _sniff_iso_media(view: memoryview) -> FileType:
     if b"soun" not in handlers:
         if pictures:
             return video
-        return FileType(f"{video.description.removesuffix(' video')} file without readable tracks", _VIDEO_OR_AUDIO)
+        description = f"{video.description.removesuffix(' video')} file without readable tracks"
+        return FileType(description, _VIDEO_OR_AUDIO, video.file_format)
     # A recording may have a track of pictures, one for each chapter. Players show it as sound.
     chapters = b"".join(part(track, _ISO_CHAPTERS) for track in tracks)
     chapter_ids = {chapters[at : at + 4] for at in range(0, len(chapters), 4)}
@@ -210,7 +213,7 @@ def _sniff_iso_media(view: memoryview) -> FileType:
         _is_slide_show(part(track, _ISO_FORMATS), part(track, _ISO_TIMES), part(track, _ISO_SIZES))
         for track in pictures
     ):
-        return FileType(sound.description, _VIDEO_OR_AUDIO)
+        return FileType(sound.description, _VIDEO_OR_AUDIO, sound.file_format)
     return video
 
 

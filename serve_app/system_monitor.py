@@ -14,7 +14,7 @@ import psutil
 
 from deployments.errors import DeadlineExceeded, ModelLoading, ServerBusy, ServiceError
 from deployments.log import logger
-from deployments.model_loader import ModelStatus, State
+from deployments.model_loader import ModelStatus
 from deployments.units import MEGABYTE
 from serve_app.graph import Node
 from serve_app.port_conflict import launcher_of
@@ -45,13 +45,18 @@ class SystemMonitor:
         config: AppConfig,
         read_deployments: ReadDeployments,
     ) -> None:
-        state: State = "not_loaded" if config.serving.lazy_loading else "loading"
         self._services = services
         self._models: dict[str, ModelStatus] = {}
         for node in nodes:
             if node.model_section:
                 model = getattr(config, node.model_section)
-                self._models[node.name] = ModelStatus(model.name, state, is_miniature=model.is_miniature)
+                is_lazy = node.is_lazy(config.serving.lazy_loading)
+                self._models[node.name] = ModelStatus(
+                    model.name,
+                    "not_loaded" if is_lazy else "loading",
+                    is_miniature=model.is_miniature,
+                    is_lazy=is_lazy,
+                )
         self._read_deployments = read_deployments
         logs = _logs_folder()
         explain, why_none_starts = partial(cause_of_death, logs=logs), partial(full_disk, logs)

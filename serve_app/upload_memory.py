@@ -4,6 +4,7 @@ Ray reuses the memory of an object that is gone, and malloc that of a body, but 
 """
 
 import asyncio
+import time
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,39 @@ SHARED_MEMORY = "/dev/shm/"
 """Where Ray keeps objects."""
 LARGE_BYTES = 1024 * 1024
 """Smaller uploads leave their memory to the next ones."""
+
+
+UNPACED_BYTES = 16 * 1024 * 1024
+"""How much of a body is read as fast as it comes."""
+PACE_BYTES_PER_S = 48 * 1024 * 1024
+"""How fast the rest is read: a little slower than the ingress takes it."""
+
+
+class PaceUploads:
+    """A middleware for Serve's proxy: reads large bodies no faster than the ingress takes them.
+
+    The proxy passes a body on when the ingress asks for it, but reads all of it at once, and keeps it meanwhile. It
+    does not tell how much of it the ingress has taken, so the pace is a fixed one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        num_bytes, paced_since = 0, 0.0
+
+        async def receive_in_pace() -> Message:
+            nonlocal num_bytes, paced_since
+            if num_bytes >= UNPACED_BYTES:
+                paced_since = paced_since or time.monotonic()
+                due = paced_since + (num_bytes - UNPACED_BYTES) / PACE_BYTES_PER_S
+                if due > time.monotonic():
+                    await asyncio.sleep(due - time.monotonic())
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            return message
+
+        await self._app(scope, receive_in_pace, send)
 
 
 class GiveBackMemory:

@@ -1,6 +1,6 @@
 """Reads a request's body into memory, bounded while it arrives, and separates the file from the other fields.
 
-Nothing is written to disk, and the file's name is never used.
+Nothing is written to disk.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -42,6 +43,8 @@ class Upload:
     options: Any
     """The `options` object, None if there is none."""
     is_form: bool
+    filename: str = ""
+    """As the client gives it; empty in a JSON body. Analyses do not use it."""
 
 
 async def read_upload(
@@ -69,6 +72,23 @@ async def read_upload(
         f"Send multipart/form-data with the file in field '{file_field}', or application/json with the file as base64 "
         f"in '{file_field}'; the Content-Type was {content_type.decode('latin-1')[:60]!r}."
     )
+
+
+async def read_small_json(request: Request, limit_bytes: int, deadline: float) -> dict[str, Any]:
+    """Return the JSON object of a body that carries no file; raises InvalidRequest or DeadlineExceeded."""
+    content_type, _ = parse_options_header(request.headers.get("content-type"))
+    if content_type != b"application/json":
+        raise InvalidRequest("Send application/json.")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(deadline - time.time()):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise InvalidRequest(f"The body is longer than {limit_bytes} bytes.")
+    except TimeoutError:
+        raise DeadlineExceeded("The body of the request did not arrive in time; send it again.") from None
+    return parse_json(body)
 
 
 async def read_json_object(
@@ -179,7 +199,7 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
         raise InvalidRequest(f"The file in field '{file_field}' is empty.")
     options = form.texts.pop("options", "").strip()
     nested = parse_json(bytearray(options.encode())) if options else None
-    return Upload(as_media(form.file), dict(form.texts), nested, is_form=True)
+    return Upload(as_media(form.file), dict(form.texts), nested, is_form=True, filename=form.filename)
 
 
 class _Preamble:
@@ -217,6 +237,7 @@ class _Form:
 
     def __init__(self, file_field: str, max_file_bytes: int) -> None:
         self.file: bytearray | None = None
+        self.filename = ""
         self.texts: dict[str, str] = {}
         self.is_complete = False
         self._file_field = file_field
@@ -254,6 +275,8 @@ class _Form:
                 f"Field '{self._name}' must be a file, as curl -F {self._name}=@FILE sends it, not text; base64 goes "
                 "into a JSON body."
             )
+        if is_file:
+            self.filename = _filename(parameters, self._disposition)
         self._data = bytearray()
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -272,6 +295,16 @@ class _Form:
 
     def on_end(self) -> None:
         self.is_complete = True
+
+
+def _filename(parameters: dict[bytes, bytes], disposition: bytes) -> str:
+    """Return the file's name: `filename*` in UTF-8 by RFC 5987 if there is one, else `filename`."""
+    extended = re.search(rb"filename\*\s*=\s*utf-8'[\w-]*'([^;\s]*)", disposition, re.IGNORECASE)
+    if extended:
+        return unquote_to_bytes(extended[1]).decode("utf-8", "replace")
+    # Browsers escape quotes and line breaks in this way: HTML Living Standard, multipart form data.
+    name = re.sub(rb"%(22|0D|0A)", lambda code: unquote_to_bytes(code[0]), parameters.get(b"filename", b""))
+    return name.decode("utf-8", "replace")
 
 
 def _utf8(text: bytes | bytearray, what: str) -> str:

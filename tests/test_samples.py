@@ -8,12 +8,15 @@ import pytest
 import uvicorn
 
 from deployments.captioner.types import Caption, FrameFailure
+from deployments.errors import InvalidFile, ModelNotLoaded
 from deployments.model_loader import ModelStatus
+from deployments.transcriber.types import TranscriptSegment, TranscriptWord
 from samples import client, program, report
 from samples.running_server import RunningServer, free_port
 from serve_app.api import create_api
 from serve_app.settings import AppConfig
 from serve_app.sniffing import sniff
+from tests.prism.library.served import WordEmbedder, serving_library
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 
 ROOT = Path(__file__).parent.parent
@@ -163,22 +166,106 @@ def test_without_a_server_the_command_that_starts_one_is_shown(capsys: pytest.Ca
     assert "    prism serve --mini\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--mini"], ["--serve", str(ROOT / "config/mini.yaml")]])
-def test_a_server_of_its_own_is_started_with_the_chosen_file(
-    arguments: list[str], graph: FakeGraph, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def own_server(graph: FakeGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Replace the program's own server by the API over `graph` and a real library; return the files it starts with."""
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(client, "POLL_PERIOD_S", 0.05)
     files: list[Path] = []
 
     @contextmanager
     def server(file: Path) -> Iterator[RunningServer]:
         files.append(file)
-        with _serving(graph) as url:
+        with serving_library(graph, tmp_path / "library") as url:
             yield RunningServer(url, 0, Path(), Path())
 
     monkeypatch.setattr(program, "running_server", server)
-    assert program.main(arguments) == 0
-    assert files == [ROOT / "config/mini.yaml"]
-    assert "description     a picture" in capsys.readouterr().out
+    return files
+
+
+SPOKEN = "The apple trees are in bloom this week."
+
+
+@pytest.mark.parametrize("arguments", [["--mini"], ["--serve", str(ROOT / "config/mini.yaml")]])
+def test_a_server_of_its_own_is_asked_three_questions_and_the_places_are_shown(
+    arguments: list[str], graph: FakeGraph, own_server: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [TranscriptWord(f" {word}", 4 + 0.2 * i, 4.2 + 0.2 * i, 0.9) for i, word in enumerate(SPOKEN.split())]
+    segment = TranscriptSegment(4.0, words[-1].end_s, SPOKEN, 0.9, words)
+    graph.transcriber.transcript = replace(graph.transcriber.transcript, segments=[segment])
+    status = program.main(arguments)
+    text = capsys.readouterr().out
+    assert status == 0, text
+    assert own_server == [ROOT / "config/mini.yaml"]
+    assert "description     a picture" in text
+    assert "added           picture.jpg, clip.mp4, recording.mp3, article.pdf, rules.docx\n" in text
+    answers = " ".join(text.split())
+    assert "question What was the radio dish built from? found in article.pdf, page 1 passage" in answers
+    assert "from the parts of a gun turret" in answers
+    assert (
+        "question Who may light the furnace? found in rules.docx, Rules of the workshop > Machines > Furnace, paragraph"
+        in answers
+    )
+    assert "question Which trees are in bloom? found in" in answers
+    assert f"0:00:04 to 0:00:05 passage {SPOKEN}" in answers
+
+
+def test_what_the_first_run_fetches_is_said_before(own_server: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    program.main(["--mini"])
+    text = " ".join(capsys.readouterr().out.split())
+    note = "download Search needs all-MiniLM-L6-v2: 83.5 MB, from the Hugging Face hub or out of a package"
+    assert text.index(note) < text.index("progress")
+
+
+def test_a_model_that_cannot_be_fetched_fails_the_run_and_says_what_to_do(
+    graph: FakeGraph, own_server: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph.embedder = WordEmbedder()
+    graph.embedder.error = ModelNotLoaded("all-MiniLM-L6-v2 could not be loaded.")
+    reason = "Neither the hub nor the package index can be reached."
+    graph.system.statuses.append(ModelStatus("all-MiniLM-L6-v2", "failed", detail=reason, is_lazy=True))
+    assert program.main(["--mini"]) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"failed all-MiniLM-L6-v2 could not be loaded: {reason} `prism weights fetch --embedder` fetches" in text
+    assert "The library failed." in text
+
+
+def test_the_progress_of_a_model_that_is_fetched_is_shown(
+    graph: FakeGraph, own_server: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class FetchesForAWhile(FakeSystem):
+        num_asked = 0
+
+        def models(self) -> list[ModelStatus]:
+            self.num_asked += 1
+            detail = "fetching the wheel, 41.2 of 83.5 MB"
+            fetching = ModelStatus("all-MiniLM-L6-v2", "loading", detail=detail, is_lazy=True)
+            return [*self.statuses, fetching] if self.num_asked < 9 else self.statuses
+
+    graph.system = FetchesForAWhile()
+    assert program.main(["--mini"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("all-MiniLM-L6-v2 is loading (fetching the wheel, 41.2 of 83.5 MB)") == 1
+
+
+def test_a_file_that_cannot_be_indexed_fails_the_run(
+    graph: FakeGraph, own_server: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph.embedder = WordEmbedder()
+    graph.embedder.error = InvalidFile("It is damaged.")
+    assert program.main(["--mini"]) == 1
+    assert "could not be indexed: It is damaged." in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_library_of_a_running_server_and_questions_about_other_files_are_left_alone(
+    run: Run, graph: FakeGraph, own_server: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, text = run()  # this server has no library: a call to it would fail
+    assert status == 0
+    assert "library" not in text
+    assert program.main(["--mini", str(program.SAMPLES[0])]) == 0
+    assert "question" not in capsys.readouterr().out
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.captioner.lru_cache import LRUCache
 from deployments.captioner.types import Caption
+from deployments.lru_cache import LRUCache
 
 BYTES_PER_ENTRY = 1024
 """Estimated memory of a cached answer, not counting its text."""

@@ -13,7 +13,6 @@ from deployments.captioner.answer_cache import AnswerCache, answer_key
 from deployments.captioner.fair_lock import FairLock
 from deployments.captioner.generation import GeneratedTokens, check_fits_context, generate, prompt_length
 from deployments.captioner.kv_cache_budget import KVCacheBudget
-from deployments.captioner.lru_cache import LRUCache
 from deployments.captioner.moondream import CheckCancelled, Moondream
 from deployments.captioner.preprocessing import DecodedImage, decode_and_crop, make_crops
 from deployments.captioner.prompts import caption_prompt, summary_prompt
@@ -22,6 +21,7 @@ from deployments.captioner.types import Caption, CaptionTask, FrameFailure, Imag
 from deployments.errors import DeadlineExceeded, ServiceError
 from deployments.inference.kv_cache import KeyValueCache
 from deployments.log import logger
+from deployments.lru_cache import LRUCache
 from deployments.malloc import trim_freed_memory
 from deployments.media import Media, MediaReader, Pixels
 from deployments.sandbox import Sandbox

@@ -25,9 +25,10 @@ from torch import Tensor
 from deployments.captioner.generation import generate, prompt_length
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.preprocessing import decode_image, make_crops
+from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import MoondreamPrecision
 from deployments.errors import ServiceError
+from deployments.images.decoding import decode_image
 from deployments.media import as_media
 
 MAX_RELATIVE_ERROR = 1e-4

@@ -8,12 +8,12 @@ from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
+from deployments.images import decoding_memory_bytes
 from deployments.log import hide_expected_errors
 from deployments.media import Media, Pixels
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.sandbox import Sandbox
 from deployments.settings import LimitsConfig, WeightsConfig
-from deployments.units import MEGABYTE
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
@@ -63,14 +63,6 @@ class CaptionerDeployment(ThreadedDeployment):
 
     async def status(self) -> ModelStatus:
         return self._loader.status()
-
-
-def decoding_memory_bytes(max_pixels: int) -> int:
-    """Return what decoding an image of `max_pixels`, and cutting its crops, may allocate.
-
-    A WEBP needs most: its decoder holds the picture twice, Pillow twice, in 4 bytes per pixel.
-    """
-    return 16 * max_pixels + 256 * MEGABYTE
 
 
 def _load(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployments.captioner.lru_cache import LRUCache
+from deployments.lru_cache import LRUCache
 
 
 class KVCacheBudget:

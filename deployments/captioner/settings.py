@@ -5,12 +5,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from deployments.settings import ModelSection
+from deployments.settings import Int8ModelSection
 
 MoondreamPrecision = Literal["int8", "fp32", "bf16"]
 
 
-class CaptionerConfig(ModelSection):
+class CaptionerConfig(Int8ModelSection):
     official_models: ClassVar[tuple[str, ...]] = ("moondream2",)
 
     model: str = "moondream2"

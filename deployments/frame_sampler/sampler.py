@@ -98,6 +98,8 @@ def warm_up() -> None:
 
 
 def _choose_frames(video: Video, task: SampleTask) -> list[int]:
+    if task.at_s is not None:
+        return [video.number_at(task.at_s)]
     if task.sampling == "keyframes":
         return distinct_frames(video, task.num_frames)
     tolerance = min(Fraction(1), _TIME_ROUNDING_S / video.tick_s)

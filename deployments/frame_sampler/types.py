@@ -13,6 +13,9 @@ FrameSampling = Literal["uniform", "keyframes"]
 class SampleTask:
     num_frames: int
     sampling: FrameSampling
+    at_s: float | None = None
+    """If given, only the frame that is on screen at this time of the container's clock; before the first and after
+    the last frame, that one."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,12 @@ class Video:
         """Return the presentation time of a frame, on the container's clock."""
         return float((self.start + self.times[number]) * self.tick_s)
 
+    def number_at(self, seconds: float) -> int:
+        """Return the number of the frame on screen at this time of the container's clock."""
+        time = Fraction(seconds).limit_denominator(10**6) / self.tick_s - self.start
+        # Written times are rounded: a frame counts as on screen a millisecond before it appears.
+        return max(0, bisect_right(self.times, time + Fraction(1, 1000) / self.tick_s) - 1)
+
     @property
     def end_s(self) -> float:
         """End of the last frame, on the container's clock."""

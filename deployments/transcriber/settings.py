@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from deployments.settings import ModelSection
+from deployments.settings import Int8ModelSection
 
 WHISPER_SIZES = ("tiny", "base", "small", "medium")
 
 WhisperPrecision = Literal["int8", "fp32"]
 
 
-class TranscriberConfig(ModelSection):
+class TranscriberConfig(Int8ModelSection):
     official_models: ClassVar[tuple[str, ...]] = WHISPER_SIZES
 
     model: str = "base"

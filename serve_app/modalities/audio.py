@@ -15,11 +15,11 @@ from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Word
 from serve_app.stopwatch import Stopwatch
 
 FORMATS = (
-    FileFormat("MP3", "an MP3 audio file", (".mp3",)),
-    FileFormat("WAV", "a WAV audio file", (".wav",), riff_form=b"WAVE"),
-    FileFormat("M4A", "an M4A audio file", (".m4a",)),
-    FileFormat("FLAC", "a FLAC audio file", (".flac",), (b"fLaC",)),
-    FileFormat("OGG", "an OGG audio file", (".ogg",)),
+    FileFormat("MP3", "an MP3 audio file", "audio/mpeg", (".mp3",)),
+    FileFormat("WAV", "a WAV audio file", "audio/wav", (".wav",), riff_form=b"WAVE"),
+    FileFormat("M4A", "an M4A audio file", "audio/mp4", (".m4a",)),
+    FileFormat("FLAC", "a FLAC audio file", "audio/flac", (".flac",), (b"fLaC",)),
+    FileFormat("OGG", "an OGG audio file", "audio/ogg", (".ogg",)),
 )
 
 MAX_SHORT_BYTES = 1024 * 1024

@@ -10,11 +10,11 @@ from serve_app.schemas import ImageAnalysis, ImageMetadata
 from serve_app.stopwatch import Stopwatch
 
 FORMATS = (
-    FileFormat("JPG", "a JPG image", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
-    FileFormat("PNG", "a PNG image", (".png",), (b"\x89PNG\r\n\x1a\n",)),
-    FileFormat("WEBP", "a WEBP image", (".webp",), riff_form=b"WEBP"),
-    FileFormat("BMP", "a BMP image", (".bmp",)),
-    FileFormat("GIF", "a GIF image", (".gif",), (b"GIF87a", b"GIF89a")),
+    FileFormat("JPG", "a JPG image", "image/jpeg", (".jpg", ".jpeg"), (b"\xff\xd8\xff",)),
+    FileFormat("PNG", "a PNG image", "image/png", (".png",), (b"\x89PNG\r\n\x1a\n",)),
+    FileFormat("WEBP", "a WEBP image", "image/webp", (".webp",), riff_form=b"WEBP"),
+    FileFormat("BMP", "a BMP image", "image/bmp", (".bmp",)),
+    FileFormat("GIF", "a GIF image", "image/gif", (".gif",), (b"GIF87a", b"GIF89a")),
 )
 
 

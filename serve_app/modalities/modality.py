@@ -22,6 +22,7 @@ class FileFormat:
     """As messages list it: `JPG`."""
     description: str
     """As in "The content looks like a JPG image"."""
+    mime_type: str
     extensions: tuple[str, ...]
     """File name extensions, by which the samples' client chooses the route; the server never uses names."""
     signatures: tuple[bytes, ...] = ()

@@ -20,10 +20,10 @@ from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata
 from serve_app.stopwatch import Stopwatch
 
 FORMATS = (
-    FileFormat("MP4", "an MP4 video", (".mp4",)),
-    FileFormat("MOV", "a MOV video", (".mov",)),
-    FileFormat("AVI", "an AVI video", (".avi",), riff_form=b"AVI "),
-    FileFormat("MKV", "an MKV or WebM video", (".mkv",)),
+    FileFormat("MP4", "an MP4 video", "video/mp4", (".mp4",)),
+    FileFormat("MOV", "a MOV video", "video/quicktime", (".mov",)),
+    FileFormat("AVI", "an AVI video", "video/x-msvideo", (".avi",), riff_form=b"AVI "),
+    FileFormat("MKV", "an MKV or WebM video", "video/x-matroska", (".mkv",)),
 )
 
 FRAMES_PER_CALL = 5

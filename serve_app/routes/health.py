@@ -35,7 +35,7 @@ async def health(request: Request) -> JSONResponse:
     models, deployments = system.models(), system.deployments()
     report = Health(
         status=_status(models, deployments),
-        models_loaded=all(model.state == "loaded" for model in models),
+        models_loaded=all(model.is_available for model in models),
         models=[_report(model) for model in models],
         deployments=[
             DeploymentReport(name=status.name, state=status.state, deaths=status.num_deaths, detail=status.detail)
@@ -63,15 +63,14 @@ async def livez() -> JSONResponse:
     "/readyz", summary="Whether the models are loaded", response_model=Probe, responses=error_responses(403, 503)
 )
 async def readyz(request: Request) -> JSONResponse:
-    """503 until all models are loaded, with lazy loading 200 at once; and 503 while a deployment keeps crashing."""
+    """503 until the models that are loaded at the start are loaded; and 503 while a deployment keeps crashing."""
     context = context_of(request)
     failing = [status.detail for status in context.system.deployments() if status.state == "failing"]
     if failing:
         raise ModelNotLoaded(" ".join(failing))
-    if not context.settings.serving.lazy_loading:
-        waiting = [_describe(model) for model in context.system.models() if model.state != "loaded"]
-        if waiting:
-            raise ModelNotLoaded(" ".join(waiting))
+    waiting = [_describe(model) for model in context.system.models() if not model.is_lazy and model.state != "loaded"]
+    if waiting:
+        raise ModelNotLoaded(" ".join(waiting))
     return JSONResponse(Probe(status="ready").model_dump(mode="json"))
 
 
@@ -80,7 +79,7 @@ def _status(
 ) -> Literal["healthy", "loading", "degraded"]:
     if any(model.state == "failed" for model in models) or any(status.state == "failing" for status in deployments):
         return "degraded"
-    if any(model.state != "loaded" for model in models):
+    if not all(model.is_available for model in models):
         return "loading"
     return "degraded" if any(model.is_miniature for model in models) else "healthy"
 

@@ -8,7 +8,7 @@ import schemathesis
 from serve_app.odd_headers import MAX_HEADER_BYTES
 from tests.api_schema.run import try_requests
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 EXAMPLES = 5
 """Generated requests for each operation; the edge cases come besides."""

@@ -50,7 +50,7 @@ def server(start_server: StartServer, folder: Path) -> Iterator[RunningServer]:
 def states(server: RunningServer) -> list[str]:
     models = health(server)["models"]
     assert isinstance(models, list)
-    return [model["state"] for model in models]
+    return [model["state"] for model in models[:2]]  # those of the captioner and the transcriber
 
 
 def description(server: RunningServer) -> str:

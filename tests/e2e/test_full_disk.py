@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.namespaces import run_in_namespace
 
-pytestmark = [pytest.mark.e2e, pytest.mark.faults]
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow]
 
 AT_ONCE_S = 10.0
 """Far less than the 60 s for which a request waits for a replica."""

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.e2e
 COPIED = ("serve_app", "deployments", "prism", "samples", "benchmarks", "config", "checkpoints")
 """The folders that the wheel is built from; single files are copied too."""
 
+SEARCH_FILES = project_folder() / "benchmarks" / "search_files"
+
 Prism = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -93,6 +95,9 @@ def test_the_wheel_has_our_packages_and_the_projects_files(wheel: Path) -> None:
         "samples/picture.jpg",
         "samples/clip.mp4",
         "samples/recording.mp3",
+        "samples/article.pdf",
+        "samples/rules.docx",
+        *(f"benchmarks/search_files/{path.name}" for path in SEARCH_FILES.iterdir()),
         "checkpoints/mini/whisper-mini.md",
         "checkpoints/mini/whisper-mini.pt",
         "checkpoints/mini/moondream-mini/README.md",
@@ -126,11 +131,14 @@ def test_the_packaged_yaml_files_pass_the_check(prism: Prism, scripts: Path, nam
     assert run.stdout == f"{packaged(scripts, name)}: all keys and values are valid.\n", run.stderr
 
 
-def test_the_samples_are_described_by_a_server_of_the_installed_copy(prism: Prism, scripts: Path) -> None:
+def test_the_samples_are_described_and_found_by_a_server_of_the_installed_copy(prism: Prism, scripts: Path) -> None:
     run = prism("samples", "--serve", str(packaged(scripts, "config/mini.yaml")))
     words = " ".join(run.stdout.split())
     assert run.returncode == 0, run.stdout + run.stderr
     assert "A large yellow star at the top left" in words
     assert "Please close the gate when you leave." in words
     assert "moondream-mini: loaded" in words
+    assert "found in article.pdf, page 1 passage" in words
+    assert "found in rules.docx, Rules of the workshop > Machines > Furnace, paragraph" in words
+    assert "found in recording.mp3, 0:00:03 to 0:00:06 passage The apple trees are in bloom this week." in words
     assert "status degraded" in words

@@ -84,10 +84,11 @@ def test_health_reports_miniatures_as_degraded(url: str) -> None:
     body = requests.get(f"{url}/api/health", timeout=10).json()
     assert body["status"] == "degraded"
     assert body["models_loaded"] is True
-    assert [model["name"] for model in body["models"]] == ["moondream-mini", "whisper-mini"]
-    assert all(model["state"] == "loaded" and model["threads"] >= 1 for model in body["models"])
+    miniatures = [model for model in body["models"] if model["is_miniature"]]
+    assert [model["name"] for model in miniatures] == ["moondream-mini", "whisper-mini"]
+    assert all(model["state"] == "loaded" and model["threads"] >= 1 for model in miniatures)
     for command in ("prism weights fetch", "prism serve"):
-        assert all(command in model["detail"] for model in body["models"])
+        assert all(command in model["detail"] for model in miniatures)
     assert body["usage_stats_enabled"] is False
 
 

@@ -145,10 +145,9 @@ def test_the_process_that_starts_decoders_is_started_again(
     talkative: RunningServer, deployment: str, kind: str, file: str
 ) -> None:
     replica = replica_of(talkative.pid, deployment)
-    [fork_server] = decoders_of(talkative.pid, deployment)
+    fork_server = decoders_of(talkative.pid, deployment)[0]  # decoders of earlier requests may still be ending
     fork_server.kill()
     options = {} if kind == "audio" else {"max_length": 5}
     answer_of(post_file(talkative.url, kind, DATA / file, **options))
     assert replica_of(talkative.pid, deployment) == replica
-    [successor] = decoders_of(talkative.pid, deployment)
-    assert successor != fork_server
+    assert decoders_of(talkative.pid, deployment)[0] != fork_server

@@ -17,7 +17,7 @@ from deployments.units import MEGABYTE
 from samples.running_server import RunningServer
 from tests.e2e.client import DATA, answer_of, post_file
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 VIDEO_MB = 90
 PEAK_PER_BYTE = 2.5

@@ -19,6 +19,7 @@ JSON = {"Content-Type": "application/json", "X-Request-ID": "1"}
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_six_mixed_clients_get_right_answers_for_forty_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     assert load.main(["--minutes", "0.67", "--clients", "6"]) == 0, capsys.readouterr().out
 

@@ -26,6 +26,7 @@ MAX_GROWTH_MB = 80
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_two_hundred_mixed_requests_leave_no_memory_behind() -> None:
     with server_under_test(None, None, SMALL_CACHES) as server:
         run_soak(server, NUM_REQUESTS, 4, seed=2, period_s=0.2)  # what is allocated once

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from tests.deployments.captioner.images import encoded, noise
+from tests.deployments.images.images import encoded, noise
 from tests.hostile.item import OK, Collection, RawRequest
 
 REQUEST, LARGE, INVALID, NOT_FOUND = "INVALID_REQUEST", "FILE_TOO_LARGE", "INVALID_FILE", "NOT_FOUND"

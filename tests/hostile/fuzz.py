@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from deployments.cancellation import Cancellation
-from deployments.captioner.deployment import decoding_memory_bytes
 from deployments.captioner.model_config import VisionConfig
 from deployments.captioner.preprocessing import DecodedImage
 from deployments.errors import FileTooLarge, InvalidFile, InvalidFileType, ServiceError
@@ -32,6 +31,7 @@ from deployments.frame_sampler.deployment import DECODER_SILENCE_S
 from deployments.frame_sampler.sampler import sample_video
 from deployments.frame_sampler.settings import FrameSamplerConfig
 from deployments.frame_sampler.types import SampleTask
+from deployments.images import decoding_memory_bytes
 from deployments.media import as_media
 from deployments.sandbox import Sandbox
 from deployments.transcriber.audio_files import decode_audio

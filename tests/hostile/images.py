@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.deployments.captioner.images import (
+from tests.deployments.images.images import (
     PNG_SIGNATURE,
     bmp,
     chunk,

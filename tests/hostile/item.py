@@ -30,13 +30,16 @@ class Item:
     """What it attacks, in one line."""
     make: Callable[[], bytes | RawRequest]
     """Returns a file, or for the route `http` a whole request."""
-    route: Literal["image", "video", "audio", "http"]
+    route: Literal["image", "video", "audio", "upload", "http"]
+    """`upload` puts a document into the library; its outcome is how the indexing ends."""
     outcomes: tuple[str, ...]
     """Permitted error codes, or OK."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Of the form in which the file is sent."""
     is_slow: bool = False
     """Whether making and answering it may take more than some seconds; the short form leaves it out."""
+    filename: str = ""
+    """Of an upload."""
 
 
 MadeT = TypeVar("MadeT", bytes, RawRequest)
@@ -45,18 +48,20 @@ MadeT = TypeVar("MadeT", bytes, RawRequest)
 class Collection:
     """Collects the items that a module makes."""
 
-    def __init__(self, route: Literal["image", "video", "audio", "http"], **fields: str) -> None:
+    def __init__(self, route: Literal["image", "video", "audio", "upload", "http"], **fields: str) -> None:
         self.items: list[Item] = []
         self._route = route
         self._fields = fields
 
-    def item(self, *outcomes: str, is_slow: bool = False) -> Callable[[Callable[[], MadeT]], Callable[[], MadeT]]:
+    def item(
+        self, *outcomes: str, is_slow: bool = False, filename: str = ""
+    ) -> Callable[[Callable[[], MadeT]], Callable[[], MadeT]]:
         """Add the decorated function as an item; the first line of its docstring says what it attacks."""
 
         def add(make: Callable[[], MadeT]) -> Callable[[], MadeT]:
             name = make.__name__.replace("_", " ")
             attack = (make.__doc__ or "").splitlines()[0]
-            self.items.append(Item(name, attack, make, self._route, outcomes, self._fields, is_slow))
+            self.items.append(Item(name, attack, make, self._route, outcomes, self._fields, is_slow, filename))
             return make
 
         return add

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deployments.transcriber.audio import SAMPLE_RATE
-from tests.deployments.captioner.images import bmp, noise
+from tests.deployments.images.images import bmp, noise
 from tests.deployments.transcriber.sounds import (
     SoundTrack,
     encode,

@@ -12,11 +12,11 @@ import numpy as np
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
-from deployments.media import Media, Pixels
+from deployments.media import Media, Pixels, as_media
 from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from serve_app.context import AppContext
-from serve_app.graph import CAPTIONER, FRAME_SAMPLER, TRANSCRIBER
+from serve_app.graph import CAPTIONER, DOCUMENT_PARSER, EMBEDDER, FRAME_SAMPLER, INDEXING, LIBRARY, TRANSCRIBER
 from serve_app.settings import AppConfig
 from serve_app.system import DeploymentStatus
 
@@ -28,9 +28,23 @@ class _SharedMedia:
     content: bytes
 
 
-def _content_of(media: Media) -> bytes:
+def _content_of(media: Any) -> bytes:
     assert isinstance(media, _SharedMedia)
     return media.content
+
+
+class OpensSharedMedia:
+    """A real service whose arguments are opened, as Ray opens references on their way."""
+
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            opened = [as_media(_content_of(value)) if isinstance(value, _SharedMedia) else value for value in arguments]
+            return getattr(self._service, method)(*opened, **keywords)
+
+        return call
 
 
 @dataclass
@@ -111,6 +125,11 @@ class FakeFrameSampler(Fake):
         return SampledVideo(VideoProperties(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
 
 
+class FakeIndexing:
+    async def look_for_work(self, *, deadline: float) -> None:
+        """Do nothing: tests index by themselves."""
+
+
 @dataclass
 class FakeSystem:
     statuses: list[ModelStatus] = field(
@@ -150,6 +169,11 @@ class FakeGraph:
     captioner: FakeCaptioner = field(default_factory=FakeCaptioner)
     transcriber: FakeTranscriber = field(default_factory=FakeTranscriber)
     frame_sampler: FakeFrameSampler = field(default_factory=FakeFrameSampler)
+    library: Any = None
+    """None, or a real library; and the embedder and the parser as far as a test needs them."""
+    embedder: Any = None
+    document_parser: Any = None
+    indexing: Any = field(default_factory=FakeIndexing)
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
     """What was copied into shared memory; a reference is dead once nobody holds the original."""
@@ -161,12 +185,16 @@ class FakeGraph:
             CAPTIONER.name: self.captioner,
             TRANSCRIBER.name: self.transcriber,
             FRAME_SAMPLER.name: self.frame_sampler,
+            LIBRARY.name: OpensSharedMedia(self.library),
+            EMBEDDER.name: self.embedder,
+            DOCUMENT_PARSER.name: OpensSharedMedia(self.document_parser),
+            INDEXING.name: self.indexing,
         }
-        return AppContext(services, settings, self.system, self._share, self._give_back)
+        return AppContext(services, settings, self.system, self.share, self._give_back)
 
     async def _give_back(self, media: Media) -> None:
         self.given_back.append(media)
 
-    async def _share(self, media: Media) -> Media:
+    async def share(self, media: Media) -> Media:
         self.uploads.append(weakref.ref(media))
         return cast(Media, _SharedMedia(bytes(media)))

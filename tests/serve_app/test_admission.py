@@ -8,6 +8,7 @@ import pytest
 
 from deployments.errors import RateLimited, ServerBusy
 from deployments.units import MEGABYTE
+from serve_app import admission as admission_module
 from serve_app.admission import (
     HOUR_S,
     MAX_ADDRESSES,
@@ -295,3 +296,36 @@ def test_of_sixty_clients_that_come_when_told_nearly_all_get_in_at_once() -> Non
                 in_queue.append(request)
         assert sum(number <= 1 for number in tries.values()) >= 54
         assert clock.now - start <= 1.5 * 60 * seconds
+
+
+def test_background_work_waits_until_no_request_is_worked_on() -> None:
+    async def scenario() -> None:
+        admission = make()
+        await asyncio.wait_for(admission.wait_until_idle(), 1)
+        with queued(admission), queued(admission):
+            waiting = asyncio.create_task(admission.wait_until_idle())
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(scenario())
+
+
+def test_background_work_is_not_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "MAX_BACKGROUND_WAIT_S", 0.1)
+
+    async def scenario() -> None:
+        admission = make()
+        with queued(admission):
+            await asyncio.wait_for(admission.wait_until_idle(), 1)
+
+    asyncio.run(scenario())
+
+
+def test_uploads_that_are_arriving_do_not_stop_background_work() -> None:
+    async def scenario() -> None:
+        admission = make()
+        with admit(admission):
+            await asyncio.wait_for(admission.wait_until_idle(), 1)
+
+    asyncio.run(scenario())

@@ -46,11 +46,12 @@ def test_a_timeout_of_serve_itself_is_refused() -> None:
     assert problem.startswith("http_options.request_timeout_s: leave it unset")
 
 
-def test_more_calls_than_a_replica_has_threads_are_refused() -> None:
+def test_more_calls_than_a_replica_is_made_for_are_refused() -> None:
     config = _parsed()
     config["applications"][0]["deployments"][1]["max_ongoing_requests"] = 8
     assert problems(config) == [
-        "applications[0].deployments[1].max_ongoing_requests: must be 2: a replica has 2 threads"
+        "applications[0].deployments[1].max_ongoing_requests: must be 2, the number of calls that a replica of "
+        "Captioner is made for"
     ]
 
 
@@ -84,5 +85,5 @@ def test_a_queue_too_short_for_the_admitted_analyses_is_refused() -> None:
     config = _parsed()
     config["applications"][0]["args"] = {"serving": {"max_concurrent_requests": 65}}
     assert [problem.split(" is ")[0] for problem in problems(config)] == [
-        f"applications[0].deployments[{index}].max_queued_requests: 64" for index in (1, 2, 3)
+        f"applications[0].deployments[{index}].max_queued_requests: 64" for index in range(1, 9)
     ]

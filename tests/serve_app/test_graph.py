@@ -31,6 +31,8 @@ def test_a_deployment_has_the_methods_of_its_protocol_with_the_same_signatures(n
     methods = public_methods(resolve_name(node.class_path))
     if node.model_section:
         assert list(methods.pop("status").parameters) == ["self"]
+    if node.uses:
+        assert list(methods.pop("close").parameters) == ["self"]  # ends its work in the background
     expected = public_methods(node.protocol)
     for name, replay in node.methods.items():
         if replay == "with_request_id":
@@ -53,6 +55,10 @@ def test_a_deployment_takes_the_sections_of_its_row_by_name(node: Node[Any]) -> 
     if node.model_section:
         assert node.model_section in node.sections
         assert parameters.pop("lazy").annotation is bool
+    if node.uses:
+        services = {used.keyword: parameters.pop(used.keyword).annotation for used in node.uses}
+        assert services == {used.keyword: used.protocol for used in node.uses}
+        del parameters["wait_for_turn"], parameters["share"]
     config = ToyConfig()
     expected = {section: type(getattr(config, section)) for section in node.sections}
     assert {name: parameter.annotation for name, parameter in parameters.items()} == expected

@@ -6,7 +6,6 @@ from starlette.testclient import TestClient
 
 from deployments.model_loader import ModelStatus
 from serve_app.system import DeploymentStatus
-from tests.serve_app.conftest import MakeApi
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 
 
@@ -105,9 +104,13 @@ def test_readyz_says_why_a_model_failed(client: TestClient, graph: FakeGraph) ->
     assert "No weights; run the fetch command." in client.get("/readyz").json()["error"]["message"]
 
 
-def test_with_lazy_loading_it_is_ready_at_once(make_api: MakeApi, graph: FakeGraph) -> None:
+def test_it_is_ready_without_models_that_are_loaded_when_needed(client: TestClient, graph: FakeGraph) -> None:
     with_states(graph, "not_loaded", "not_loaded")
-    assert TestClient(make_api(serving={"lazy_loading": True})).get("/readyz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+    graph.system.statuses = [replace(status, is_lazy=True) for status in graph.system.statuses]
+    assert client.get("/readyz").status_code == 200
+    health = client.get("/api/health").json()
+    assert (health["status"], health["models_loaded"]) == ("healthy", True)
 
 
 def test_livez_is_200_whatever_the_models_do(client: TestClient, graph: FakeGraph) -> None:

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve_app.odd_headers import MAX_HEADER_BYTES, PROXY_CALLBACK, DropOddHeaders, proxy_middleware
-from serve_app.upload_memory import GiveBackMemory
+from serve_app.upload_memory import GiveBackMemory, PaceUploads
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, ORIGIN, MakeApi
 from tests.serve_app.fakes import FakeGraph
@@ -57,7 +57,11 @@ def test_a_header_name_that_is_not_ascii_is_dropped() -> None:
 
 
 def test_the_proxy_finds_the_middleware_by_its_name() -> None:
-    assert [middleware.cls for middleware in resolve_name(PROXY_CALLBACK)()] == [DropOddHeaders, GiveBackMemory]
+    assert [middleware.cls for middleware in resolve_name(PROXY_CALLBACK)()] == [
+        DropOddHeaders,
+        GiveBackMemory,
+        PaceUploads,
+    ]
 
 
 def test_headers_that_are_too_large_are_refused_in_json(client: TestClient) -> None:

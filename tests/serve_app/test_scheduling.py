@@ -134,23 +134,6 @@ def test_a_bounded_number_of_long_analyses_is_in_progress_and_the_first_come_fir
     run(scenario())
 
 
-def test_interactive_work_goes_before_background_work() -> None:
-    async def scenario() -> None:
-        work = Work(max_concurrent=1)
-        work.start("first", "short")
-        await settle()
-        work.start("indexing", "short", client=work.scheduler.new_client("background"))
-        await settle()
-        work.start("image", "short")
-        await settle()
-        await work.end("first")
-        assert work.running == ["image"]
-        await work.end("image")
-        assert work.running == ["indexing"]
-
-    run(scenario())
-
-
 def test_a_batch_and_a_single_request_take_turns() -> None:
     async def scenario() -> None:
         work = Work(max_concurrent=1)

@@ -2,6 +2,7 @@ import asyncio
 import logging
 import mmap
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from deployments.media import Media
 from serve_app import upload_memory
 from serve_app.context import AppContext
 from serve_app.settings import AppConfig
-from serve_app.upload_memory import LARGE_BYTES, GiveBackMemory, give_back_memory
+from serve_app.upload_memory import LARGE_BYTES, GiveBackMemory, PaceUploads, give_back_memory
 from tests.serve_app.fakes import FakeGraph, FakeSystem
 
 MEDIA = np.zeros(8, np.uint8)
@@ -128,3 +129,26 @@ def test_what_is_in_shared_memory_is_freed_and_what_ray_put_on_disk_is_left_to_i
         asyncio.run(give_back_memory(cast(Media, "reference")))
         assert np.count_nonzero(array) == left
     assert trims == ["trimmed"]
+
+
+@pytest.mark.parametrize(("num_mb", "least_s"), [(10, 0.0), (40, 0.5)])
+def test_the_proxy_reads_what_is_large_no_faster_than_the_ingress_takes_it(num_mb: int, least_s: float) -> None:
+    messages = [{"type": "http.request", "body": bytes(2**20), "more_body": True} for _ in range(num_mb)]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    received = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            received.append(await receive())
+            if not received[-1]["more_body"]:
+                return
+
+    start = time.monotonic()
+    asyncio.run(PaceUploads(app)({}, receive, None))  # type: ignore[arg-type]
+    seconds = time.monotonic() - start
+    assert len(received) == num_mb + 1
+    assert seconds >= least_s
+    assert least_s or seconds < 0.5

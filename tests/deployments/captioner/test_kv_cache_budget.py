@@ -1,8 +1,8 @@
 from deployments.captioner.kv_cache_budget import KVCacheBudget
-from deployments.captioner.lru_cache import LRUCache
 from deployments.captioner.model_config import MoondreamConfig
 from deployments.captioner.moondream import Moondream
 from deployments.captioner.settings import CaptionerConfig
+from deployments.lru_cache import LRUCache
 from serve_app.modalities.video import VideoOptions
 
 

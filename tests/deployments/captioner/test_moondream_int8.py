@@ -6,8 +6,9 @@ from torch import Tensor
 
 from deployments.captioner.loading import load_moondream
 from deployments.captioner.moondream import Moondream, TextBlock
-from deployments.captioner.preprocessing import decode_image, make_crops
+from deployments.captioner.preprocessing import make_crops
 from deployments.captioner.settings import MoondreamPrecision
+from deployments.images.decoding import decode_image
 from deployments.inference.int8_layers import Int8ParallelBlock
 from deployments.inference.kv_cache import KeyValueCache
 from deployments.media import as_media

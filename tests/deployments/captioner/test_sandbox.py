@@ -11,17 +11,18 @@ from PIL import Image
 
 from deployments.cancellation import Cancellation
 from deployments.captioner.captioner import Captioner
-from deployments.captioner.deployment import decoding_memory_bytes
 from deployments.captioner.model_config import VisionConfig
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.preprocessing import MAX_SIDE_PX, DecodedImage, decode_image, make_crops
+from deployments.captioner.preprocessing import DecodedImage, make_crops
 from deployments.captioner.prompts import read_tokenizer
 from deployments.captioner.settings import CaptionerConfig
 from deployments.captioner.types import CaptionTask
 from deployments.errors import DeadlineExceeded, InvalidFile
+from deployments.images import decoding_memory_bytes
+from deployments.images.decoding import MAX_SIDE_PX, decode_image
 from deployments.media import as_media
 from deployments.sandbox import Sandbox
-from tests.deployments.captioner.images import encoded, noise, png_of_one_column
+from tests.deployments.images.images import encoded, noise, png_of_one_column
 
 MODULE = "deployments.captioner.preprocessing"
 MAX_PIXELS = 64_000_000

@@ -27,6 +27,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    content_types: dict[str, str] = field(default_factory=dict)
+    """Of those files whose type matters."""
     url: str = ""
 
     def add_repository(self, name: str, revision: str, commit: str, files: dict[str, bytes]) -> None:
@@ -128,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Send a response, but only the first `upto` bytes of its content, in pieces with pauses if `pause_s`."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
+        if content_type := self.hub.content_types.get(self.path):
+            self.send_header("Content-Type", content_type)
         if status == 206:
             start = self.full_size - len(content)
             self.send_header("Content-Range", f"bytes {start}-{self.full_size - 1}/{self.full_size}")

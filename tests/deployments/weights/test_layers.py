@@ -6,7 +6,7 @@ import pytest
 from deployments import weights
 
 MODULES = sorted(Path(weights.__file__).parent.glob("*.py"))
-ALLOWED = ("commands", "errors", "inference.cpu", "model_loader", "settings", "weights")
+ALLOWED = ("commands", "errors", "inference.cpu", "log", "model_loader", "settings", "weights")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

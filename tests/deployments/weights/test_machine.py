@@ -36,7 +36,7 @@ def test_too_little_free_memory_asks_to_close_other_programs() -> None:
 def test_int8_needs_least_memory_except_for_miniatures() -> None:
     fp32, bf16, int8 = (needed(captioner={"precision": precision}) for precision in ("fp32", "bf16", "int8"))
     assert 16 * GB > fp32 > bf16 > int8 > needed(**MINIATURES)
-    assert int8 < 5 * GB
+    assert int8 < 5.2 * GB
 
 
 def test_memory_of_the_users_own_checkpoints_depends_on_the_size_of_their_files(tmp_path: Path) -> None:

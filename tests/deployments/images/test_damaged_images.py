@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from deployments.captioner.image_files import MAX_GIF_BLOCKS, MAX_PARTS, MAX_SCANS, reduce_to_pixels
-from deployments.captioner.preprocessing import decode_image
 from deployments.errors import InvalidFile
+from deployments.images.decoding import decode_image
+from deployments.images.image_files import MAX_GIF_BLOCKS, MAX_PARTS, MAX_SCANS, reduce_to_pixels
 from deployments.media import Pixels, as_media
-from tests.deployments.captioner.images import (
+from tests.deployments.images.images import (
     bmp,
     chunk,
     encoded,

@@ -1,4 +1,4 @@
-from deployments.captioner.lru_cache import LRUCache
+from deployments.lru_cache import LRUCache
 
 
 def test_the_least_recently_used_value_is_evicted() -> None:

@@ -1,0 +1,1 @@
+"""Reads documents: the pages of a PDF with the boxes of their lines, and the paragraphs of the other formats."""

@@ -1,0 +1,1 @@
+"""Turns text into vectors whose cosine says how alike two texts are in meaning (all-MiniLM-L6-v2)."""

@@ -1,0 +1,1 @@
+"""Drives each file of the library through the deployments that read it, and stores its text in chunks."""

@@ -1,0 +1,164 @@
+"""Rows of chunks and their vectors."""
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from deployments.embedder.types import VECTOR_DIM, Vectors
+from deployments.errors import NotFound
+from deployments.library.counters import next_chunk_ids
+from deployments.library.tables import ChunkRow, FileRow, VectorRow
+from deployments.library.types import ChunkRecord, FileType, NewChunk
+from deployments.library.vectors import STORED_BYTES, from_stored, to_stored
+
+_READ_AT_ONCE = 5000
+"""Vectors that are read into memory together."""
+
+
+def store_chunks(session: Session, file: FileRow, first: int, chunks: Sequence[NewChunk], vectors: Vectors) -> int:
+    """Store chunks number `first` and following, in place of those that have these numbers; returns how many numbers
+    are new."""
+    if vectors.shape != (len(chunks), VECTOR_DIM):
+        raise ValueError(
+            f"{len(chunks)} chunks need vectors of shape ({len(chunks)}, {VECTOR_DIM}), not {vectors.shape}"
+        )
+    if not chunks:
+        return 0
+    of_file = ChunkRow.file_id == file.id
+    replaced = session.execute(
+        delete(ChunkRow).where(of_file, ChunkRow.number >= first, ChunkRow.number < first + len(chunks))
+    )
+    ids = next_chunk_ids(session, cast(FileType, file.file_type), len(chunks))
+    session.execute(
+        insert(ChunkRow),
+        [
+            {
+                "id": id,
+                "chunk_id": str(uuid.uuid4()),
+                "file_id": file.id,
+                "number": first + i,
+                "text": chunk.text,
+                "source_info": chunk.source_info,
+                "parts": [[part.start, part.end, part.place] for part in chunk.parts],
+            }
+            for i, (id, chunk) in enumerate(zip(ids, chunks, strict=True))
+        ],
+    )
+    session.execute(
+        insert(VectorRow),
+        [{"id": id, "vector": stored} for id, stored in zip(ids, to_stored(vectors), strict=True)],
+    )
+    return len(chunks) - int(replaced.rowcount)  # type: ignore[attr-defined]
+
+
+def num_stored(session: Session, file_id: int) -> int:
+    """Return how many chunks of a file are stored, visible or not, without a gap from number 0 on."""
+    numbers = select(ChunkRow.number).where(ChunkRow.file_id == file_id).order_by(ChunkRow.number)
+    count = 0
+    for number in session.scalars(numbers):
+        if number != count:
+            break
+        count += 1
+    return count
+
+
+def delete_chunks(session: Session, file_id: int, first: int = 0) -> None:
+    """Delete a file's chunks from number `first` on."""
+    session.execute(delete(ChunkRow).where(ChunkRow.file_id == file_id, ChunkRow.number >= first))
+
+
+def chunk_ids(session: Session, file_id: int) -> list[int]:
+    return list(session.scalars(select(ChunkRow.id).where(ChunkRow.file_id == file_id).order_by(ChunkRow.id)))
+
+
+def chunk_texts(session: Session, file_id: int) -> list[str]:
+    return list(session.scalars(select(ChunkRow.text).where(ChunkRow.file_id == file_id)))
+
+
+def list_chunks(session: Session, file: FileRow, first: int, count: int) -> list[ChunkRecord]:
+    """Return at most `count` chunks of a completed file from number `first` on; none of another file."""
+    if file.status != "completed":
+        return []
+    rows = session.scalars(
+        select(ChunkRow)
+        .where(ChunkRow.file_id == file.id, ChunkRow.number >= first)
+        .order_by(ChunkRow.number)
+        .limit(count)
+    )
+    return [row.record(file.filename, file.file_type) for row in rows]
+
+
+def find_chunk(session: Session, chunk_id: str) -> ChunkRecord:
+    """Return a visible chunk; raises NotFound."""
+    found = session.execute(
+        select(ChunkRow, FileRow.filename, FileRow.file_type)
+        .join(FileRow, FileRow.id == ChunkRow.file_id)
+        .where(ChunkRow.chunk_id == chunk_id, FileRow.status == "completed")
+    ).first()
+    if found is None:
+        raise NotFound("There is no such chunk.")
+    row, filename, file_type = found
+    return row.record(filename, file_type)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What is known of a chunk before its text is read."""
+
+    file_id: int
+    number: int
+    vector: bytes
+    """As stored."""
+
+
+def visible_passages(session: Session, ids: Iterable[int]) -> dict[int, Passage]:
+    """Return those of the chunks that are visible, by id."""
+    rows = session.connection().exec_driver_sql(
+        "SELECT chunks.id, chunks.file_id, chunks.number, vectors.vector FROM json_each(?) AS wanted "
+        "JOIN chunks ON chunks.id = wanted.value JOIN vectors ON vectors.id = chunks.id "
+        "JOIN files ON files.id = chunks.file_id WHERE files.status = 'completed'",
+        (json.dumps(sorted(ids)),),
+    )
+    return {id: Passage(file_id, number, vector) for id, file_id, number, vector in rows}
+
+
+def read_chunks(session: Session, ids: Iterable[int]) -> dict[int, ChunkRecord]:
+    """Return chunks by id."""
+    rows = session.execute(
+        select(ChunkRow, FileRow.filename, FileRow.file_type)
+        .join(FileRow, FileRow.id == ChunkRow.file_id)
+        .where(ChunkRow.id.in_(list(ids)))
+    )
+    return {row.id: row.record(filename, file_type) for row, filename, file_type in rows}
+
+
+def read_text(session: Session, id: int) -> str:
+    return session.execute(select(ChunkRow.text).where(ChunkRow.id == id)).scalar_one()
+
+
+def read_section(session: Session, id: int) -> tuple[Any, ...]:
+    """Return what of its file a reader of a chunk has in view: its page, or what stands under its heading."""
+    source_info = session.execute(select(ChunkRow.source_info).where(ChunkRow.id == id)).scalar_one()
+    return source_info.get("page"), tuple(source_info.get("heading", ()))
+
+
+def num_visible(session: Session) -> int:
+    return session.scalar(select(func.sum(FileRow.total_chunks)).where(FileRow.status == "completed")) or 0
+
+
+def read_vectors(session: Session, file_id: int | None = None) -> Iterator[tuple[list[int], Vectors]]:
+    """Yield the ids and vectors of the chunks of one file, or of all completed files, some thousands at a time."""
+    rows = select(VectorRow.id, VectorRow.vector).join(ChunkRow, ChunkRow.id == VectorRow.id)
+    rows = rows.where(func.length(VectorRow.vector) == STORED_BYTES)  # `verify` reports the others
+    if file_id is None:
+        rows = rows.join(FileRow, FileRow.id == ChunkRow.file_id).where(FileRow.status == "completed")
+    else:
+        rows = rows.where(ChunkRow.file_id == file_id)
+    result = session.execute(rows.order_by(VectorRow.id).execution_options(yield_per=_READ_AT_ONCE))
+    for partition in result.partitions():
+        yield [id for id, _ in partition], from_stored([vector for _, vector in partition])

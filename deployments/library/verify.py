@@ -1,0 +1,130 @@
+"""Compares what the library keeps several times: originals and rows, rows and words, rows and vectors.
+
+The functions take an open library's parts and do the same whether a server runs or a command was started instead of
+one.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from deployments.cancellation import Cancellation
+from deployments.library.chunks import num_visible, read_vectors
+from deployments.library.files import find_content
+from deployments.library.originals import Originals
+from deployments.library.tables import ChunkRow, FileRow, JobRow, VectorRow, chunk_id_range
+from deployments.library.types import FILE_TYPES
+from deployments.library.vectors import STORED_BYTES, VectorIndex, rows_by_type
+from deployments.library.words import WordIndex
+
+
+def database_problems(session: Session) -> Iterator[str]:
+    """Yield what SQLite finds wrong with its own file."""
+    connection = session.connection()
+    for (finding,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if finding != "ok":
+            yield f"The database is damaged: {finding}."
+    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"A row of table {row[0]} belongs to a row of {row[2]} that is not there."
+
+
+def suspect_originals(session: Session, originals: Originals, cancellation: Cancellation) -> list[str]:
+    """Return the checksums of originals that are missing, have changed, or belong to no file. Files that are uploaded
+    or deleted meanwhile may be among them."""
+    checksums = list(session.scalars(select(FileRow.checksum).order_by(FileRow.id)))
+    suspects = []
+    for count, checksum in enumerate(checksums):
+        cancellation.check(f"it had compared {count} of {len(checksums)} originals")
+        if _stored_checksum(originals, checksum) != checksum:
+            suspects.append(checksum)
+    return suspects + sorted(set(originals.stored()) - set(checksums))
+
+
+def original_problems(session: Session, originals: Originals, suspects: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with some originals; nothing may change meanwhile."""
+    for checksum in suspects:
+        file = find_content(session, checksum)
+        stored = _stored_checksum(originals, checksum)
+        if file is None and stored is not None:
+            yield f"The original {checksum} belongs to no file."
+        elif file is not None and stored is None:
+            yield f"The original of file {file.id} ({file.filename}) is missing."
+        elif file is not None and stored != checksum:
+            yield f"The original of file {file.id} ({file.filename}) has changed on the disk."
+
+
+def _stored_checksum(originals: Originals, checksum: str) -> str | None:
+    """Return the checksum of what is stored under a checksum; None if nothing is."""
+    try:
+        return originals.checksum(checksum)
+    except FileNotFoundError:
+        return None
+
+
+def row_problems(session: Session) -> Iterator[str]:
+    """Yield what does not fit among files, jobs, chunks and vectors."""
+    with_job = set(session.scalars(select(JobRow.file_id)))
+    for file in session.scalars(select(FileRow).order_by(FileRow.id)):
+        if (file.status in ("pending", "processing")) != (file.id in with_job):
+            jobs = "a job" if file.id in with_job else "no job"
+            yield f"File {file.id} ({file.filename}) is {file.status}, but has {jobs}."
+        of_file = ChunkRow.file_id == file.id
+        count, last = session.execute(select(func.count(), func.max(ChunkRow.number)).where(of_file)).one()
+        if file.status == "completed" and (count != file.total_chunks or (count and last != count - 1)):
+            yield f"File {file.id} ({file.filename}) should have {file.total_chunks} chunks, but has {count}."
+        if file.status == "failed" and count:
+            yield f"File {file.id} ({file.filename}) has failed, but has {count} chunks."
+    for file_type in FILE_TYPES:
+        first, last = chunk_id_range(file_type)
+        wrong = session.scalar(
+            select(func.count())
+            .select_from(ChunkRow)
+            .join(FileRow, FileRow.id == ChunkRow.file_id)
+            .where(ChunkRow.id.between(first, last) != (FileRow.file_type == file_type))
+        )
+        if wrong:
+            yield f"{wrong} chunks have ids that are not of their file's type."
+    without_vector = session.scalar(
+        select(func.count())
+        .select_from(ChunkRow)
+        .outerjoin(VectorRow, VectorRow.id == ChunkRow.id)
+        .where((VectorRow.id.is_(None)) | (func.length(VectorRow.vector) != STORED_BYTES))
+    )
+    if without_vector:
+        yield f"{without_vector} chunks have no vector, or one of another length."
+
+
+def word_problems(session: Session, words: WordIndex) -> Iterator[str]:
+    """Yield whether the words' index differs from the chunks' text; needs a transaction that may write."""
+    try:
+        with session.begin_nested():
+            words.check(session)
+    except DatabaseError:
+        yield "The words' index does not fit the text of the chunks."
+        return
+    if (indexed := words.num_chunks(session)) != (visible := num_visible(session)):
+        yield f"The words' index has {indexed} chunks instead of {visible}."
+
+
+def vector_problems(session: Session, vectors: VectorIndex, cancellation: Cancellation) -> Iterator[str]:
+    """Yield how the vectors' index differs from the rows."""
+    indexed = {file_type: set(vectors.ids(file_type).tolist()) for file_type in FILE_TYPES}
+    missing = different = 0
+    for ids, stored in read_vectors(session):
+        cancellation.check("it was still comparing vectors")
+        for file_type, rows in rows_by_type(ids):
+            positions = [i for i in range(rows.start, rows.stop) if ids[i] in indexed[file_type]]
+            present = [ids[i] for i in positions]
+            missing += rows.stop - rows.start - len(present)
+            different += int(np.any(vectors.get(file_type, present) != stored[positions], axis=1).sum())
+            indexed[file_type].difference_update(present)
+    for number, what in (
+        (missing, "are missing from the vectors' index"),
+        (different, "differ from their rows in the vectors' index"),
+        (sum(map(len, indexed.values())), "in the vectors' index belong to no visible chunk"),
+    ):
+        if number:
+            yield f"{number} vectors {what}."

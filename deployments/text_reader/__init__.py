@@ -1,0 +1,1 @@
+"""Reads the text in pictures and scanned pages (OCR), line by line with boxes."""

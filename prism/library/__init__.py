@@ -1,0 +1,1 @@
+"""The commands that work on a library: they speak HTTP to the running server."""

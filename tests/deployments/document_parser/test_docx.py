@@ -1,0 +1,366 @@
+"""What is read from Word documents."""
+
+import io
+import random
+import struct
+import zipfile
+
+import docx as python_docx
+import pytest
+
+from deployments.document_parser import office_package
+from deployments.document_parser.docx import DocxFile
+from deployments.document_parser.types import Paragraph
+from deployments.errors import InvalidFile
+from deployments.media import MediaReader, as_media
+from tests.deployments.document_parser.docx_files import docx, paragraph, row, run, style, table, zipped
+
+
+def open_docx(content: bytes) -> DocxFile:
+    return DocxFile(MediaReader(as_media(content)))
+
+
+def read(content: bytes) -> list[Paragraph]:
+    return list(open_docx(content).paragraphs())
+
+
+def texts(content: bytes) -> list[str]:
+    return [item.text for item in read(content)]
+
+
+def headings(content: bytes) -> list[tuple[tuple[str, ...], str]]:
+    return [(item.heading, item.text) for item in read(content)]
+
+
+def test_a_document_of_a_word_processor() -> None:
+    document = python_docx.Document()
+    document.core_properties.title = "Plans"
+    document.add_heading("The title", 0)
+    document.add_heading("Budget", 1)
+    document.add_paragraph("What it costs.")
+    document.add_heading("Travel", 2)
+    document.add_paragraph("By train", style="List Bullet")
+    cells = document.add_table(2, 2)
+    for cell, text in zip(cells._cells, ("City", "Price", "Rome", "90"), strict=True):
+        cell.text = text
+    document.add_heading("Staff", 1)
+    document.sections[0].header.paragraphs[0].text = "Confidential"
+    document.sections[0].footer.paragraphs[0].text = "Page 1"
+    buffer = io.BytesIO()
+    document.save(buffer)
+    content = buffer.getvalue()
+    assert open_docx(content).info().title == "Plans"
+    assert read(content) == [
+        Paragraph(1, (), "The title", "heading"),
+        Paragraph(2, (), "Budget", "heading"),
+        Paragraph(3, ("Budget",), "What it costs.", "text"),
+        Paragraph(4, ("Budget",), "Travel", "heading"),
+        Paragraph(5, ("Budget", "Travel"), "By train", "list_item"),
+        Paragraph(6, ("Budget", "Travel"), "City\tPrice", "table_row"),
+        Paragraph(7, ("Budget", "Travel"), "Rome\t90", "table_row"),
+        Paragraph(8, (), "Staff", "heading"),
+        Paragraph(9, (), "Confidential", "header"),
+        Paragraph(10, (), "Page 1", "footer"),
+    ]
+
+
+STYLES = (
+    style("berschrift1", "Überschrift 1")
+    + style("a3", "heading 2", '<w:outlineLvl w:val="1"/>')
+    + style("Chapter", "Chapter", based_on="a3")
+    + style("Titel", "Title")
+    + style("Liste", "Aufzählung", '<w:numPr><w:numId w:val="3"/></w:numPr>')
+)
+
+
+def test_headings_are_known_by_outline_level_or_by_their_styles_name_in_any_language() -> None:
+    body = "".join(
+        [
+            paragraph("The report", style="Titel"),
+            paragraph("First", style="berschrift1"),
+            paragraph("Second", style="a3"),
+            paragraph("one"),
+            paragraph("Third", style="Chapter"),
+            paragraph("two", style="Liste"),
+            paragraph("Fourth", properties='<w:outlineLvl w:val="0"/>'),
+            paragraph("three", properties='<w:outlineLvl w:val="9"/>'),
+        ]
+    )
+    content = docx(body, styles=STYLES)
+    assert headings(content) == [
+        ((), "The report"),
+        ((), "First"),
+        (("First",), "Second"),
+        (("First", "Second"), "one"),
+        (("First",), "Third"),
+        (("First", "Third"), "two"),
+        ((), "Fourth"),
+        (("Fourth",), "three"),
+    ]
+    assert [item.kind for item in read(content)].count("list_item") == 1
+    assert open_docx(content).info().title == "The report"
+
+
+def test_headings_without_a_table_of_styles() -> None:
+    body = paragraph("Top", style="Heading1") + paragraph("text") + paragraph("Sub", style="Titre2") + paragraph("more")
+    assert headings(docx(body)) == [((), "Top"), (("Top",), "text"), (("Top",), "Sub"), (("Top", "Sub"), "more")]
+
+
+def test_styles_that_are_based_on_each_other_end() -> None:
+    styles = style("A", "A", based_on="B") + style("B", "B", based_on="A")
+    assert texts(docx(paragraph("text", style="A"), styles=styles)) == ["text"]
+
+
+def test_strict_documents_and_unusual_names_of_the_main_part() -> None:
+    body = paragraph("Top", style="h") + table(row("a", "b"))
+    content = docx(body, strict=True, styles=style("h", "heading 1", '<w:outlineLvl w:val="0"/>'))
+    assert headings(content) == [((), "Top"), (("Top",), "a\tb")]
+    assert texts(docx(paragraph("text"), main="word/document2.xml")) == ["text"]
+
+
+def test_tracked_changes_are_read_as_accepted() -> None:
+    body = "".join(
+        [
+            paragraph(
+                "Kept, ",
+                f"<w:ins>{run('inserted')}</w:ins>",
+                "<w:del><w:r><w:delText>deleted</w:delText></w:r></w:del>",
+                f"<w:moveFrom>{run('moved away')}</w:moveFrom>",
+                f"<w:moveTo>{run(', moved here')}</w:moveTo>",
+            ),
+            paragraph("The end of this paragraph", properties="<w:rPr><w:del/></w:rPr>"),
+            paragraph(" was deleted."),
+            table(row("there"), row("gone", properties="<w:del/>"), row("new", properties="<w:ins/>")),
+        ]
+    )
+    assert texts(docx(body)) == [
+        "Kept, inserted, moved here",
+        "The end of this paragraph was deleted.",
+        "there",
+        "new",
+    ]
+
+
+TEXT_BOX = f"<w:txbxContent>{paragraph('in the box')}{paragraph('twice')}</w:txbxContent>"
+
+
+def test_text_boxes_stand_once_behind_their_paragraph() -> None:
+    shape = (
+        f"<w:r><mc:AlternateContent><mc:Choice Requires='wps'><w:drawing><wps:wsp><wps:txbx>{TEXT_BOX}</wps:txbx>"
+        f"</wps:wsp></w:drawing></mc:Choice><mc:Fallback><w:pict><v:shape><v:textbox>{TEXT_BOX}</v:textbox></v:shape>"
+        "</w:pict></mc:Fallback></mc:AlternateContent></w:r>"
+    )
+    old_shape = f"<w:r><w:pict><v:shape><v:textbox>{TEXT_BOX}</v:textbox></v:shape></w:pict></w:r>"
+    assert texts(docx(paragraph("before", shape, " after") + paragraph("next"))) == [
+        "before after",
+        "in the box",
+        "twice",
+        "next",
+    ]
+    assert texts(docx(paragraph(old_shape))) == ["in the box", "twice"]
+    only_fallback = shape.replace(TEXT_BOX, "", 1)
+    assert texts(docx(paragraph(only_fallback))) == ["in the box", "twice"]
+
+
+def test_tables_are_read_by_rows_with_merged_cells_once_and_nested_ones_behind_their_row() -> None:
+    nested = paragraph("outer") + table(row("inner 1", "inner 2")) + paragraph("")
+    merged = '<w:tcPr><w:vMerge w:val="restart"/></w:tcPr>' + paragraph("tall")
+    continued = "<w:tcPr><w:vMerge/></w:tcPr>" + paragraph("tall")
+    wide = '<w:tcPr><w:gridSpan w:val="2"/></w:tcPr>' + paragraph("wide") + paragraph("and long")
+    body = table(row(merged, "1"), row(continued, "2"), row(wide, "3"), row(nested, "4"))
+    content = docx(body)
+    assert texts(content) == ["tall\t1", "2", "wide and long\t3", "outer\t4", "inner 1\tinner 2"]
+    assert {item.kind for item in read(content)} == {"table_row"}
+
+
+def test_a_table_that_only_serves_the_layout_is_read_as_paragraphs() -> None:
+    cell = paragraph("Head", properties='<w:outlineLvl w:val="0"/>') + paragraph("A sentence.")
+    assert headings(docx(table(row(cell)))) == [((), "Head"), (("Head",), "A sentence.")]
+    long_cells = [paragraph("word " * 120), paragraph("more " * 120)]
+    assert len(texts(docx(table(row(*long_cells))))) == 2
+
+
+def test_rows_and_cells_within_content_controls() -> None:
+    cell = f"<w:sdt><w:sdtContent><w:tc>{paragraph('b')}</w:tc></w:sdtContent></w:sdt>"
+    controlled = f"<w:sdt><w:sdtContent><w:tr><w:tc>{paragraph('a')}</w:tc>{cell}</w:tr></w:sdtContent></w:sdt>"
+    assert texts(docx(table(controlled))) == ["a\tb"]
+
+
+def test_content_controls_are_read_unless_they_show_what_to_fill_in() -> None:
+    def control(text: str, properties: str = "") -> str:
+        return f"<w:sdt><w:sdtPr>{properties}</w:sdtPr><w:sdtContent>{text}</w:sdtContent></w:sdt>"
+
+    body = control(paragraph("Block")) + paragraph("Name: ", control(run("Ada")))
+    body += paragraph("Date: ", control(run("Click here"), "<w:showingPlcHdr/>"))
+    body += control(paragraph("Click there"), "<w:showingPlcHdr/>")
+    assert texts(docx(body)) == ["Block", "Name: Ada", "Date:"]
+
+
+def field(instruction: str, result: str) -> str:
+    def mark(kind: str) -> str:
+        return f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>'
+
+    instruction = f"<w:r><w:instrText>{instruction}</w:instrText></w:r>"
+    return mark("begin") + instruction + mark("separate") + run(result) + mark("end")
+
+
+def test_fields_are_read_as_their_results() -> None:
+    nested = field("IF", "yes").replace(
+        "<w:instrText>IF", f"<w:instrText>IF</w:instrText></w:r>{field('MERGE', 'Ada')}<w:r><w:instrText>"
+    )
+    body = paragraph("See ", field("REF x", "page 3"), ".") + paragraph(nested)
+    body += paragraph('<w:fldSimple w:instr="DATE"><w:r><w:t>today</w:t></w:r></w:fldSimple>')
+    body += paragraph("The ", "<w:hyperlink><w:r><w:t>link</w:t></w:r></w:hyperlink>")
+    assert texts(docx(body)) == ["See page 3.", "yes", "today", "The link"]
+
+
+def test_hidden_text_is_left_out() -> None:
+    body = paragraph("shown", run(" hidden", "<w:vanish/>"), run(" too", '<w:vanish w:val="0"/>'))
+    assert texts(docx(body)) == ["shown too"]
+
+
+def test_special_characters() -> None:
+    inner = (
+        "<w:r><w:t>a</w:t><w:tab/><w:t>b</w:t><w:br/><w:t>c</w:t><w:noBreakHyphen/><w:t>d</w:t><w:softHyphen/></w:r>"
+    )
+    ruby = f"<w:r><w:ruby><w:rt>{run('とう')}</w:rt><w:rubyBase>{run('東')}</w:rubyBase></w:ruby></w:r>"
+    assert texts(docx(paragraph(inner) + paragraph(ruby))) == ["a\tb\nc-d", "東"]
+
+
+def test_formulas_are_read_as_typed() -> None:
+    def t(text: str) -> str:
+        return f"<m:r><m:t>{text}</m:t></m:r>"
+
+    formula = (
+        f"<m:oMathPara><m:oMath>{t('x=')}<m:f><m:num>{t('a+b')}</m:num><m:den>{t('2')}</m:den></m:f>{t('+')}"
+        f"<m:sSup><m:e>{t('c')}</m:e><m:sup>{t('2')}</m:sup></m:sSup>{t('+')}<m:rad><m:e>{t('d')}</m:e></m:rad>"
+        f"<m:nary><m:naryPr><m:chr m:val='∑'/></m:naryPr><m:sub>{t('k=0')}</m:sub><m:sup>{t('n')}</m:sup>"
+        f"<m:e>{t('k')}</m:e></m:nary>{t('=f')}<m:d><m:e>{t('n')}</m:e></m:d>"
+        "</m:oMath></m:oMathPara>"
+    )
+    assert texts(docx(paragraph("Let ", formula))) == ["Let x=(a+b)/2+c^2+√(d)∑_(k=0)^n k=f(n)"]
+
+
+def test_notes_and_comments_follow_the_body_under_the_headings_that_they_belong_to() -> None:
+    def note(number: int, text: str, kind: str = "footnote") -> str:
+        return f'<w:{kind} w:id="{number}">{paragraph(text)}</w:{kind}>'
+
+    def reference(number: int, kind: str = "footnote") -> str:
+        return f'<w:r><w:{kind}Reference w:id="{number}"/></w:r>'
+
+    body = paragraph("Top", properties='<w:outlineLvl w:val="0"/>')
+    body += paragraph("Claim", reference(2), reference(1), reference(7, "endnote"), reference(0, "comment"))
+    body += paragraph("Next", properties='<w:outlineLvl w:val="0"/>')
+    content = docx(
+        body,
+        footnotes=note(-1, "separator") + note(1, "First source") + note(2, "Second source") + note(3, "Unused"),
+        endnotes=note(7, "Last source", "endnote"),
+        comments=note(0, "Is this true?", "comment"),
+    )
+    assert read(content) == [
+        Paragraph(1, (), "Top", "heading"),
+        Paragraph(2, ("Top",), "Claim", "text"),
+        Paragraph(3, (), "Next", "heading"),
+        Paragraph(4, ("Top",), "Second source", "footnote"),
+        Paragraph(5, ("Top",), "First source", "footnote"),
+        Paragraph(6, ("Top",), "Last source", "footnote"),
+        Paragraph(7, ("Top",), "Is this true?", "comment"),
+    ]
+
+
+def test_headers_and_footers_are_read_once() -> None:
+    content = docx(
+        paragraph("body"),
+        header1=paragraph("ACME"),
+        header2=paragraph("ACME"),
+        header3=paragraph("First page"),
+        footer1=paragraph("Confidential"),
+    )
+    assert [(item.kind, item.text) for item in read(content)] == [
+        ("text", "body"),
+        ("header", "ACME"),
+        ("header", "First page"),
+        ("footer", "Confidential"),
+    ]
+
+
+def test_nothing_outside_the_file_is_read() -> None:
+    relationships = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        '<Relationship Id="r1" Type="x/footnotes" Target="file:///etc/hostname" TargetMode="External"/>'
+        '<Relationship Id="r2" Type="x/header" Target="../../../../../../etc/hostname"/></Relationships>'
+    )
+    document = (
+        '<!DOCTYPE w:document [<!ENTITY file SYSTEM "file:///etc/hostname"><!ENTITY inner "inner">]>'
+        '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body><w:p><w:r><w:t>'
+        "text&file;&inner;</w:t></w:r></w:p></w:body></w:document>"
+    )
+    content = zipped({"word/document.xml": document, "word/_rels/document.xml.rels": relationships})
+    assert texts(content) == ["text"]
+
+
+def test_entities_are_not_expanded() -> None:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 100}">' for n in range(1, 10))
+    document = (
+        f'<!DOCTYPE w:document [<!ENTITY e0 "lol">{entities}]><w:document '
+        'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body><w:p><w:r><w:t>a&e9;</w:t>'
+        "</w:r></w:p></w:body></w:document>"
+    )
+    with pytest.raises(InvalidFile, match="amplification"):
+        read(zipped({"word/document.xml": document}))
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office_package, "MAX_UNPACKED_BYTES", 10_000_000)
+    content = docx(paragraph("word " * 400) * 6_000)
+    assert len(content) < 100_000
+    with pytest.raises(InvalidFile, match="unpacks to more than 9 MB"):
+        read(content)
+
+
+def test_a_file_that_says_that_it_unpacks_to_too_much_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = docx(paragraph("word " * 400) * 6_000)
+    monkeypatch.setattr(office_package, "MAX_UNPACKED_BYTES", 10_000_000)
+    with pytest.raises(InvalidFile, match="unpacks to more than 9 MB"):
+        open_docx(content)
+    size = next(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(content)).infolist() if entry.file_size > 10**7)
+    with pytest.raises(InvalidFile, match="damaged"):
+        read(content.replace(struct.pack("<I", size), struct.pack("<I", 1_000_000)))
+
+
+def test_an_encrypted_document_says_that_it_needs_a_password() -> None:
+    with pytest.raises(InvalidFile, match="needs a password"):
+        open_docx(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no zip", docx("<w:p>")[:300]])
+def test_a_file_that_is_no_package_says_so(content: bytes) -> None:
+    with pytest.raises(InvalidFile, match="damaged"):
+        open_docx(content)
+
+
+def test_a_package_of_another_program_says_so() -> None:
+    with pytest.raises(InvalidFile, match="no text part"):
+        open_docx(zipped({"xl/workbook.xml": "<workbook/>"}))
+
+
+def test_broken_xml_says_so() -> None:
+    with pytest.raises(InvalidFile, match="damaged"):
+        read(docx(paragraph("good") + "<w:p><w:r>"))
+
+
+def test_damage_anywhere_is_invalid_or_harmless() -> None:
+    content = docx(paragraph("text") + table(row("a", "b")), styles=STYLES, footnotes="", header1=paragraph("head"))
+    chance = random.Random(5)
+    for _ in range(400):
+        damaged = bytearray(content)
+        for _ in range(chance.randrange(1, 5)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            file = open_docx(bytes(damaged))
+            file.info()
+            list(file.paragraphs())
+        except InvalidFile:
+            pass

@@ -1,0 +1,26 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments.cancellation import Cancellation
+from deployments.library.library import Library
+from deployments.library.settings import LibraryConfig
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> LibraryConfig:
+    return LibraryConfig(folder=tmp_path / "library")
+
+
+@pytest.fixture
+def library(config: LibraryConfig) -> Iterator[Library]:
+    library = Library(config)
+    yield library
+    library.close()
+
+
+@pytest.fixture
+def cancellation() -> Cancellation:
+    return Cancellation(time.time() + 60)
