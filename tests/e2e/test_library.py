@@ -399,6 +399,7 @@ def test_hostile_documents_cost_nobody_else_more_than_time(
     assert_sound(library)
 
 
+@pytest.mark.slow
 def test_a_second_server_leaves_the_folder_alone_and_names_its_holder(
     start_server: StartServer, library_server: RunningServer, library: LibraryClient, folder: Path, model_cache: Path
 ) -> None:
