@@ -27,6 +27,8 @@ from serve_app.usage_stats import usage_stats_enabled
 USAGE_PERIOD_S = 5.0
 LOADING_STATUS_PERIOD_S = 0.5
 STATUS_PERIOD_S = 1.0
+OVERDUE_PERIOD_S = 5.0
+"""Work is called overdue some seconds after its deadline at the earliest; each question costs a millisecond or two."""
 STATUS_TIMEOUT_S = 2.0
 REPLICAS_PERIOD_S = 1.0
 REPLICAS_TIMEOUT_S = 10.0
@@ -106,7 +108,7 @@ class SystemMonitor:
     async def _poll_overdue(self, name: str) -> None:
         while True:
             self._overdue[name] = await self._overdue_of(name, self._overdue[name])
-            await asyncio.sleep(STATUS_PERIOD_S)
+            await asyncio.sleep(OVERDUE_PERIOD_S)
 
     async def _overdue_of(self, name: str, last: str) -> str:
         """Return what a replica says about overdue work; if it is too busy to respond, what it said the `last` time."""

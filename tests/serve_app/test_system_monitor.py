@@ -161,7 +161,7 @@ OVERDUE = "A call has run for 9 s after its deadline."
 def test_overdue_work_is_named_with_its_deployment(
     monkeypatch: pytest.MonkeyPatch, outcomes: list[str | Exception], shown: str
 ) -> None:
-    monkeypatch.setattr(system_monitor, "STATUS_PERIOD_S", 0.001)
+    monkeypatch.setattr(system_monitor, "OVERDUE_PERIOD_S", 0.001)
     monkeypatch.setattr(SystemMonitor, "_measure_usage", lambda self: None)
 
     async def watch() -> str:
