@@ -1,9 +1,10 @@
 """Measures how long small pictures wait beside long work: `prism benchmark fairness [--clients 1 4 16]`.
 
 Starts a server, sends small pictures one after another, first alone, then beside clients that send long videos,
-recordings or videos with sound without a pause. Every picture and question is new, so that no cache answers. The
-reference is the time alone, measured in the same run before and after each load; the figures are the 95th percentile
-and the median, in milliseconds and as a ratio.
+recordings or videos with sound without a pause, and at last beside the indexing of several hundred files; beside that,
+searches are measured, too. Every picture, question and file is new, so that no cache answers. The reference is the time
+alone, measured in the same run before and after each load; the figures are the 95th percentile and the median, in
+milliseconds and as a ratio.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import requests
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from deployments.project import MINIATURES_FILE, project_folder
 from prism.tools import import_tool
@@ -115,7 +116,55 @@ def clients(url: str, load: Load, num_clients: int) -> Iterator[None]:
             thread.join()
 
 
-def measure(url: str, num_pictures: int, client_counts: Sequence[int], loads: Sequence[Load]) -> None:
+def search_seconds(url: str, num_searches: int) -> list[float]:
+    """Search one time after another, always for something else, and return how long each took."""
+    seconds = []
+    for _ in range(num_searches):
+        body = {"query": f"What does note {next(_numbers)} say about the ferry?"}
+        start = time.perf_counter()
+        response = requests.post(f"{url}/search", json=body, timeout=PICTURE_TIMEOUT_S)
+        response.raise_for_status()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@contextmanager
+def indexing(url: str, num_files: int) -> Iterator[None]:
+    """Put new files into the library before the block, and remove them after it; some must then still be waiting."""
+    ids = []
+    try:
+        for _ in range(num_files):
+            response = requests.post(f"{url}/upload", files={"file": file_to_index()}, timeout=PICTURE_TIMEOUT_S)
+            response.raise_for_status()
+            ids.append(response.json()["file_id"])
+        yield
+        waiting = requests.get(f"{url}/files", params={"status": "pending"}, timeout=PICTURE_TIMEOUT_S).json()["total"]
+        if not waiting:
+            raise RuntimeError("All files were indexed before the measurement ended: take more files or fewer pictures")
+        _say(f"{num_files} files in the library, {waiting} of them still to be indexed at the end")
+    finally:
+        for file_id in ids:
+            requests.delete(f"{url}/files/{file_id}", timeout=PICTURE_TIMEOUT_S).raise_for_status()
+
+
+def file_to_index() -> tuple[str, bytes]:
+    """Return name and content of a new file: in turn a picture with words, a PDF and a text."""
+    number = next(_numbers)
+    words = f"Note {number}: the ferry to island {number % 97} leaves at {number % 24}:15 from pier {number % 7}."
+    match number % 3:
+        case 0:
+            image = Image.new("RGB", (640, 480), "white")
+            for row in range(8):
+                ImageDraw.Draw(image).text((20, 20 + 50 * row), f"{row}. {words}", "black", font_size=16)
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            return f"note {number}.png", file.getvalue()
+        case 1:
+            return f"article {number}.pdf", (SAMPLES / "article.pdf").read_bytes() + f"% {number}\n".encode()
+    return f"note {number}.txt", "\n\n".join(f"{row}. {words}" for row in range(100)).encode()
+
+
+def measure(url: str, num_pictures: int, client_counts: Sequence[int], loads: Sequence[Load], num_files: int) -> None:
     """Measure beside each load and number of clients, and write a line for each."""
     picture_seconds(url, WARM_UP_PICTURES)
     before = picture_seconds(url, num_pictures)
@@ -126,10 +175,22 @@ def measure(url: str, num_pictures: int, client_counts: Sequence[int], loads: Se
             with clients(url, load, num_clients):
                 beside = picture_seconds(url, num_pictures)
             after = picture_seconds(url, num_pictures)
-            alone = before + after
-            ratios = statistics.median(beside) / statistics.median(alone), p95(beside) / p95(alone)
-            _say(f"{f'beside {num_clients} x {load.name}':30} {_figures(beside)}   {ratios[0]:.1f}x {ratios[1]:.1f}x")
+            _say_ratios(f"beside {num_clients} x {load.name}", beside, before + after)
             before = after
+    if num_files:
+        search_seconds(url, WARM_UP_PICTURES)
+        searches = search_seconds(url, num_pictures)
+        with indexing(url, num_files):
+            beside = picture_seconds(url, num_pictures)
+            searches_beside = search_seconds(url, num_pictures)
+        _say_ratios("beside indexing", beside, before + picture_seconds(url, num_pictures))
+        _say(f"{'search alone':30} {_figures(searches)}")
+        _say_ratios("search beside indexing", searches_beside, searches)
+
+
+def _say_ratios(name: str, beside: Sequence[float], alone: Sequence[float]) -> None:
+    ratios = statistics.median(beside) / statistics.median(alone), p95(beside) / p95(alone)
+    _say(f"{name:30} {_figures(beside)}   {ratios[0]:.1f}x {ratios[1]:.1f}x")
 
 
 def p95(seconds: Sequence[float]) -> float:
@@ -141,11 +202,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
     options = _parse(arguments, prog)
     loads = [load for load in LOADS if load.name in options.loads]
     if options.url is not None:
-        measure(options.url.rstrip("/"), options.pictures, options.clients, loads)
+        measure(options.url.rstrip("/"), options.pictures, options.clients, loads, options.files)
         return 0
     # As a tool: an installed copy has it under another name.
     with import_tool("samples.running_server").running_server(options.serve) as server:
-        measure(server.url, options.pictures, options.clients, loads)
+        measure(server.url, options.pictures, options.clients, loads, options.files)
     return 0
 
 
@@ -165,8 +226,9 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=100, help="for each figure (default: %(default)s)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients to try")
     parser.add_argument(
-        "--loads", nargs="+", choices=[load.name for load in LOADS], default=[load.name for load in LOADS]
+        "--loads", nargs="*", choices=[load.name for load in LOADS], default=[load.name for load in LOADS]
     )
+    parser.add_argument("--files", type=int, default=500, help="to be indexed at last; 0: none (default: %(default)s)")
     return parser.parse_args(arguments)
 
 

@@ -1,6 +1,7 @@
 """Measures the search library, part by part: `prism benchmark search PART [options]`.
 
 quality   whether questions find the right place
+indexing  seconds per page, picture and minute
 latency   search times and memory by the number of chunks
 """
 
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-PARTS: Mapping[str, str] = {"quality": "search_quality", "latency": "search_latency"}
+PARTS: Mapping[str, str] = {"quality": "search_quality", "indexing": "search_indexing", "latency": "search_latency"}
 """The modules of the parts, by their names."""
 
 

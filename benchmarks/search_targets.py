@@ -15,9 +15,11 @@ from serve_app.settings import AppConfig
 
 from .search_cases import Result
 
-POLL_S = 0.5
+POLL_S = 0.05
 CALL_S = 3600.0
 """No call of a benchmark takes so long."""
+MAX_FILES = 100
+"""In the library of a benchmark in this process."""
 
 
 class SearchTarget(Protocol):
@@ -127,8 +129,38 @@ class InProcess:
     async def _wait(self) -> list[str]:
         while (await self._library.stats(deadline=_deadline())).active_files:
             await asyncio.sleep(POLL_S)
-        page = await self._library.files(FileFilter(status="failed"), 100, 0, deadline=_deadline())
+        page = await self._library.files(FileFilter(status="failed"), MAX_FILES, 0, deadline=_deadline())
         return [f"{file.filename}: {file.error.message}" for file in page.files if file.error is not None]
+
+    def seconds_to_index(self, path: Path) -> float:
+        """Put a file into the library and return how long it takes until it can be found."""
+        start = time.perf_counter()
+        self.add(path)
+        failures = self.wait()
+        if failures:
+            raise RuntimeError("; ".join(failures))
+        return time.perf_counter() - start
+
+    def texts(self) -> list[str]:
+        """Return the texts of all chunks."""
+        return self._runner.run(self._texts())
+
+    async def _texts(self) -> list[str]:
+        page = await self._library.files(FileFilter(), MAX_FILES, 0, deadline=_deadline())
+        texts: list[str] = []
+        for file in page.files:
+            chunks = await self._library.chunks(file.file_id, 0, file.total_chunks, deadline=_deadline())
+            texts += (chunk.text for chunk in chunks)
+        return texts
+
+    def remove_all(self) -> None:
+        """Delete all files."""
+        self._runner.run(self._remove_all())
+
+    async def _remove_all(self) -> None:
+        page = await self._library.files(FileFilter(), MAX_FILES, 0, deadline=_deadline())
+        for file in page.files:
+            await self._library.delete_file(file.file_id, deadline=_deadline())
 
     def search(self, question: str, limit: int) -> Sequence[Result]:
         return self._runner.run(self._search(question, limit))
