@@ -32,6 +32,7 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "CORS_ORIGINS": ("serving", "cors_origins"),
     "LOG_LEVEL": ("serving", "log_level"),
     "DATA_DIR": ("library", "folder"),
+    "DATABASE_URL": ("library", "database_url"),
 }
 """The environment variables, and the section and field that each one sets."""
 

@@ -1,6 +1,5 @@
 """Rows of chunks and their vectors."""
 
-import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from sqlalchemy.orm import Session
 from deployments.embedder.types import VECTOR_DIM, Vectors
 from deployments.errors import NotFound
 from deployments.library.counters import next_chunk_ids
+from deployments.library.stored_vectors import STORED_BYTES, from_stored, stored_length, to_stored
 from deployments.library.tables import ChunkRow, FileRow, VectorRow
 from deployments.library.types import ChunkRecord, FileType, NewChunk
-from deployments.library.vectors import STORED_BYTES, from_stored, to_stored
 
 _READ_AT_ONCE = 5000
 """Vectors that are read into memory together."""
@@ -118,11 +117,11 @@ class Passage:
 
 def visible_passages(session: Session, ids: Iterable[int]) -> dict[int, Passage]:
     """Return those of the chunks that are visible, by id."""
-    rows = session.connection().exec_driver_sql(
-        "SELECT chunks.id, chunks.file_id, chunks.number, vectors.vector FROM json_each(?) AS wanted "
-        "JOIN chunks ON chunks.id = wanted.value JOIN vectors ON vectors.id = chunks.id "
-        "JOIN files ON files.id = chunks.file_id WHERE files.status = 'completed'",
-        (json.dumps(sorted(ids)),),
+    rows = session.execute(
+        select(ChunkRow.id, ChunkRow.file_id, ChunkRow.number, VectorRow.vector)
+        .join(VectorRow, VectorRow.id == ChunkRow.id)
+        .join(FileRow, FileRow.id == ChunkRow.file_id)
+        .where(ChunkRow.id.in_(sorted(ids)), FileRow.status == "completed")
     )
     return {id: Passage(file_id, number, vector) for id, file_id, number, vector in rows}
 
@@ -148,13 +147,13 @@ def read_section(session: Session, id: int) -> tuple[Any, ...]:
 
 
 def num_visible(session: Session) -> int:
-    return session.scalar(select(func.sum(FileRow.total_chunks)).where(FileRow.status == "completed")) or 0
+    return int(session.scalar(select(func.sum(FileRow.total_chunks)).where(FileRow.status == "completed")) or 0)
 
 
 def read_vectors(session: Session, file_id: int | None = None) -> Iterator[tuple[list[int], Vectors]]:
     """Yield the ids and vectors of the chunks of one file, or of all completed files, some thousands at a time."""
     rows = select(VectorRow.id, VectorRow.vector).join(ChunkRow, ChunkRow.id == VectorRow.id)
-    rows = rows.where(func.length(VectorRow.vector) == STORED_BYTES)  # `verify` reports the others
+    rows = rows.where(stored_length(VectorRow.vector) == STORED_BYTES)  # `verify` reports the others
     if file_id is None:
         rows = rows.join(FileRow, FileRow.id == ChunkRow.file_id).where(FileRow.status == "completed")
     else:

@@ -1,5 +1,6 @@
 """Numbers that survive a restart."""
 
+import random
 import time
 
 from sqlalchemy.orm import Session
@@ -11,6 +12,7 @@ _DELETED_SINCE = "deleted since"
 """Epoch seconds; only there while `compact` has something to overwrite."""
 _DELETIONS = "deletions"
 """Their number, so that those during `compact` are noticed."""
+_DATABASE_ID = "database id"
 
 
 def next_chunk_ids(session: Session, file_type: FileType, count: int) -> range:
@@ -51,3 +53,16 @@ def forget_deletions(session: Session, count: int) -> None:
         session.delete(counter)
     elif counter is not None:
         counter.value = time.time()
+
+
+def database_id(session: Session) -> int | None:
+    """Return the number by which a folder and its database know each other (database_id.py)."""
+    counter = session.get(CounterRow, _DATABASE_ID)
+    return None if counter is None else int(counter.value)
+
+
+def new_database_id(session: Session) -> int:
+    """Give the database another number, and return it."""
+    value = random.SystemRandom().randrange(1, 2**53)  # whole numbers that a float holds
+    session.merge(CounterRow(name=_DATABASE_ID, value=value))
+    return value

@@ -1,21 +1,22 @@
-"""The library's SQLite database: one writer, any number of readers that never wait for it, and the version of its
-tables.
+"""The library's database: one writer, any number of readers that never wait for it, and the version of its tables.
 
-WAL with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`: what is deleted is
-overwritten with zeros. Nothing temporary is written to another folder.
+SQLite runs in WAL mode with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`: what
+is deleted is overwritten with zeros. Nothing temporary is written to another folder. Postgres is in
+deployments/library/postgres.
 """
 
 import errno
 import json
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
@@ -36,23 +37,30 @@ _BUSY_TIMEOUT_S = 30.0
 _MAX_WAIT_S = 25.0
 """How long a change waits for another thread's."""
 
+_POSTGRES_DAMAGED = ("XX001", "XX002")
+"""The SQLSTATEs data_corrupted and index_corrupted."""
+
 _UPGRADE_LOCK = threading.Lock()
 """Alembic keeps the connection that it works on in globals of its modules."""
+
+json_of = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+"""How values are written into the columns of JSON."""
 
 SqlFunctions = dict[str, Callable[[Any], Any]]
 """Python functions of one argument that SQL calls by name."""
 
 
-class Database:
+class Database(ABC):
     """Opens the database and brings its tables up to date."""
 
-    def __init__(self, path: Path, functions: SqlFunctions) -> None:
-        self.path = path
+    def __init__(self, name: str, writer: Engine, readers: Engine) -> None:
+        """`name` is what messages call it. `writer` has one connection, and `readers` may not write."""
+        self.name = name
         self._lock = threading.RLock()
-        self._writer = _engine(path, functions, num_connections=1, writes=True)
-        self._readers = _engine(path, functions, num_connections=MAX_READERS, writes=False)
+        self._writer = writer
+        self._readers = readers
         try:
-            with storage_errors():
+            with self._errors():
                 self._upgrade()
         except BaseException:
             self.close()
@@ -76,14 +84,67 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """A transaction that is committed at the end; one at a time. Raises StorageFull, and then nothing is
         changed."""
-        with self.locked(), storage_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self.locked(), self._errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that sees the state at its first statement, whatever is written meanwhile."""
-        with storage_errors(), Session(self._readers) as session, session.begin():
+        with self._errors(), Session(self._readers) as session, session.begin():
             yield session
+
+    @abstractmethod
+    def checkpoint(self) -> bool:
+        """Put everything where a copy of the folder has it; False if that was not possible now."""
+
+    @abstractmethod
+    def shrink(self) -> None:
+        """Give the space of deleted rows back."""
+
+    @abstractmethod
+    def problems(self, session: Session) -> Iterator[str]:
+        """Yield what the database finds wrong with itself."""
+
+    @abstractmethod
+    def bytes_elsewhere(self, session: Session) -> int:
+        """Return the size of what is not in the library's folder."""
+
+    @abstractmethod
+    def _errors(self) -> AbstractContextManager[None]:
+        """Raise ServiceErrors for what the database's errors mean, and let its other errors through."""
+
+    def _upgrade(self) -> None:
+        """Create the tables, or change those of an earlier version."""
+        with self._writer.begin() as connection:
+            version = _schema_version(connection)
+            if version == SCHEMA_VERSION:
+                return
+            if version is not None and version > SCHEMA_VERSION:
+                raise ModelNotLoaded(
+                    f"The library in {self.name} was written by a newer version of this program (tables "
+                    f"{version}, this one knows {SCHEMA_VERSION}). Start that version, or choose another folder or "
+                    "database."
+                )
+            # Imported here, because only the first start after an update needs it.
+            from alembic import command
+            from alembic.config import Config
+
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            with _UPGRADE_LOCK:
+                command.upgrade(config, SCHEMA_VERSION)
+
+
+class SqliteDatabase(Database):
+    """A file."""
+
+    def __init__(self, path: Path, functions: SqlFunctions) -> None:
+        super().__init__(
+            str(path.parent),
+            _engine(path, functions, num_connections=1, writes=True),
+            _engine(path, functions, num_connections=MAX_READERS, writes=False),
+        )
 
     def checkpoint(self) -> bool:
         """Write the log into the database file and empty the log; False if readers kept some of it in use."""
@@ -97,36 +158,29 @@ class Database:
             # `execute` would free one page only: it stops after the first step of a statement without columns.
             cursor.executescript("PRAGMA incremental_vacuum")
 
+    def problems(self, session: Session) -> Iterator[str]:
+        connection = session.connection()
+        for (finding,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+            if finding != "ok":
+                yield f"The database is damaged: {finding}."
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            yield f"A row of table {row[0]} belongs to a row of {row[2]} that is not there."
+
+    def bytes_elsewhere(self, session: Session) -> int:
+        return 0
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return storage_errors()
+
     @contextmanager
     def _without_transaction(self) -> Iterator[Any]:
         """Give a cursor of the writer for statements that cannot run in a transaction."""
-        with self.locked(), storage_errors():
+        with self.locked(), self._errors():
             connection = self._writer.raw_connection()
             try:
                 yield connection.cursor()
             finally:
                 connection.close()
-
-    def _upgrade(self) -> None:
-        """Create the tables, or change those of an earlier version."""
-        with self._writer.begin() as connection:
-            version = _schema_version(connection)
-            if version == SCHEMA_VERSION:
-                return
-            if version is not None and version > SCHEMA_VERSION:
-                raise ModelNotLoaded(
-                    f"The library in {self.path.parent} was written by a newer version of this program (tables "
-                    f"{version}, this one knows {SCHEMA_VERSION}). Start that version, or choose another folder."
-                )
-            # Imported here, because only the first start after an update needs it.
-            from alembic import command
-            from alembic.config import Config
-
-            config = Config()
-            config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            with _UPGRADE_LOCK:
-                command.upgrade(config, SCHEMA_VERSION)
 
 
 @contextmanager
@@ -146,7 +200,10 @@ def storage_errors() -> Iterator[None]:
 def is_damaged(error: DatabaseError) -> bool:
     """Return whether an error says that the database, or an index in it, is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
+    return (
+        code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
+        or getattr(error.orig, "sqlstate", None) in _POSTGRES_DAMAGED
+    )
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -157,8 +214,7 @@ def _is_disk_full(error: Exception) -> bool:
 
 
 def _schema_version(connection: Connection) -> str | None:
-    known = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
-    if known is None:
+    if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return version
@@ -171,7 +227,7 @@ def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes
         pool_size=num_connections,
         max_overflow=0,
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S},
-        json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
+        json_serializer=json_of,
     )
 
     @event.listens_for(engine, "connect")

@@ -1,4 +1,5 @@
-"""A library: one folder with a database, originals and indexes, opened by one process.
+"""A library: one folder with a database, originals and indexes, opened by one process. With Postgres, the database and
+the indexes are there, and the folder has the originals.
 
 What a method that changes something has returned is on the disk. `request_id` is that of a call which may be made again
 after a crash (replays.py). Deletions and completions change the database and the vectors' index so that a search, which
@@ -19,7 +20,8 @@ from deployments.cancellation import Cancellation
 from deployments.embedder.types import Vectors
 from deployments.errors import Conflict, NotFound, StorageFull
 from deployments.library import chunks, counters, events, files, history, jobs, verify
-from deployments.library.database import Database, is_damaged, storage_errors
+from deployments.library.backend import open_backend
+from deployments.library.database import is_damaged, storage_errors
 from deployments.library.folder_lock import FolderLock
 from deployments.library.originals import Originals, checksum_of
 from deployments.library.replays import earlier_outcome, keep_outcome
@@ -46,14 +48,11 @@ from deployments.library.types import (
     SearchHit,
     SearchRequest,
 )
-from deployments.library.unspaced import separated
-from deployments.library.vectors import VectorIndex
-from deployments.library.words import Terms, WordIndex
+from deployments.library.words import Terms
 from deployments.log import logger
 from deployments.malloc import trim_freed_memory
 from deployments.media import Media
 
-DATABASE_FILE = "library.db"
 ORIGINALS_FOLDER = "originals"
 
 IDLE_BEFORE_COMPACT_S = 60.0
@@ -69,25 +68,26 @@ class Library:
         self, config: LibraryConfig, *, on_event: Callable[[], None] = lambda: None, lock_wait_s: float = 0.0
     ) -> None:
         """Raises FolderInUse if another process has the folder after `lock_wait_s`, StorageFull, or ModelNotLoaded if a
-        newer version wrote it. `on_event` is called, from any thread, when there are new events."""
+        newer version wrote it, or the database cannot be had. `on_event` is called, from any thread, when there are new
+        events."""
         self._config = config
         self._on_event = on_event
-        self._words = WordIndex()
         self._last_call = time.monotonic()
         with storage_errors():
             config.folder.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(config.folder, lock_wait_s)
+        self._terms = Terms()
         try:
             with storage_errors():
                 self._originals = Originals(config.folder / ORIGINALS_FOLDER)
             self._reserve = Reserve(config.folder)
-            self._database = Database(config.folder / DATABASE_FILE, {"separated": separated})
+            backend = open_backend(config, self._originals, self._terms, lock_wait_s)
         except BaseException:
+            self._terms.close()
             self._lock.close()
             raise
-        self._terms = Terms()
+        self._database, self._words, self._vectors = backend.database, backend.words, backend.vectors
         self._spelling = Spelling()
-        self._vectors = VectorIndex()
         self._searcher = Searcher(self._words, self._vectors, self._terms, self._spelling)
         try:
             self._recover()
@@ -299,8 +299,7 @@ class Library:
                 self._words.add(session, file.id)
                 # Before the commit: who sees the chunks in the database then finds their vectors, too.
                 added = (cast(FileType, file.file_type), chunks.chunk_ids(session, file.id))
-                for ids, vectors in chunks.read_vectors(session, file.id):
-                    self._vectors.add(added[0], ids, vectors)
+                self._vectors.add_file(session, added[0], file.id)
                 terms = self._terms.distinct([file.path, *chunks.chunk_texts(session, file.id)])
         except BaseException:
             if added is not None:
@@ -352,20 +351,20 @@ class Library:
             return LibraryStats(
                 total_files=rows["files"],
                 total_chunks=chunks.num_visible(session),
-                index_size=len(self._vectors),
+                index_size=self._vectors.size(session),
                 active_files=session.scalar(active) or 0,
                 table_rows=rows,
-                size_bytes=_size_of(self._config.folder),
+                size_bytes=_size_of(self._config.folder) + self._database.bytes_elsewhere(session),
             )
 
     def verify(self, cancellation: Cancellation) -> CheckReport:
         with self._reading() as session:
-            problems = list(verify.database_problems(session))
+            problems = list(self._database.problems(session))
             suspects = verify.suspect_originals(session, self._originals, cancellation)
         with self._writing() as session:  # so that nothing changes between two looks
             problems += verify.row_problems(session)
             problems += verify.word_problems(session, self._words)
-            problems += verify.vector_problems(session, self._vectors, cancellation)
+            problems += self._vectors.problems(session, cancellation)
             problems += verify.original_problems(session, self._originals, suspects)
         return CheckReport(problems)
 
@@ -376,7 +375,7 @@ class Library:
                 self._words.rebuild(session)
                 self._remove_strays(session)
             with self._reading() as session:
-                self._vectors.replace(chunks.read_vectors(session))
+                self._vectors.load(session)
         after = self.verify(cancellation)
         return CheckReport(after.problems, [problem for problem in before.problems if problem not in after.problems])
 
@@ -406,7 +405,7 @@ class Library:
             self.compact(cancellation)
 
     def checkpoint(self) -> None:
-        """Write everything into the database file, and empty its log."""
+        """Write everything into the database file, and empty its log; Postgres is not copied with the folder."""
         self._database.checkpoint()
 
     # --- inside
@@ -461,7 +460,7 @@ class Library:
             self._remove_strays(session)
         with self._database.reading() as session:
             self._spelling.add(self._words.terms(session))
-            self._vectors.replace(chunks.read_vectors(session))
+            self._vectors.load(session)
         trim_freed_memory()
 
     def _remove_strays(self, session: Session) -> None:

@@ -1,11 +1,11 @@
 """How the words' index is asked, so that common words do not make a search slow.
 
-FTS5 computes BM25 for each chunk that matches, at about a microsecond for each of the query's words in it. A common
-word matches most chunks and says little. So only the rarer words decide which chunks are ranked; the others count in
-the rank of those.
+BM25 is computed for each chunk that matches; FTS5 takes about a microsecond for each of the query's words in it. A
+common word matches most chunks and says little. So only the rarer words decide which chunks are ranked; the others
+count in the rank of those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_RANKED = 50_000
@@ -14,34 +14,24 @@ MAX_COUNTED = 1_000_000
 """Occurrences of all the words that count. More of them would not be slow to rank, but to be counted, for BM25."""
 
 
+Groups = tuple[tuple[str, ...], ...]
+"""Phrases (words that follow one another), as text that is indexed: a chunk matches if it has at least one phrase of
+each group. Each mention of a phrase counts in the rank."""
+
+
 @dataclass(frozen=True)
 class Counted:
-    """An FTS5 expression, and the number of chunks that it matches at most."""
+    """A phrase, and the number of chunks that have it at most."""
 
-    expression: str
+    phrase: str
     count: int
 
 
 @dataclass(frozen=True)
 class Lookup:
-    expression: str
+    groups: Groups
     count: int
-    """Chunks that the expression matches, at most."""
-
-
-def phrase(text: str) -> str:
-    """Return the FTS5 expression for words that follow one another; `text` is as it is indexed."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def any_of(expressions: Iterable[str]) -> str:
-    """Return the FTS5 expression for chunks that match at least one of some expressions."""
-    return "(" + " OR ".join(expressions) + ")"
-
-
-def all_of(expressions: Iterable[str]) -> str:
-    """Return the FTS5 expression for chunks that match all of some expressions."""
-    return "(" + " AND ".join(expressions) + ")"
+    """Chunks that match, at most."""
 
 
 def plan_lookup(required: Sequence[Counted], wanted: Sequence[Counted]) -> Lookup | None:
@@ -49,23 +39,27 @@ def plan_lookup(required: Sequence[Counted], wanted: Sequence[Counted]) -> Looku
     more of them, the higher they rank. None if nothing can match."""
     counting = _rarest(wanted, MAX_COUNTED)
     if required:
-        expressions = [part.expression for part in required]
-        everything = any_of([*expressions, *(part.expression for part in counting)])
-        return Lookup(all_of([*expressions, everything]), min(part.count for part in required))
+        everything = _phrases([*required, *counting])
+        groups = (*((part.phrase,) for part in required), everything)
+        return Lookup(groups, min(part.count for part in required))
     if not counting:
         return None
     deciding = _rarest(counting, MAX_RANKED)
-    expression = any_of(part.expression for part in deciding)
+    groups = (_phrases(deciding),)
     if len(deciding) < len(counting):
-        expression = all_of([expression, any_of(part.expression for part in counting)])
-    return Lookup(expression, sum(part.count for part in deciding))
+        groups = (*groups, _phrases(counting))
+    return Lookup(groups, sum(part.count for part in deciding))
+
+
+def _phrases(parts: Sequence[Counted]) -> tuple[str, ...]:
+    return tuple(part.phrase for part in parts)
 
 
 def _rarest(parts: Sequence[Counted], max_count: int) -> list[Counted]:
-    """Return the rarest expressions that match at most `max_count` chunks together, and at least one."""
+    """Return the rarest phrases that at most `max_count` chunks have together, and at least one."""
     chosen: list[Counted] = []
     total = 0
-    for part in sorted(parts, key=lambda part: (part.count, part.expression)):
+    for part in sorted(parts, key=lambda part: (part.count, part.phrase)):
         total += part.count
         if chosen and total > max_count:
             break

@@ -26,15 +26,16 @@ from sqlalchemy.orm import Session
 
 from deployments.cancellation import Cancellation
 from deployments.embedder.types import Vectors
+from deployments.library.backend import VectorsBackend, WordsBackend
 from deployments.library.chunks import Passage, read_chunks, read_section, read_text, visible_passages
-from deployments.library.lookup import Counted, Lookup, all_of, phrase, plan_lookup
+from deployments.library.lookup import Counted, Lookup, plan_lookup
 from deployments.library.query import Query, parse_query
 from deployments.library.spelling import Spelling
+from deployments.library.stored_vectors import from_stored
 from deployments.library.tables import FileRow, chunk_id_ranges
 from deployments.library.types import FILE_TYPES, SearchHit, SearchRequest
 from deployments.library.unspaced import separated
-from deployments.library.vectors import VectorIndex, from_stored
-from deployments.library.words import Terms, WordIndex
+from deployments.library.words import Terms
 
 MIN_SIMILARITY = 0.3
 """A chunk that shares no word with the query is a result only from this cosine on. all-MiniLM-L6-v2 gives unrelated
@@ -74,7 +75,7 @@ class _Candidate:
 class Searcher:
     """Searches the words' and the vectors' index."""
 
-    def __init__(self, words: WordIndex, vectors: VectorIndex, terms: Terms, spelling: Spelling) -> None:
+    def __init__(self, words: WordsBackend, vectors: VectorsBackend, terms: Terms, spelling: Spelling) -> None:
         self._words = words
         self._vectors = vectors
         self._terms = terms
@@ -98,9 +99,9 @@ class Searcher:
 
         similar: list[int] = []
         if vector is not None:
-            similar = [id for id, _ in self._vectors.search(vector, file_types, num_candidates)]
+            similar = [id for id, _ in self._vectors.search(session, vector, file_types, num_candidates)]
             if query.phrases:
-                required = all_of(phrase(separated(text)) for text in query.phrases)
+                required = tuple((separated(text),) for text in query.phrases)
                 matching = self._words.matching(session, required, similar)
                 similar = [id for id in similar if id in matching]
         cancellation.check("it was still comparing vectors")
@@ -114,15 +115,15 @@ class Searcher:
     def _lookup(self, session: Session, query: Query) -> Lookup | None:
         """Return how the words' index is asked; None if no word of the query occurs anywhere."""
         required = [self._counted(session, text) for text in query.phrases]
-        wanted = [counted for word in query.words for counted in self._word_expressions(session, word)]
+        wanted = [counted for word in query.words for counted in self._word_phrases(session, word)]
         return plan_lookup(required, list(dict.fromkeys(wanted)))
 
-    def _word_expressions(self, session: Session, word: str) -> list[Counted]:
+    def _word_phrases(self, session: Session, word: str) -> list[Counted]:
         """Return what is looked up for a word: the word itself; if it occurs nowhere its parts, and for those that
         occur nowhere the words that may be meant."""
         whole = self._counted(session, word)
         parts = _PART.findall(word)
-        if whole.count and self._words.occurs(session, whole.expression):
+        if whole.count and self._words.occurs(session, whole.phrase):
             # "state-of-the-art" also means its parts; "INV-2022-001" means itself.
             is_compound = len(parts) > 1 and not any(character.isdigit() for character in word)
             return [whole, *(self._counted(session, part) for part in parts)] if is_compound else [whole]
@@ -139,13 +140,13 @@ class Searcher:
             for term in self._terms.sequence(word)
             for correction in self._spelling.corrections(term)
         ]
-        corrections.sort(key=lambda counted: (-counted.count, counted.expression))
+        corrections.sort(key=lambda counted: (-counted.count, counted.phrase))
         return [counted for counted in corrections if counted.count][:_MAX_CORRECTIONS]
 
     def _counted(self, session: Session, text: str) -> Counted:
-        """Return the expression for words that follow one another, and in how many chunks it can be at most."""
+        """Return the phrase of words that follow one another, and in how many chunks it can be at most."""
         counts = [self._words.num_chunks_with(session, term) for term in self._terms.sequence(text)]
-        return Counted(phrase(separated(text)), min(counts, default=0))
+        return Counted(separated(text), min(counts, default=0))
 
     def _candidates(
         self, session: Session, word_scores: dict[int, float], similar: Sequence[int], vector: Vectors | None

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from deployments.settings import Section
+
+POSTGRES_URL = "postgresql+psycopg://"
 
 
 class LibraryConfig(Section):
     folder: Path = Field(Path("~/.local/share/prism"), validate_default=True)
     """The library's folder (`DATA_DIR`): database and originals. `~` is the user's home."""
+    database_url: SecretStr = SecretStr("")
+    """Of a Postgres database (`DATABASE_URL`), `postgresql+psycopg://user:password@host/name`, which then has all but
+    the originals. Empty for SQLite in the folder."""
     keep_history: bool = True
     """Whether searches are written down."""
     max_attempts: int = Field(3, ge=1)
@@ -19,3 +24,12 @@ class LibraryConfig(Section):
     @classmethod
     def _expand_home(cls, path: Path) -> Path:
         return path.expanduser()
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(POSTGRES_URL):
+            raise ValueError(
+                f"DATABASE_URL must begin with {POSTGRES_URL}, or be empty for SQLite in the library's folder (DATA_DIR)"
+            )
+        return url

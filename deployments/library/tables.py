@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import JSON
 
+from deployments.library.stored_vectors import STORED_VECTOR
 from deployments.library.types import (
     FILE_TYPES,
     ChunkPart,
@@ -34,7 +35,12 @@ index can leave out the other types before it ranks."""
 
 
 class Table(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON}
+    # SQLite's integers have 64 bits, and only a key of type INTEGER numbers its rows.
+    type_annotation_map = {
+        int: BigInteger().with_variant(Integer, "sqlite"),
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+    }
 
 
 class FileRow(Table):
@@ -139,7 +145,7 @@ class VectorRow(Table):
     __tablename__ = "vectors"
 
     id: Mapped[int] = mapped_column(ForeignKey("chunks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
+    vector: Mapped[bytes] = mapped_column(STORED_VECTOR)
     """VECTOR_DIM numbers as little-endian float16."""
 
 

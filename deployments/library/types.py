@@ -186,7 +186,7 @@ class LibraryStats:
     """Files that are pending or processing."""
     table_rows: dict[str, int]
     size_bytes: int
-    """Of the folder: database and originals."""
+    """Of database and originals."""
 
 
 @dataclass(frozen=True)

@@ -15,25 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sqlalchemy.orm import Session
+
+from deployments.cancellation import Cancellation
 from deployments.embedder.types import VECTOR_DIM, Vectors
+from deployments.library.chunks import read_vectors
 from deployments.library.tables import chunk_id_range
 from deployments.library.types import FILE_TYPES, FileType
 
-STORED_BYTES = 2 * VECTOR_DIM
-"""Of one vector."""
-
 Ids = NDArray[np.int64]
-
-
-def to_stored(vectors: Vectors) -> list[bytes]:
-    """Return each vector as a row holds it: little-endian float16."""
-    return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f2")]
-
-
-def from_stored(stored: Sequence[bytes]) -> Vectors:
-    """Return vectors from rows, shape (len(stored), VECTOR_DIM)."""
-    values = np.frombuffer(b"".join(stored), dtype="<f2").reshape(len(stored), VECTOR_DIM)
-    return values.astype(np.float32)
 
 
 class VectorIndex:
@@ -46,6 +36,19 @@ class VectorIndex:
 
     def __len__(self) -> int:
         return sum(index.ntotal for index in self._indexes.values())
+
+    def size(self, session: Session) -> int:
+        """Return how many vectors are in the index."""
+        return len(self)
+
+    def load(self, session: Session) -> None:
+        """Hold the vectors of all visible chunks."""
+        self.replace(read_vectors(session))
+
+    def add_file(self, session: Session, file_type: FileType, file_id: int) -> None:
+        """Add the chunks of a file that is completed in this transaction."""
+        for ids, vectors in read_vectors(session, file_id):
+            self.add(file_type, ids, vectors)
 
     def add(self, file_type: FileType, ids: Sequence[int], vectors: Vectors) -> None:
         if len(ids):
@@ -67,7 +70,9 @@ class VectorIndex:
         with self._lock:
             self._indexes = indexes
 
-    def search(self, vector: Vectors, file_types: Iterable[FileType], limit: int) -> list[tuple[int, float]]:
+    def search(
+        self, session: Session, vector: Vectors, file_types: Iterable[FileType], limit: int
+    ) -> list[tuple[int, float]]:
         """Return the ids with the largest cosine to `vector` (shape (1, VECTOR_DIM)) and that cosine, the best first;
         equal ones by id."""
         found: list[tuple[int, float]] = []
@@ -92,6 +97,26 @@ class VectorIndex:
             index = self._indexes[file_type]
             vectors = [index.reconstruct(int(id)) for id in ids]
         return np.stack(vectors) if vectors else np.empty((0, VECTOR_DIM), np.float32)
+
+    def problems(self, session: Session, cancellation: Cancellation) -> Iterator[str]:
+        """Yield how the index differs from the rows."""
+        indexed = {file_type: set(self.ids(file_type).tolist()) for file_type in FILE_TYPES}
+        missing = different = 0
+        for ids, stored in read_vectors(session):
+            cancellation.check("it was still comparing vectors")
+            for file_type, rows in rows_by_type(ids):
+                positions = [i for i in range(rows.start, rows.stop) if ids[i] in indexed[file_type]]
+                present = [ids[i] for i in positions]
+                missing += rows.stop - rows.start - len(present)
+                different += int(np.any(self.get(file_type, present) != stored[positions], axis=1).sum())
+                indexed[file_type].difference_update(present)
+        for number, what in (
+            (missing, "are missing from the vectors' index"),
+            (different, "differ from their rows in the vectors' index"),
+            (sum(map(len, indexed.values())), "in the vectors' index belong to no visible chunk"),
+        ):
+            if number:
+                yield f"{number} vectors {what}."
 
     def _empty(self) -> Any:
         storage = self._faiss.IndexScalarQuantizer(

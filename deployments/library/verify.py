@@ -6,29 +6,17 @@ one.
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 from sqlalchemy import func, select
-from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from deployments.cancellation import Cancellation
-from deployments.library.chunks import num_visible, read_vectors
+from deployments.library.backend import WordsBackend
+from deployments.library.chunks import num_visible
 from deployments.library.files import find_content
 from deployments.library.originals import Originals
+from deployments.library.stored_vectors import STORED_BYTES, stored_length
 from deployments.library.tables import ChunkRow, FileRow, JobRow, VectorRow, chunk_id_range
 from deployments.library.types import FILE_TYPES
-from deployments.library.vectors import STORED_BYTES, VectorIndex, rows_by_type
-from deployments.library.words import WordIndex
-
-
-def database_problems(session: Session) -> Iterator[str]:
-    """Yield what SQLite finds wrong with its own file."""
-    connection = session.connection()
-    for (finding,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-        if finding != "ok":
-            yield f"The database is damaged: {finding}."
-    for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield f"A row of table {row[0]} belongs to a row of {row[2]} that is not there."
 
 
 def suspect_originals(session: Session, originals: Originals, cancellation: Cancellation) -> list[str]:
@@ -91,40 +79,16 @@ def row_problems(session: Session) -> Iterator[str]:
         select(func.count())
         .select_from(ChunkRow)
         .outerjoin(VectorRow, VectorRow.id == ChunkRow.id)
-        .where((VectorRow.id.is_(None)) | (func.length(VectorRow.vector) != STORED_BYTES))
+        .where((VectorRow.id.is_(None)) | (stored_length(VectorRow.vector) != STORED_BYTES))
     )
     if without_vector:
         yield f"{without_vector} chunks have no vector, or one of another length."
 
 
-def word_problems(session: Session, words: WordIndex) -> Iterator[str]:
+def word_problems(session: Session, words: WordsBackend) -> Iterator[str]:
     """Yield whether the words' index differs from the chunks' text; needs a transaction that may write."""
-    try:
-        with session.begin_nested():
-            words.check(session)
-    except DatabaseError:
+    if not words.fits(session):
         yield "The words' index does not fit the text of the chunks."
         return
     if (indexed := words.num_chunks(session)) != (visible := num_visible(session)):
         yield f"The words' index has {indexed} chunks instead of {visible}."
-
-
-def vector_problems(session: Session, vectors: VectorIndex, cancellation: Cancellation) -> Iterator[str]:
-    """Yield how the vectors' index differs from the rows."""
-    indexed = {file_type: set(vectors.ids(file_type).tolist()) for file_type in FILE_TYPES}
-    missing = different = 0
-    for ids, stored in read_vectors(session):
-        cancellation.check("it was still comparing vectors")
-        for file_type, rows in rows_by_type(ids):
-            positions = [i for i in range(rows.start, rows.stop) if ids[i] in indexed[file_type]]
-            present = [ids[i] for i in positions]
-            missing += rows.stop - rows.start - len(present)
-            different += int(np.any(vectors.get(file_type, present) != stored[positions], axis=1).sum())
-            indexed[file_type].difference_update(present)
-    for number, what in (
-        (missing, "are missing from the vectors' index"),
-        (different, "differ from their rows in the vectors' index"),
-        (sum(map(len, indexed.values())), "in the vectors' index belong to no visible chunk"),
-    ):
-        if number:
-            yield f"{number} vectors {what}."

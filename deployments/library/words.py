@@ -10,15 +10,17 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
 
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from deployments.library.lookup import MAX_RANKED, Lookup
+from deployments.library.lookup import MAX_RANKED, Groups, Lookup
 from deployments.library.unspaced import separated
 
 TEXT_WEIGHT, PATH_WEIGHT = 1.0, 0.5
 """What an occurrence in the text and one in the path count, for BM25."""
 
-_TOKENIZER = "porter unicode61 remove_diacritics 2"
+TOKENIZER = "porter unicode61 remove_diacritics 2"
+"""How FTS5 splits text into terms; Postgres has the same ones."""
 _DEFINITIONS = {
     "chunk_words": (
         "CREATE VIEW chunk_words AS SELECT chunks.id AS id, separated(chunks.text) AS text, "
@@ -27,7 +29,7 @@ _DEFINITIONS = {
     ),
     "words": (
         "CREATE VIRTUAL TABLE words USING fts5(text, path, content='chunk_words', content_rowid='id', "
-        f"tokenize='{_TOKENIZER}')"
+        f"tokenize='{TOKENIZER}')"
     ),
     "word_counts": "CREATE VIRTUAL TABLE word_counts USING fts5vocab(words, 'row')",
 }
@@ -79,17 +81,18 @@ class WordIndex:
         self, session: Session, lookup: Lookup, id_ranges: Iterable[tuple[int, int]], limit: int
     ) -> list[tuple[int, float]]:
         """Return the chunks in some ranges of ids that match, with their BM25, the best first; equal ones by id."""
+        expression = _expression(lookup.groups)
         found: list[tuple[int, float]] = []
         for first, last in id_ranges:
             if lookup.count > MAX_RANKED:
-                first = self._oldest_ranked(session, lookup, first, last)
+                first = self._oldest_ranked(session, expression, first, last)
             found += (
                 (int(id), -float(rank))
                 for id, rank in _execute(
                     session,
                     "SELECT rowid, rank FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ? "
                     "ORDER BY rank, rowid LIMIT ?",
-                    lookup.expression,
+                    expression,
                     first,
                     last,
                     limit,
@@ -98,22 +101,23 @@ class WordIndex:
         found.sort(key=lambda hit: (-hit[1], hit[0]))
         return found[:limit]
 
-    def _oldest_ranked(self, session: Session, lookup: Lookup, first: int, last: int) -> int:
+    def _oldest_ranked(self, session: Session, expression: str, first: int, last: int) -> int:
         """Return the id from which on MAX_RANKED chunks of a range match."""
         rows = _execute(
             session,
             "SELECT rowid FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ? "
             "ORDER BY rowid DESC LIMIT 1 OFFSET ?",
-            lookup.expression,
+            expression,
             first,
             last,
             MAX_RANKED - 1,
         )
         return int(rows[0][0]) if rows else first
 
-    def matching(self, session: Session, expression: str, ids: Iterable[int]) -> set[int]:
-        """Return those of the chunks that match an FTS5 expression."""
+    def matching(self, session: Session, groups: Groups, ids: Iterable[int]) -> set[int]:
+        """Return those of the chunks that match."""
         statement = "SELECT rowid FROM words WHERE words MATCH ? AND rowid = ?"
+        expression = _expression(groups)
         return {id for id in ids if _execute(session, statement, expression, id)}
 
     def num_chunks(self, session: Session) -> int:
@@ -125,17 +129,22 @@ class WordIndex:
         rows = _execute(session, "SELECT doc FROM word_counts WHERE term = ?", term)
         return int(rows[0][0]) if rows else 0
 
-    def occurs(self, session: Session, expression: str) -> bool:
-        """Return whether any chunk matches an FTS5 expression."""
-        return bool(_execute(session, "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", expression))
+    def occurs(self, session: Session, phrase: str) -> bool:
+        """Return whether any chunk has a phrase."""
+        return bool(_execute(session, "SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", _expression(((phrase,),))))
 
     def terms(self, session: Session) -> list[str]:
         """Return every term of the index; reads all of it."""
         return [term for (term,) in _execute(session, "SELECT term FROM word_counts")]
 
-    def check(self, session: Session) -> None:
-        """Raise sqlite3.DatabaseError, wrapped by SQLAlchemy, if the index does not fit the rows."""
-        _execute(session, "INSERT INTO words(words, rank) VALUES('integrity-check', 1)")
+    def fits(self, session: Session) -> bool:
+        """Return whether the index fits the rows; needs a transaction that may write."""
+        try:
+            with session.begin_nested():
+                _execute(session, "INSERT INTO words(words, rank) VALUES('integrity-check', 1)")
+        except DatabaseError:
+            return False
+        return True
 
     def merge(self, session: Session, *, start: bool) -> bool:
         """Do one step of writing the whole index anew without what was deleted; returns whether more is to do.
@@ -154,7 +163,7 @@ class Terms:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        self._connection.execute(f"CREATE VIRTUAL TABLE sample USING fts5(text, tokenize='{_TOKENIZER}')")
+        self._connection.execute(f"CREATE VIRTUAL TABLE sample USING fts5(text, tokenize='{TOKENIZER}')")
         self._connection.execute("CREATE VIRTUAL TABLE sequence USING fts5vocab(sample, 'instance')")
         self._connection.execute("CREATE VIRTUAL TABLE distinct_terms USING fts5vocab(sample, 'row')")
 
@@ -176,6 +185,15 @@ class Terms:
             terms = [term for (term,) in connection.execute(query)]
             connection.execute("ROLLBACK")
         return terms
+
+
+def _expression(groups: Groups) -> str:
+    """Return what FTS5 is asked for groups of phrases."""
+    return " AND ".join("(" + " OR ".join(map(_quoted, group)) + ")" for group in groups)
+
+
+def _quoted(phrase: str) -> str:
+    return '"' + phrase.replace('"', '""') + '"'
 
 
 def _execute(session: Session, statement: str, *parameters: object) -> Sequence[tuple]:  # type: ignore[type-arg]

@@ -46,21 +46,21 @@ def test_terms_are_those_of_the_index() -> None:
     terms.close()
 
 
-RARE, COMMON, VERY_COMMON = Counted('"rare"', 10), Counted('"common"', 40), Counted('"very"', 1000)
+RARE, COMMON, VERY_COMMON = Counted("rare", 10), Counted("common", 40), Counted("very", 1000)
 
 
 def test_rarer_words_decide_what_is_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookup, "MAX_RANKED", 50)
     monkeypatch.setattr(lookup, "MAX_COUNTED", 2000)
     assert plan_lookup([], []) is None
-    assert plan_lookup([], [COMMON, RARE]) == Lookup('("rare" OR "common")', 50)
+    assert plan_lookup([], [COMMON, RARE]) == Lookup((("rare", "common"),), 50)
     assert plan_lookup([], [VERY_COMMON, COMMON, RARE]) == Lookup(
-        '(("rare" OR "common") AND ("rare" OR "common" OR "very"))', 50
+        (("rare", "common"), ("rare", "common", "very")), 50
     )
-    assert plan_lookup([], [VERY_COMMON]) == Lookup('("very")', 1000)
-    assert plan_lookup([COMMON], [RARE]) == Lookup('("common" AND ("common" OR "rare"))', 40)
+    assert plan_lookup([], [VERY_COMMON]) == Lookup((("very",),), 1000)
+    assert plan_lookup([COMMON], [RARE]) == Lookup((("common",), ("common", "rare")), 40)
     monkeypatch.setattr(lookup, "MAX_COUNTED", 100)
-    assert plan_lookup([], [VERY_COMMON, RARE]) == Lookup('("rare")', 10)
+    assert plan_lookup([], [VERY_COMMON, RARE]) == Lookup((("rare",),), 10)
 
 
 def test_spelling() -> None:

@@ -6,11 +6,16 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from deployments.embedder.types import VECTOR_DIM, Vectors
 from deployments.library.tables import chunk_id_range, chunk_id_ranges, file_type_of_chunk
 from deployments.library.types import FILE_TYPES
-from deployments.library.vectors import VectorIndex, from_stored, to_stored
+from deployments.library.stored_vectors import from_stored, to_stored
+from deployments.library.vectors import VectorIndex
+
+NO_ROWS = Session()
+"""A search in memory reads none."""
 
 
 def unit_vectors(count: int, seed: int = 0) -> Vectors:
@@ -39,12 +44,12 @@ def test_search_is_exact_and_by_type() -> None:
     cosines = np.concatenate([documents, pictures]) @ query[0]
     ids = [*range(1, 201), *range(first, first + 50)]
     expected = [ids[i] for i in np.argsort(-cosines)[:20]]
-    assert [id for id, _ in index.search(query, FILE_TYPES, 20)] == expected
-    assert [id for id, _ in index.search(query, ["image"], 20)] == [
+    assert [id for id, _ in index.search(NO_ROWS, query, FILE_TYPES, 20)] == expected
+    assert [id for id, _ in index.search(NO_ROWS, query, ["image"], 20)] == [
         id for id in (ids[i] for i in np.argsort(-cosines)) if id >= first
     ][:20]
-    assert index.search(query, ["audio"], 20) == []
-    assert len(index.search(query, ["image"], 1000)) == 50
+    assert index.search(NO_ROWS, query, ["audio"], 20) == []
+    assert len(index.search(NO_ROWS, query, ["image"], 1000)) == 50
 
 
 def test_removed_and_replaced_vectors() -> None:
@@ -58,7 +63,7 @@ def test_removed_and_replaced_vectors() -> None:
     index.replace([([1, first], vectors[:2]), ([first + 1], vectors[2:3])])
     assert index.ids("document").tolist() == [1]
     assert index.ids("video").tolist() == [first, first + 1]
-    assert index.search(vectors[1:2], ["video"], 1)[0][0] == first
+    assert index.search(NO_ROWS, vectors[1:2], ["video"], 1)[0][0] == first
 
 
 def test_searches_and_changes_at_once() -> None:
@@ -70,7 +75,7 @@ def test_searches_and_changes_at_once() -> None:
 
     def keep_searching() -> None:
         while not done.is_set():
-            found = index.search(vectors[7:8], ["document"], 5)
+            found = index.search(NO_ROWS, vectors[7:8], ["document"], 5)
             if found[0][0] != 8:
                 wrong.append(found)
 
@@ -100,7 +105,7 @@ def test_faiss_starts_no_threads() -> None:
     script = (
         "import psutil, sys, numpy as np\nfrom deployments.library.vectors import VectorIndex\n"
         "index = VectorIndex()\nindex.add('document', range(1, 5001), np.ones((5000, 384), np.float32))\n"
-        "before = psutil.Process().num_threads()\nindex.search(np.ones((1, 384), np.float32), ['document'], 10)\n"
+        "before = psutil.Process().num_threads()\nindex.search(None, np.ones((1, 384), np.float32), ['document'], 10)\n"
         "assert 'torch' not in sys.modules\n"
         "sys.stdout.write(f'{before} {psutil.Process().num_threads()}')"
     )

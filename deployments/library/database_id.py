@@ -1,0 +1,33 @@
+"""Which database the originals in a folder belong to, where that is not a file in the folder.
+
+Originals without a row are removed when a library is opened. So a folder must never be opened with another library's
+database: both hold the same number.
+"""
+
+import os
+from pathlib import Path
+
+DATABASE_ID_FILE = "database_id"
+
+
+def database_id_of(folder: Path) -> int | None:
+    """Return the number of the database that a folder belongs to; None if none is noted."""
+    try:
+        return int((folder / DATABASE_ID_FILE).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def note_database_id(folder: Path, database_id: int) -> None:
+    """Write the number to the disk; a crash leaves the former one."""
+    incomplete = folder / f"{DATABASE_ID_FILE}.new"
+    with incomplete.open("w") as file:
+        file.write(f"{database_id}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(incomplete, folder / DATABASE_ID_FILE)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
