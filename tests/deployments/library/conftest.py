@@ -29,11 +29,6 @@ def config(request: pytest.FixtureRequest, tmp_path: Path) -> LibraryConfig:
 
 
 @pytest.fixture
-def sqlite_config(tmp_path: Path) -> LibraryConfig:
-    return LibraryConfig(folder=tmp_path / "library")
-
-
-@pytest.fixture
 def library(config: LibraryConfig) -> Iterator[Library]:
     library = Library(config)
     yield library

@@ -25,6 +25,7 @@ from deployments.library.tables import SCHEMA_VERSION, Table
 from deployments.library.types import FileFilter
 from deployments.media import as_media
 from tests.deployments.library.contents import add, found, index, new_file, upload
+from tests.deployments.library.databases import ONLY_SQLITE
 
 EARLIER_VERSIONS = Path(__file__).parent / "earlier_versions"
 """A library's folder as each version of the tables left it; `make_version.py` in it made them."""
@@ -36,6 +37,7 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
 
 
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'halfvec'")
 def test_the_newest_revision_is_that_of_the_tables(library: Library) -> None:
     assert revisions()[0] == SCHEMA_VERSION
     with library._database.reading() as session:
@@ -87,6 +89,7 @@ def test_several_libraries_of_one_process_are_made_at_the_same_time(tmp_path: Pa
         assert list(threads.map(make, range(24))) == [0] * 24
 
 
+@ONLY_SQLITE
 def test_transactions_are_on_the_disk_when_they_end(library: Library) -> None:
     with library._database.writing() as session:
         pragmas = {
@@ -108,6 +111,7 @@ def test_readers_do_not_wait_for_the_writer(library: Library) -> None:
     assert library.file(1).filename == "changed"
 
 
+@ONLY_SQLITE
 def test_a_checkpoint_leaves_everything_in_the_database_file(
     library: Library, config: LibraryConfig, tmp_path: Path
 ) -> None:
@@ -120,6 +124,7 @@ def test_a_checkpoint_leaves_everything_in_the_database_file(
     connection.close()
 
 
+@ONLY_SQLITE
 def test_a_database_that_cannot_grow_is_a_full_disk_and_nothing_is_half_stored(
     library: Library, config: LibraryConfig
 ) -> None:

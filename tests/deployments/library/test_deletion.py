@@ -1,16 +1,18 @@
-"""What was deleted is nowhere in the folder's bytes after `compact`."""
+"""What was deleted is nowhere in the folder's bytes after `compact`; in Postgres its space is used again."""
 
 import random
 import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from deployments.cancellation import Cancellation
 from deployments.library import library as library_module
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from tests.deployments.library.contents import add, found, lease, new_chunks, upload, vectors_of
+from tests.deployments.library.databases import ONLY_POSTGRES, ONLY_SQLITE
 
 CONSONANTS = "bcdfghjklmnpqrtvwxz"
 """Words of these have no ending that stemming would cut."""
@@ -26,6 +28,7 @@ def files_with(folder: Path, words: list[str]) -> list[tuple[str, str]]:
     return [(name, word) for name, content in contents.items() for word in words if word.encode() in content]
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_deleted_words_are_overwritten(library: Library, config: LibraryConfig, seed: int) -> None:
     rng = random.Random(seed)
@@ -55,6 +58,7 @@ def test_deleted_words_are_overwritten(library: Library, config: LibraryConfig, 
     assert library.verify(Cancellation(time.time() + 60)).problems == []
 
 
+@ONLY_SQLITE
 def test_words_of_a_file_that_was_not_indexed_are_overwritten(library: Library, config: LibraryConfig) -> None:
     words = [make_word(random.Random(seed)) for seed in range(3)]
     file = upload(library, f"{words[0]}.txt")
@@ -66,6 +70,7 @@ def test_words_of_a_file_that_was_not_indexed_are_overwritten(library: Library, 
     assert files_with(config.folder, words) == []
 
 
+@ONLY_SQLITE
 def test_words_are_overwritten_by_themselves_when_the_library_is_idle(
     config: LibraryConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +97,7 @@ def test_words_are_overwritten_by_themselves_when_the_library_is_idle(
     library.close()
 
 
+@ONLY_SQLITE
 def test_the_space_of_deleted_files_is_given_back(library: Library, config: LibraryConfig) -> None:
     database = config.folder / "library.db"
     library.checkpoint()
@@ -102,3 +108,16 @@ def test_the_space_of_deleted_files_is_given_back(library: Library, config: Libr
     library.delete_file(file.file_id)
     library.compact(Cancellation(time.time() + 60))
     assert database.stat().st_size < empty + 100_000
+
+
+@ONLY_POSTGRES
+def test_the_space_of_deleted_files_is_used_again(library: Library) -> None:
+    sizes = []
+    for number in range(3):
+        file = add(library, f"{number}.txt", [f"some words {number} {i} " * 50 for i in range(200)])
+        library.delete_file(file.file_id)
+        library.compact(Cancellation(time.time() + 60))
+        with library._database.reading() as session:
+            sizes.append(session.scalar(text("SELECT pg_table_size('chunks') + pg_table_size('words')")))
+    assert sizes[2] < 1.2 * sizes[0]
+    assert found(library, "words") == []

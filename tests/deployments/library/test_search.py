@@ -198,6 +198,7 @@ def test_common_words_rank_what_rarer_words_found(library: Library, monkeypatch:
     assert found(library, "common rare")[0] == "rare common filler"
     assert len(found(library, "common rare")) == 2
     monkeypatch.setattr("deployments.library.words.MAX_RANKED", 10)
+    monkeypatch.setattr("deployments.library.postgres.words.MAX_RANKED", 10)
     newest = sorted(hit.chunk.file_id for hit in search(library, "common", limit=100))
     assert newest == [*range(2, 11), 12]  # file 11 has the rare word only
 

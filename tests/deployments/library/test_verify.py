@@ -13,6 +13,7 @@ from deployments.library.offline import run_offline
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileRecord
 from tests.deployments.library.contents import add, found, upload
+from tests.deployments.library.databases import ONLY_POSTGRES, ONLY_SQLITE
 
 ONE = "one word"
 
@@ -48,6 +49,7 @@ def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) 
     assert found(library, "word", words_only=False)
 
 
+@ONLY_SQLITE
 @pytest.mark.parametrize(
     "statement",
     [
@@ -61,6 +63,30 @@ def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) 
 def test_a_words_index_that_differs_is_noticed_and_made_anew(
     library: Library, file: FileRecord, statement: str
 ) -> None:
+    check_that_words_are_made_anew(library, statement)
+
+
+@ONLY_POSTGRES
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM words",
+        "DELETE FROM words WHERE id = 2",
+        "UPDATE words SET terms = to_tsvector('simple', 'word one') WHERE id = 2",
+        "UPDATE words SET length = 77",
+        "INSERT INTO words VALUES (77, 1, to_tsvector('simple', 'surplus'))",
+        "DELETE FROM word_counts",
+        "UPDATE word_counts SET chunks = 77 WHERE term = 'word'",
+        "UPDATE word_totals SET terms = 77",
+    ],
+)
+def test_a_words_index_in_postgres_that_differs_is_noticed_and_made_anew(
+    library: Library, file: FileRecord, statement: str
+) -> None:
+    check_that_words_are_made_anew(library, statement)
+
+
+def check_that_words_are_made_anew(library: Library, statement: str) -> None:
     change(library, statement)
     [problem] = problems(library)
     assert "words' index" in problem
@@ -68,6 +94,7 @@ def test_a_words_index_that_differs_is_noticed_and_made_anew(
     assert found(library, "one") == [ONE]
 
 
+@ONLY_SQLITE
 def test_a_search_in_a_damaged_words_index_makes_it_anew(library: Library, file: FileRecord) -> None:
     change(library, "UPDATE words_data SET block = x'00' WHERE id > 10")
     assert found(library, "one") == [ONE]
@@ -75,10 +102,12 @@ def test_a_search_in_a_damaged_words_index_makes_it_anew(library: Library, file:
 
 
 def test_a_missing_or_older_words_index_is_made_when_the_library_is_opened(config: LibraryConfig) -> None:
-    for statements in (
+    in_sqlite = [
         ["DROP TABLE words", "DROP VIEW chunk_words"],
         ["DROP TABLE words", "CREATE VIRTUAL TABLE words USING fts5(text)"],
-    ):
+    ]
+    in_postgres = [["DROP TABLE words"], ["DROP INDEX ix_words_terms"], ["COMMENT ON TABLE words IS 'older'"]]
+    for statements in in_postgres if config.database_url else in_sqlite:
         library = Library(config)
         if not library.stats().total_files:
             add(library, "a.txt", [ONE])
@@ -91,6 +120,7 @@ def test_a_missing_or_older_words_index_is_made_when_the_library_is_opened(confi
         library.close()
 
 
+@ONLY_SQLITE
 def test_a_vectors_index_that_differs_is_noticed_and_made_anew(library: Library, file: FileRecord) -> None:
     ids = library._vectors.ids("document").tolist()
     vectors = library._vectors.get("document", ids)
@@ -110,7 +140,6 @@ def test_a_vectors_index_that_differs_is_noticed_and_made_anew(library: Library,
     ("statement", "expected"),
     [
         ("DELETE FROM vectors WHERE id = 2", "1 chunks have no vector"),
-        ("UPDATE vectors SET vector = x'00' WHERE id = 2", "1 chunks have no vector, or one of another length"),
         ("UPDATE files SET total_chunks = 3 WHERE id = 2", "should have 3 chunks, but has 2"),
         ("UPDATE chunks SET number = 5 WHERE id = 2", "should have 2 chunks"),
         ("INSERT INTO jobs(file_id, due_time, attempts) VALUES(2, 0, 0)", "is completed, but has a job"),
@@ -121,6 +150,12 @@ def test_a_vectors_index_that_differs_is_noticed_and_made_anew(library: Library,
 def test_rows_that_do_not_fit_are_noticed(library: Library, file: FileRecord, statement: str, expected: str) -> None:
     change(library, statement)
     assert expected in " ".join(problems(library))
+
+
+@ONLY_SQLITE  # a column of Postgres has vectors of one length
+def test_a_vector_of_another_length_is_noticed(library: Library, file: FileRecord) -> None:
+    change(library, "UPDATE vectors SET vector = x'00' WHERE id = 2")
+    assert "1 chunks have no vector, or one of another length" in " ".join(problems(library))
 
 
 def test_originals_that_are_missing_changed_or_strange_are_noticed(
@@ -160,6 +195,7 @@ def test_what_an_upload_that_broke_off_left_is_removed_at_the_next_start(
     library.close()
 
 
+@ONLY_SQLITE
 def test_a_damaged_database_is_noticed(config: LibraryConfig) -> None:
     library = Library(config)
     add(library, "a.txt", [f"some text {i} " * 20 for i in range(200)])
