@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import requests
 
+from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileFilter, SearchRequest
 from deployments.media import Media, as_media
 from serve_app.settings import AppConfig
@@ -84,7 +85,7 @@ class InProcess:
 
     def __init__(self, config: AppConfig) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="search_quality_")
-        library = config.library.model_copy(update={"folder": Path(self._folder.name)})
+        library = LibraryConfig(folder=Path(self._folder.name))
         self._runner = asyncio.Runner()
         self._runner.run(self._start(config.model_copy(update={"library": library})))
 

@@ -75,6 +75,7 @@ def running_server(
                 "RAY_TMPDIR": str(folder / "ray"),
                 "TMPDIR": str(temporary_files),
                 "DATA_DIR": str(folder / "library"),
+                "DATABASE_URL": "",  # the user's own library is none of the samples' business
                 **(env or {}),
             },
             stdin=subprocess.DEVNULL,

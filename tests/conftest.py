@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.settings import WeightsConfig
 from serve_app import settings
 from serve_app.settings import ENVIRONMENT_VARIABLES
+from tests.postgres_server import PostgresServer, running_postgres
 
 # The same examples in every run, however slow the machine is.
 hypothesis_settings.register_profile("project", deadline=None, derandomize=True, database=None)
@@ -27,6 +29,13 @@ def model_cache() -> Path:
     except ModelNotLoaded as error:
         pytest.fail(f"These tests need the real embedder in {MODEL_CACHE}. {error}", pytrace=False)
     return MODEL_CACHE
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real server, started by the first test that needs it."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Runs the kills: `python -m tests.kills [--kills 200] [--seed 1]`."""
+"""Runs the kills: `python -m tests.kills [--kills 200] [--seed 1] [--postgres]`."""
 
 import argparse
 import json
@@ -8,13 +8,17 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from tests.kills.checks import Known, check, replay
 from tests.kills.victim import run_victim
+from tests.postgres_server import running_postgres
 
 MAX_REPORTS = 60
 """A process is killed after so many reports, at most, and a moment more."""
@@ -25,16 +29,23 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--postgres", action="store_true", help="rows, words and vectors are in a Postgres server")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     known = Known()
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database_url = ""
+        if options.postgres:
+            database_url = stack.enter_context(running_postgres(folder / "postgres")).new_database()
         # Many attempts: a process that is killed often is not the file's fault.
-        config = LibraryConfig(folder=Path(folder), max_attempts=options.kills + 1)
+        config = LibraryConfig(
+            folder=folder / "library", database_url=SecretStr(database_url), max_attempts=options.kills + 1
+        )
         for kill in range(options.kills):
             reports = kill_once(config, rng, known)
-            library = Library(config)
+            library = Library(config, lock_wait_s=20)
             try:
                 for call in known.note(reports):
                     replay(library, known, call)

@@ -289,7 +289,7 @@ def _idf(num_with: int, num_chunks: int) -> float:
 
 
 def _vector(of_text: Sequence[str], of_path: Sequence[str]) -> str:
-    """Return terms as the text of a `tsvector`."""
+    """Return terms as the text of a `tsvector`, which keeps the first 255 positions of each: chunks have no more."""
     positions: dict[str, list[int]] = defaultdict(list)
     for position, term in enumerate(of_text, start=1):
         positions[term].append(min(position, PATH_START - 2))  # not a neighbour of the path's first term

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from pydantic import SecretStr
 
 from deployments.captioner.protocol import CaptionerService
 from deployments.document_parser.deployment import DocumentParserDeployment
@@ -25,6 +26,7 @@ from deployments.media import as_media
 from deployments.text_reader.protocol import TextReaderService
 from deployments.transcriber.protocol import TranscriberService
 from tests.deployments.indexing.fakes import FakeServices, share
+from tests.postgres_server import PostgresServer
 
 SENTENCES = [f"This is sentence number {number}, which says nothing else." for number in range(400)]
 TEXT = "# A title\n\n" + "\n\n".join(" ".join(SENTENCES[first : first + 8]) for first in range(0, 400, 8))
@@ -78,9 +80,9 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "PAUSE_S", 0.01)
 
 
-def run(folder: Path, scenario: Callable[[Laptop], Awaitable[None]]) -> None:
+def run(folder: Path, scenario: Callable[[Laptop], Awaitable[None]], database_url: str = "") -> None:
     async def bounded() -> None:
-        library = LibraryDeployment(LibraryConfig(folder=folder))
+        library = LibraryDeployment(LibraryConfig(folder=folder, database_url=SecretStr(database_url)))
         async with asyncio.timeout(120):
             await scenario(Laptop(library, FakeServices()))
 
@@ -168,3 +170,28 @@ def test_a_damaged_file_fails_with_its_reason(tmp_path: Path) -> None:
         await indexing.close()
 
     run(tmp_path, scenario)
+
+
+def test_two_workers_share_a_library_in_postgres_and_one_takes_over_when_the_other_dies(
+    tmp_path: Path, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (worker, leased_job):
+        monkeypatch.setattr(module, "LEASE_S", 1.0)
+    monkeypatch.setattr(leased_job, "RENEWAL_S", 0.2)
+
+    async def scenario(laptop: Laptop) -> None:
+        laptop.services.embed_after = 0
+        ids = [await laptop.add(TEXT), await laptop.add(TEXT + "\n\nAnd a last sentence.")]
+        doomed, other = laptop.start_indexing(), laptop.start_indexing()
+        for file_id in ids:
+            await laptop.until(file_id, lambda file: file.status == "processing")
+        await doomed.close()
+        await asyncio.sleep(1.5)  # its lease has run out; the other worker has renewed its own
+        laptop.services.embed_after = None
+        for file_id in ids:
+            await laptop.until(file_id, lambda file: file.status == "completed")
+        assert (await laptop.text_of(ids[0])).split() == TEXT.removeprefix("# ").split()
+        assert (await laptop.library.verify(deadline=in_a_minute())).problems == []
+        await other.close()
+
+    run(tmp_path, scenario, postgres_server.new_database())

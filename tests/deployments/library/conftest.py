@@ -7,16 +7,8 @@ import pytest
 from deployments.cancellation import Cancellation
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
-from tests.deployments.library.postgres_server import PostgresServer, running_postgres
 
 BOTH = ("sqlite", "postgres")
-
-
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A real server, started by the first test that needs it."""
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture(params=BOTH)

@@ -50,6 +50,7 @@ class PostgresServer:
 @contextmanager
 def running_postgres(folder: Path) -> Iterator[PostgresServer]:
     """A server whose files are in a folder, until the end of the block."""
+    folder.mkdir(exist_ok=True)
     # Its lock and socket go there; a path in the tests' folder may be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="pg") as runtime:
         os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
