@@ -148,7 +148,10 @@ def measure_library(folder: Path, text: Text, num_chunks: int) -> Iterator[str]:
             yield f"  opened in {opened_s:.1f} s"
         rng = np.random.default_rng(7)
         vectors = text.vectors(rng, NUM_QUERIES)
-        floor = measure(lambda _, vector: library._vectors.search(vector, FILE_TYPES, 100), [""] * NUM_QUERIES, vectors)
+        with library._database.reading() as session:
+            floor = measure(
+                lambda _, vector: library._vectors.search(session, vector, FILE_TYPES, 100), [""] * NUM_QUERIES, vectors
+            )
         yield f"  {'FAISS alone':18} p50 {floor[0]:7.1f} ms   p95 {floor[1]:7.1f} ms"
         everything: list[str] = []
         for kind, make in queries(text).items():

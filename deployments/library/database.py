@@ -1,7 +1,7 @@
 """The library's database: one writer, any number of readers that never wait for it, and the version of its tables.
 
-SQLite runs in WAL mode with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`: what
-is deleted is overwritten with zeros. Nothing temporary is written to another folder. Postgres is in
+SQLite runs in WAL mode with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`:
+what is deleted is overwritten with zeros. Nothing temporary is written to another folder. Postgres is in
 deployments/library/postgres.
 """
 

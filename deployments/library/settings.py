@@ -30,6 +30,6 @@ class LibraryConfig(Section):
     def _check_url(cls, url: SecretStr) -> SecretStr:
         if url.get_secret_value() and not url.get_secret_value().startswith(POSTGRES_URL):
             raise ValueError(
-                f"DATABASE_URL must begin with {POSTGRES_URL}, or be empty for SQLite in the library's folder (DATA_DIR)"
+                f"DATABASE_URL must begin with {POSTGRES_URL}, or be empty for SQLite in the folder of the library"
             )
         return url

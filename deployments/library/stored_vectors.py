@@ -35,13 +35,13 @@ class HalfVectorType(UserDefinedType[bytes]):
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **options: Any) -> str:
         return f"halfvec({VECTOR_DIM})"
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[bytes], Any]:
+    def bind_processor(self, dialect: Dialect) -> Callable[[bytes | None], Any]:
         from pgvector import HalfVector  # only there with the extra `postgres`
 
-        return lambda stored: HalfVector(np.frombuffer(stored, "<f2"))
+        return lambda stored: None if stored is None else HalfVector(np.frombuffer(stored, "<f2"))
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], bytes]:
         return lambda vector: bytes(vector.to_numpy().astype("<f2").tobytes())

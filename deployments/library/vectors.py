@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from sqlalchemy.orm import Session
 
 from deployments.cancellation import Cancellation

@@ -1,7 +1,7 @@
 """A library whose database is in Postgres; the folder has the originals.
 
-Vectors are columns of pgvector's `halfvec`, searched exactly. The words' index is a `tsvector` of our own terms with their
-positions and a GIN index, and BM25 is computed over what matches.
+Vectors are a column of pgvector's `halfvec`, searched exactly. The words' index is a `tsvector` of our own terms with
+their positions and a GIN index, and BM25 is computed over what matches.
 """
 
 from pathlib import Path
@@ -27,8 +27,8 @@ def open_postgres(config: LibraryConfig, originals: Originals, terms: Terms, loc
         import psycopg  # noqa: F401
     except ImportError as error:
         raise ModelNotLoaded(
-            f"DATABASE_URL names a Postgres database, and a package for it is missing ({error}). Install it: "
-            "pip install 'multimodal-analysis-backend[postgres]', in a checkout: pip install -r requirements-postgres.txt"
+            f"DATABASE_URL names a Postgres database, and a package for it is missing ({error}). Install the extra "
+            "`postgres`; in a checkout: pip install -r requirements-postgres.txt"
         ) from None
     from deployments.library.postgres.database import PostgresDatabase
     from deployments.library.postgres.vectors import PostgresVectors
@@ -51,12 +51,12 @@ def _check_folder(session: Session, folder: Path, originals: Originals, name: st
         return
     if (folder / DATABASE_FILE).exists():
         raise ModelNotLoaded(
-            f"The folder {folder} has a library of its own, in SQLite. Choose another folder (DATA_DIR) for the originals "
-            "of a library in Postgres, or leave DATABASE_URL empty."
+            f"The folder {folder} has a library of its own, in SQLite. Choose another folder (DATA_DIR) for the "
+            "originals of a library in Postgres, or leave DATABASE_URL empty."
         )
     if session.scalar(select(func.count()).select_from(FileRow)) or any(originals.stored()):
         raise ModelNotLoaded(
-            f"The folder {folder} does not have the originals of the library in {name}. Set DATA_DIR to the folder that "
-            "has them, or choose an empty folder and an empty database."
+            f"The folder {folder} does not have the originals of the library in {name}. Set DATA_DIR to the folder "
+            "that has them, or choose an empty folder and an empty database."
         )
     note_database_id(folder, counters.new_database_id(session))

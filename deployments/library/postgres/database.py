@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
 from psycopg import OperationalError as PsycopgOperationalError
 from psycopg.types.string import StrDumper
-from pgvector.psycopg import register_vector
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -61,9 +61,8 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str, lock_wait_s: float) -> None:
         target = make_url(url)
-        # Without the password.
-        name = f"the database {target.database or target.username} on {target.host or target.query.get('host', 'this machine')}"
-        self.name = name
+        host = target.host or target.query.get("host", "this machine")
+        name = self.name = f"the database {target.database or target.username} on {host}"  # without the password
         self._lock_wait_s = lock_wait_s
         super().__init__(name, self._engine(url, num_connections=1), self._engine(url, num_connections=MAX_READERS))
         self._lock_wait_s = _RELOCK_WAIT_S
@@ -125,7 +124,7 @@ class PostgresDatabase(Database):
         connection.execute("SELECT set_config('application_name', %s, false)", (holder[:63],))
         for name in ("idle", "interval", "count"):
             value = _ALIVE[f"keepalives_{name}"]
-            connection.execute(f"SET tcp_keepalives_{name} = {value}")  # type: ignore[call-overload]
+            connection.execute(f"SET tcp_keepalives_{name} = {value}")
         [synchronous] = connection.execute("SHOW synchronous_commit").fetchone() or ("off",)
         if synchronous == "off":
             connection.execute("SET synchronous_commit = on")
@@ -162,13 +161,13 @@ class PostgresDatabase(Database):
             )
         if code in _NOT_USABLE:
             return ModelNotLoaded(
-                f"The library cannot use {self.name}: {_first_line(error.orig)}. It needs a database that it may write, and "
-                "pgvector 0.7 or newer on the server (CREATE EXTENSION vector)."
+                f"The library cannot use {self.name}: {_first_line(error.orig)}. It needs a database that it may write, "
+                "and pgvector 0.7 or newer on the server (CREATE EXTENSION vector)."
             )
         if code in _BUSY or error.connection_invalidated:
             return ServerBusy(
-                f"{self.name[0].upper()}{self.name[1:]} did not finish this call ({_first_line(error.orig)}); try again "
-                "later."
+                f"{self.name[0].upper()}{self.name[1:]} did not finish this call ({_first_line(error.orig)}); try "
+                "again later."
             )
         if isinstance(error.orig, PsycopgOperationalError):
             return self._unreachable(error.orig)
@@ -176,8 +175,8 @@ class PostgresDatabase(Database):
 
     def _unreachable(self, error: BaseException) -> ServiceError:
         return ModelNotLoaded(
-            f"The library needs {self.name}, which cannot be reached: {_first_line(error)}. Start the server, or correct "
-            "DATABASE_URL."
+            f"The library needs {self.name}, which cannot be reached: {_first_line(error)}. Start the server, or "
+            "correct DATABASE_URL."
         )
 
 
@@ -189,7 +188,7 @@ class _TextDumper(StrDumper):
 
 
 def _is_true(connection: PsycopgConnection[Any], query: str, *parameters: object) -> bool:
-    [value] = connection.execute(query, parameters).fetchone() or (False,)  # type: ignore[arg-type]
+    [value] = connection.execute(query, parameters).fetchone() or (False,)
     return bool(value)
 
 

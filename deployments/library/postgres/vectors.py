@@ -38,7 +38,9 @@ class PostgresVectors:
         # `<#>` is the negative inner product: of vectors of length 1, the negative cosine.
         distance = VectorRow.vector.op("<#>", return_type=Float())(literal(stored, STORED_VECTOR))
         # Few chunks are invisible, those of files that are being indexed; the others need not be looked up.
-        invisible = select(ChunkRow.id).join(FileRow, FileRow.id == ChunkRow.file_id).where(FileRow.status != "completed")
+        invisible = (
+            select(ChunkRow.id).join(FileRow, FileRow.id == ChunkRow.file_id).where(FileRow.status != "completed")
+        )
         found: list[tuple[int, float]] = []
         for first, last in chunk_id_ranges(file_types):
             nearest = (

@@ -2,8 +2,8 @@
 
 A row of `words` has the terms of a visible chunk's text and of its file's path, with their positions, as a `tsvector`
 with a GIN index. The terms are made by the tokenizer of SQLite's index (`Terms`), so both find the same; none of
-Postgres's own dictionaries takes part. Its ranking functions do not either, because they know neither how rare a word is
-nor how long the text: chunks are ranked by BM25 with the constants of FTS5, from the positions.
+Postgres's own dictionaries takes part. Its ranking functions do not either, because they do not know how rare a word
+is: chunks are ranked by BM25 with the constants of FTS5, from the positions.
 """
 
 import math
@@ -47,7 +47,7 @@ INSERT INTO words SELECT * FROM unnest(%(ids)s::bigint[], %(lengths)s::integer[]
 """
 _COUNT = """
 INSERT INTO word_counts AS known
-SELECT lexeme, count(*) FROM words, unnest(words.terms) WHERE id = ANY(%(ids)s::bigint[]) GROUP BY lexeme ORDER BY lexeme
+SELECT lexeme, count(*) FROM words, unnest(words.terms) WHERE id = ANY(%(ids)s::bigint[]) GROUP BY lexeme
 ON CONFLICT (term) DO UPDATE SET chunks = known.chunks + excluded.chunks
 """
 _TOTAL = "UPDATE word_totals SET chunks = chunks + %(chunks)s, terms = terms + %(terms)s"
@@ -77,7 +77,8 @@ WITH matching AS MATERIALIZED (
     {newest}
 ),
 asked AS (
-    SELECT * FROM unnest(%(numbers)s::integer[], %(offsets)s::integer[], %(terms)s::text[]) AS asked(number, shift, term)
+    SELECT * FROM unnest(%(numbers)s::integer[], %(offsets)s::integer[], %(terms)s::text[])
+    AS asked(number, shift, term)
 ),
 phrases AS (
     SELECT * FROM unnest(%(sizes)s::integer[], %(idfs)s::float8[]) WITH ORDINALITY AS phrases(size, idf, number)
@@ -109,7 +110,8 @@ SELECT 1 FROM ts_stat('SELECT terms FROM words') AS right_ones FULL JOIN word_co
 WHERE right_ones.ndoc IS DISTINCT FROM word_counts.chunks LIMIT 1
 """
 _WRONG_TOTALS = """
-SELECT 1 FROM word_totals WHERE (chunks, terms) IS DISTINCT FROM (SELECT (count(*), coalesce(sum(length), 0)) FROM words)
+SELECT 1 FROM word_totals, (SELECT count(*) AS chunks, coalesce(sum(length), 0) AS terms FROM words) AS right_ones
+WHERE word_totals.chunks <> right_ones.chunks OR word_totals.terms <> right_ones.terms
 """
 
 

@@ -4,10 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_twenty_kills_lose_nothing() -> None:
+
+@pytest.mark.parametrize(
+    "database", [[], pytest.param(["--postgres"], marks=pytest.mark.slow)], ids=["sqlite", "postgres"]
+)
+def test_twenty_kills_lose_nothing(database: list[str]) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7"],
+        [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7", *database],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,

@@ -200,6 +200,15 @@ def terminate_connections(postgres_server: PostgresServer, config: LibraryConfig
     postgres_server.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'")
 
 
+def lose_the_connection_during_a_change(
+    library: Library, config: LibraryConfig, postgres_server: PostgresServer
+) -> None:
+    with library._database.writing() as session:
+        session.execute(text("UPDATE files SET filename = 'lost'"))
+        terminate_connections(postgres_server, config)
+        session.execute(text("SELECT 1"))
+
+
 def test_a_lost_connection_is_made_anew(
     library: Library, config: LibraryConfig, postgres_server: PostgresServer
 ) -> None:
@@ -209,10 +218,7 @@ def test_a_lost_connection_is_made_anew(
     terminate_connections(postgres_server, config)
     add(library, "b.txt", ["more words"])
     with pytest.raises(ServerBusy, match="did not finish this call.*try again"):
-        with library._database.writing() as session:
-            session.execute(text("UPDATE files SET filename = 'lost'"))
-            terminate_connections(postgres_server, config)
-            session.execute(text("SELECT 1"))
+        lose_the_connection_during_a_change(library, config, postgres_server)
     assert library.file(1).filename == "a.txt"
     upload(library, "c.txt")
     with pytest.raises(ModelNotLoaded, match="in use by"):
@@ -235,7 +241,9 @@ def test_who_lost_the_database_to_another_process_does_not_write(
 
 def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path, config: LibraryConfig) -> None:
     url = "postgresql+psycopg://prism:secret@127.0.0.1:9/library"
-    with pytest.raises(ModelNotLoaded, match="needs the database library on 127.0.0.1, which cannot be reached") as raised:
+    with pytest.raises(
+        ModelNotLoaded, match="needs the database library on 127.0.0.1, which cannot be reached"
+    ) as raised:
         Library(LibraryConfig(folder=tmp_path / "library", database_url=SecretStr(url)))
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(LibraryConfig(database_url=SecretStr(url)))
@@ -243,7 +251,11 @@ def test_a_server_that_is_not_there_is_named_without_the_password(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("sqlstate", "error", "message"),
-    [("53100", StorageFull, "disk of the database"), ("53200", ServerBusy, "later"), ("25006", ModelNotLoaded, "write")],
+    [
+        ("53100", StorageFull, "disk of the database"),
+        ("53200", ServerBusy, "later"),
+        ("25006", ModelNotLoaded, "write"),
+    ],
 )
 def test_what_the_server_cannot_do_is_a_documented_error_and_nothing_is_half_stored(
     library: Library, sqlstate: str, error: type[Exception], message: str

@@ -54,9 +54,7 @@ def test_rarer_words_decide_what_is_ranked(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(lookup, "MAX_COUNTED", 2000)
     assert plan_lookup([], []) is None
     assert plan_lookup([], [COMMON, RARE]) == Lookup((("rare", "common"),), 50)
-    assert plan_lookup([], [VERY_COMMON, COMMON, RARE]) == Lookup(
-        (("rare", "common"), ("rare", "common", "very")), 50
-    )
+    assert plan_lookup([], [VERY_COMMON, COMMON, RARE]) == Lookup((("rare", "common"), ("rare", "common", "very")), 50)
     assert plan_lookup([], [VERY_COMMON]) == Lookup((("very",),), 1000)
     assert plan_lookup([COMMON], [RARE]) == Lookup((("common",), ("common", "rare")), 40)
     monkeypatch.setattr(lookup, "MAX_COUNTED", 100)

@@ -9,9 +9,9 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from deployments.embedder.types import VECTOR_DIM, Vectors
+from deployments.library.stored_vectors import from_stored, to_stored
 from deployments.library.tables import chunk_id_range, chunk_id_ranges, file_type_of_chunk
 from deployments.library.types import FILE_TYPES
-from deployments.library.stored_vectors import from_stored, to_stored
 from deployments.library.vectors import VectorIndex
 
 NO_ROWS = Session()
