@@ -10,7 +10,9 @@ PAGE = ROOT / "docs" / "licences.md"
 
 def pinned_packages() -> list[str]:
     lines = [
-        line for name in ("requirements.txt", "requirements-dev.txt") for line in (ROOT / name).read_text().splitlines()
+        line
+        for name in ("requirements.txt", "requirements-postgres.txt", "requirements-dev.txt")
+        for line in (ROOT / name).read_text().splitlines()
     ]
     return [match[1].lower() for line in lines if (match := re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==", line))]
 

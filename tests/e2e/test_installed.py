@@ -92,6 +92,7 @@ def test_the_wheel_has_our_packages_and_the_projects_files(wheel: Path) -> None:
     assert {name.removeprefix("prism/project/") for name in project} == {
         "serve_config.yaml",
         "config/mini.yaml",
+        "config/postgres.yaml",
         "samples/picture.jpg",
         "samples/clip.mp4",
         "samples/recording.mp3",
@@ -113,8 +114,9 @@ def test_the_wheel_names_its_licence_and_dependencies(wheel: Path) -> None:
     metadata = archive.read(f"multimodal_analysis_backend-{__version__}.dist-info/METADATA").decode()
     assert "License-Expression: Apache-2.0\n" in metadata
     dependencies = re.findall("^Requires-Dist: (.*)$", metadata, re.MULTILINE)
-    pinned = (project_folder() / "requirements.txt").read_text()
+    pinned = "".join((project_folder() / f"requirements{name}.txt").read_text() for name in ("", "-postgres"))
     assert {"torch==2.13.0", "ray[serve]==2.60.0"} <= set(dependencies)
+    assert "pgvector==0.5.1; extra == 'postgres'" in dependencies
     assert len(dependencies) == len(re.findall("^[a-z].*==", pinned, re.MULTILINE))
 
 
@@ -125,7 +127,7 @@ def test_help_and_version(prism: Prism) -> None:
     assert "usage: prism benchmark transcriber" in prism("benchmark", "transcriber", "--help").stdout
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml", "config/postgres.yaml"])
 def test_the_packaged_yaml_files_pass_the_check(prism: Prism, scripts: Path, name: str) -> None:
     run = prism("check", str(packaged(scripts, name)))
     assert run.stdout == f"{packaged(scripts, name)}: all keys and values are valid.\n", run.stderr

@@ -12,7 +12,7 @@ def _parsed(name: str = "serve_config.yaml") -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml", "config/postgres.yaml"])
 def test_the_shipped_files_have_no_problem(name: str) -> None:
     assert problems(_parsed(name)) == []
 

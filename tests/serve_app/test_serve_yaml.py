@@ -6,11 +6,11 @@ from deployments.project import project_folder
 from serve_app.serve_yaml import InvalidServeYaml, read_serve_yaml, settings_of
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/mini.yaml", "config/postgres.yaml"])
 def test_the_shipped_files_are_read_and_their_settings_are_valid(name: str) -> None:
     document = read_serve_yaml(project_folder() / name)
     assert document["applications"][0]["import_path"] == "serve_app.app:build_app"
-    assert settings_of(document).captioner.is_official == (name == "serve_config.yaml")
+    assert settings_of(document).captioner.is_official == (name != "config/mini.yaml")
 
 
 def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ class PostgresDatabase(Database):
             )
         if code in _NOT_USABLE:
             return ModelNotLoaded(
-                f"The library cannot use {self.name}: {_first_line(error.orig)}. It needs a database that it may write, "
-                "and pgvector 0.7 or newer on the server (CREATE EXTENSION vector)."
+                f"The library cannot use {self.name}: {_first_line(error.orig)}. It needs a database that it may "
+                "write, and pgvector 0.7 or newer on the server (CREATE EXTENSION vector)."
             )
         if code in _BUSY or error.connection_invalidated:
             return ServerBusy(
