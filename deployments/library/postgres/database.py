@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import psycopg
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
-from psycopg import OperationalError as PsycopgOperationalError
 from psycopg.types.string import StrDumper
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
@@ -100,19 +100,26 @@ class PostgresDatabase(Database):
 
         @event.listens_for(engine, "connect")
         def prepare(connection: PsycopgConnection[Any], _: object) -> None:
-            connection.autocommit = True
-            if writes:
-                self._check_encoding(connection)
-                self._take_lock(connection)
-                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            else:
-                connection.execute("SET default_transaction_read_only = on")
-            register_vector(connection)
-            connection.adapters.register_dumper(str, _TextDumper)
-            connection.execute("SET jit = off")  # it costs more than it saves in queries this short
-            connection.autocommit = False
+            try:
+                self._prepare(connection, writes)
+            except BaseException:
+                connection.close()
+                raise
 
         return engine
+
+    def _prepare(self, connection: PsycopgConnection[Any], writes: bool) -> None:
+        connection.autocommit = True
+        if writes:
+            self._check_encoding(connection)
+            self._take_lock(connection)
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        else:
+            connection.execute("SET default_transaction_read_only = on")
+        register_vector(connection)
+        connection.adapters.register_dumper(str, _TextDumper)
+        connection.execute("SET jit = off")  # it costs more than it saves in queries this short
+        connection.autocommit = False
 
     def _check_encoding(self, connection: PsycopgConnection[Any]) -> None:
         encoding = connection.info.parameter_status("server_encoding")
@@ -142,42 +149,39 @@ class PostgresDatabase(Database):
         try:
             with storage_errors():
                 yield
-        except DBAPIError as error:
-            meaning = self._meaning(error)
+        except (DBAPIError, psycopg.Error) as error:  # the second while a connection is made
+            is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            meaning = self._meaning(error.orig if isinstance(error, DBAPIError) else error, is_lost)
             if meaning is None:
                 raise
             raise meaning from error
-        except PsycopgOperationalError as error:  # in `prepare`
-            raise self._unreachable(error) from error
 
     def _errors(self) -> AbstractContextManager[None]:
         return self._translated()
 
-    def _meaning(self, error: DBAPIError) -> ServiceError | None:
-        code = getattr(error.orig, "sqlstate", None)
+    def _meaning(self, error: BaseException | None, is_lost: bool) -> ServiceError | None:
+        """Return what a server's error is to a client; None for one of ours."""
+        code = getattr(error, "sqlstate", None)
         if code == _DISK_FULL:
             return StorageFull(
                 f"The disk of {self.name} is full, so nothing was changed. Free some space there, then try again."
             )
         if code in _NOT_USABLE:
             return ModelNotLoaded(
-                f"The library cannot use {self.name}: {_first_line(error.orig)}. It needs a database that it may "
+                f"The library cannot use {self.name}: {_first_line(error)}. It needs a database that it may "
                 "write, and pgvector 0.7 or newer on the server (CREATE EXTENSION vector)."
             )
-        if code in _BUSY or error.connection_invalidated:
+        if code in _BUSY or is_lost:
             return ServerBusy(
-                f"{self.name[0].upper()}{self.name[1:]} did not finish this call ({_first_line(error.orig)}); try "
+                f"{self.name[0].upper()}{self.name[1:]} did not finish this call ({_first_line(error)}); try "
                 "again later."
             )
-        if isinstance(error.orig, PsycopgOperationalError):
-            return self._unreachable(error.orig)
+        if isinstance(error, psycopg.OperationalError):
+            return ModelNotLoaded(
+                f"The library needs {self.name}, which cannot be reached: {_first_line(error)}. Start the server, or "
+                "correct DATABASE_URL."
+            )
         return None
-
-    def _unreachable(self, error: BaseException) -> ServiceError:
-        return ModelNotLoaded(
-            f"The library needs {self.name}, which cannot be reached: {_first_line(error)}. Start the server, or "
-            "correct DATABASE_URL."
-        )
 
 
 class _TextDumper(StrDumper):

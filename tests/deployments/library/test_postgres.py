@@ -29,7 +29,7 @@ from deployments.library.types import FILE_TYPES, FileFilter
 from deployments.library.unspaced import separated
 from deployments.media import as_media
 from tests.deployments.library.contents import add, found, lease, new_chunks, new_file, search, upload, vectors_of
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import TEMPLATE, PostgresServer
 
 PHRASES = ("the ferry", "state of the art", "lamp", "a a", "Ｌamp", "INV-2022-001", "nothing-of-this-kind", "...")
 
@@ -281,6 +281,19 @@ def test_a_database_of_another_encoding_is_refused(tmp_path: Path, postgres_serv
     postgres_server.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
     with pytest.raises(ModelNotLoaded, match="encoding .* is LATIN1"):
         Library(LibraryConfig(folder=tmp_path / "library", database_url=SecretStr(postgres_server.url("latin"))))
+
+
+@pytest.mark.parametrize("template", ["template0", TEMPLATE])
+def test_a_user_who_may_not_create_anything_is_told_what_is_needed(
+    tmp_path: Path, postgres_server: PostgresServer, template: str
+) -> None:
+    """In the first database the extension is missing, in the second it is there."""
+    postgres_server.execute("DROP ROLE IF EXISTS guest")
+    postgres_server.execute("CREATE ROLE guest LOGIN")
+    postgres_server.execute(f"CREATE DATABASE for_guest_{template} TEMPLATE {template}")
+    url = postgres_server.url(f"for_guest_{template}").replace("postgres:@", "guest:@")
+    with pytest.raises(ModelNotLoaded, match="permission denied.* It needs a database that it may write, and pgvector"):
+        Library(LibraryConfig(folder=tmp_path / "library", database_url=SecretStr(url)))
 
 
 def test_a_folder_that_belongs_to_another_database_is_refused_and_keeps_its_originals(
