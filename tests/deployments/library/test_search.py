@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.deployments.library.contents import (
     vector_of,
     vectors_of,
 )
+from tests.deployments.library.databases import BOTH, new_library
 
 INVOICE = "The invoice INV-2022-001 over 110,000 euros grew by 1.25x since March."
 CAR = "The vehicle 1C4RJFBG2NC123456 is an automobile of the physician."
@@ -28,11 +30,14 @@ TRAVEL = "Running costs: the travel budget covers trains and state-of-the-art ho
 POEM = "Two roads diverged in a yellow wood."
 
 
-@pytest.fixture
-def filled(library: Library) -> Library:
+@pytest.fixture(scope="module", params=BOTH)
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """A library that no test changes."""
+    library = Library(new_library(request, tmp_path_factory.mktemp("filled")))
     for name, text in (("invoice", INVOICE), ("car", CAR), ("travel/Kostenplan_2024", TRAVEL), ("poem", POEM)):
         add(library, f"{name}.txt", [text])
-    return library
+    yield library
+    library.close()
 
 
 @pytest.mark.parametrize(
@@ -142,8 +147,7 @@ def test_similarity_is_the_cosine_whatever_else_there_is(library: Library) -> No
 
 
 def test_types_are_filtered_before_ranking(library: Library) -> None:
-    for number in range(150):
-        add(library, f"{number}.txt", ["budget of the year"])
+    add(library, "many.txt", ["budget of the year"] * 150)
     add(library, "talk.mp3", ["somebody mentions a budget in passing, and much else besides"], "audio")
     add(library, "clip.mp4", ["the budget on a slide"], "video")
     audio = ["somebody mentions a budget in passing, and much else besides"]
