@@ -69,7 +69,8 @@ UPDATE word_totals SET
 """
 
 # The terms that were asked for are marked, and the others filtered out, before the rows are unfolded. A phrase occurs
-# where all its terms have positions that fit to one start.
+# where all its terms have positions that fit to one start. `length` goes along, because Postgres cannot know how many
+# rows match and would join them in time that grows with their square.
 _SEARCH = """
 WITH matching AS MATERIALIZED (
     SELECT id, length, ts_filter(setweight(terms, 'A', %(terms)s::text[]), '{{a}}') AS terms
@@ -84,19 +85,18 @@ phrases AS (
     SELECT * FROM unnest(%(sizes)s::integer[], %(idfs)s::float8[]) WITH ORDINALITY AS phrases(size, idf, number)
 ),
 starts AS (
-    SELECT matching.id, asked.number, position - asked.shift AS start, count(*) AS terms
+    SELECT matching.id, matching.length, asked.number, position - asked.shift AS start, count(*) AS terms
     FROM matching, unnest(matching.terms) AS word, asked, unnest(word.positions) AS position
     WHERE asked.term = word.lexeme
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2, 3, 4
 ),
 frequencies AS (
-    SELECT starts.id, phrases.idf, sum(CASE WHEN start < %(path_start)s THEN %(text)s ELSE %(path)s END) AS frequency
+    SELECT starts.id, starts.length, phrases.idf, sum(CASE WHEN start < %(path_start)s THEN %(text)s ELSE %(path)s END) AS frequency
     FROM starts JOIN phrases USING (number) WHERE starts.terms = phrases.size
-    GROUP BY starts.id, starts.number, phrases.idf
+    GROUP BY starts.id, starts.length, starts.number, phrases.idf
 )
 SELECT id, sum(idf * frequency * (%(k1)s + 1) / (frequency + %(k1)s * (1 - %(b)s + %(b)s * length / %(mean)s))) AS rank
-FROM frequencies JOIN matching USING (id)
-GROUP BY id ORDER BY rank DESC, id LIMIT %(limit)s
+FROM frequencies GROUP BY id ORDER BY rank DESC, id LIMIT %(limit)s
 """
 _NEWEST = "ORDER BY id DESC LIMIT %(max_ranked)s"
 
