@@ -91,7 +91,8 @@ starts AS (
     GROUP BY 1, 2, 3, 4
 ),
 frequencies AS (
-    SELECT starts.id, starts.length, phrases.idf, sum(CASE WHEN start < %(path_start)s THEN %(text)s ELSE %(path)s END) AS frequency
+    SELECT starts.id, starts.length, phrases.idf,
+        sum(CASE WHEN start < %(path_start)s THEN %(text)s ELSE %(path)s END) AS frequency
     FROM starts JOIN phrases USING (number) WHERE starts.terms = phrases.size
     GROUP BY starts.id, starts.length, starts.number, phrases.idf
 )

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from benchmarks.search_quality import OWN_CASES
 from deployments.cancellation import Cancellation
@@ -22,6 +24,7 @@ from deployments.library.chunks import read_vectors
 from deployments.library.library import Library
 from deployments.library.lookup import Lookup
 from deployments.library.offline import run_offline
+from deployments.library.postgres import words
 from deployments.library.postgres.words import _MAX_TERM_BYTES
 from deployments.library.settings import LibraryConfig
 from deployments.library.tables import chunk_id_ranges
@@ -126,6 +129,24 @@ def test_bm25_is_that_of_fts5(library: Library, in_sqlite: Library, passages: li
         with library._database.reading() as session, in_sqlite._database.reading() as other:
             count = library._words.num_chunks_with(session, term)
             assert count == in_sqlite._words.num_chunks_with(other, term)
+
+
+def test_the_work_of_a_search_does_not_grow_with_the_square_of_what_matches(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(library, "a.txt", [f"common word{i}" for i in range(400)])
+    execute = words._execute
+    plan: list[str] = []
+
+    def explain(session: Session, statement: str, **parameters: Any) -> Sequence[tuple[Any, ...]]:
+        if "ts_filter" in statement:
+            plan.extend(row[0] for row in execute(session, "EXPLAIN ANALYZE " + statement, **parameters))
+        return execute(session, statement, **parameters)
+
+    monkeypatch.setattr(words, "_execute", explain)
+    assert len(found(library, "common")) == 10
+    assert "Execution Time" in plan[-1]
+    assert sum(int(rows) for rows in re.findall(r"Rows Removed by Join Filter: (\d+)", "\n".join(plan))) < 4000
 
 
 def test_vectors_are_stored_with_the_same_bits(library: Library, in_sqlite: Library) -> None:
