@@ -3,6 +3,10 @@ tables.
 
 WAL with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`: what is deleted is
 overwritten with zeros. Nothing temporary is written to another folder.
+
+With a key, SQLCipher encrypts each page of the database and of its log: AES-256-CBC with a random IV, and an
+HMAC-SHA512 of the page and its number (https://www.zetetic.net/sqlcipher/design). Only a salt, the first 16 bytes of
+the file, is in clear.
 """
 
 import errno
@@ -15,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
@@ -39,6 +43,8 @@ _MAX_WAIT_S = 25.0
 _UPGRADE_LOCK = threading.Lock()
 """Alembic keeps the connection that it works on in globals of its modules."""
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 SqlFunctions = dict[str, Callable[[Any], Any]]
 """Python functions of one argument that SQL calls by name."""
 
@@ -46,11 +52,13 @@ SqlFunctions = dict[str, Callable[[Any], Any]]
 class Database:
     """Opens the database and brings its tables up to date."""
 
-    def __init__(self, path: Path, functions: SqlFunctions) -> None:
+    def __init__(self, path: Path, functions: SqlFunctions, key: bytes | None = None) -> None:
+        """`key`, of 32 bytes, must be the one with which the database was made, None for one without encryption."""
         self.path = path
+        self.dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
         self._lock = threading.RLock()
-        self._writer = _engine(path, functions, num_connections=1, writes=True)
-        self._readers = _engine(path, functions, num_connections=MAX_READERS, writes=False)
+        self._writer = _engine(path, functions, self.dbapi, key, num_connections=1, writes=True)
+        self._readers = _engine(path, functions, self.dbapi, key, num_connections=MAX_READERS, writes=False)
         try:
             with storage_errors():
                 self._upgrade()
@@ -97,6 +105,12 @@ class Database:
             # `execute` would free one page only: it stops after the first step of a statement without columns.
             cursor.executescript("PRAGMA incremental_vacuum")
 
+    def damaged_pages(self) -> list[str]:
+        """Return what does not fit its HMAC, one sentence each; nothing without encryption."""
+        with self._without_transaction() as cursor:  # nothing is written meanwhile
+            findings = cursor.execute("PRAGMA cipher_integrity_check").fetchall()
+        return [f"The database is damaged: {finding}. Restore the folder from a copy." for (finding,) in findings]
+
     @contextmanager
     def _without_transaction(self) -> Iterator[Any]:
         """Give a cursor of the writer for statements that cannot run in a transaction."""
@@ -134,7 +148,7 @@ def storage_errors() -> Iterator[None]:
     """Raise StorageFull for an error that says that the disk is full."""
     try:
         yield
-    except (OSError, DatabaseError, sqlite3.Error) as error:
+    except Exception as error:
         if _is_disk_full(error):
             raise StorageFull(
                 "The disk with the library's folder is full, so nothing was changed. Free some space there, then try "
@@ -146,7 +160,7 @@ def storage_errors() -> Iterator[None]:
 def is_damaged(error: DatabaseError) -> bool:
     """Return whether an error says that the database, or an index in it, is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
+    return code & 0xFF in _DAMAGED  # the low byte is the primary code
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -164,9 +178,20 @@ def _schema_version(connection: Connection) -> str | None:
     return version
 
 
-def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes: bool) -> Engine:
+def _import_sqlcipher() -> Any:
+    """Import SQLCipher's DB-API module, a SQLite of its own of 21 MB, which only an encrypted library needs."""
+    from sqlcipher3 import dbapi2
+
+    return dbapi2
+
+
+def _engine(
+    path: Path, functions: SqlFunctions, dbapi: Any, key: bytes | None, *, num_connections: int, writes: bool
+) -> Engine:
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
+        module=dbapi,
+        hide_parameters=key is not None,  # errors are logged, and parameters hold text
         poolclass=QueuePool,
         pool_size=num_connections,
         max_overflow=0,
@@ -177,6 +202,8 @@ def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where `begin` below says
+        if key is not None:
+            _unlock(connection, key)
         for pragma in (
             "auto_vacuum=INCREMENTAL",  # before the first table
             "journal_mode=WAL",
@@ -192,8 +219,25 @@ def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes
         for name, function in functions.items():
             connection.create_function(name, 1, function, deterministic=True)
 
+    if key is not None:
+
+        @event.listens_for(engine, "handle_error")
+        def handle_error(context: ExceptionContext) -> None:
+            # SQLCipher lets a connection that has met a damaged page do nothing more. FTS5's own findings have codes
+            # beyond the primary ones.
+            if getattr(context.original_exception, "sqlite_errorcode", 0) in _DAMAGED:
+                context.is_disconnect = True
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _unlock(connection: sqlite3.Connection, key: bytes) -> None:
+    connection.execute("PRAGMA cipher_log_level = NONE")  # it would write to stderr what is raised anyway
+    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+    if connection.execute("PRAGMA cipher_version").fetchone() is None:
+        # Another SQLite takes its place in this process, ignores the key, and would write everything in clear.
+        raise RuntimeError("The installed sqlcipher3 does not encrypt.")
