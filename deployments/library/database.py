@@ -10,6 +10,7 @@ the file, is in clear.
 """
 
 import errno
+import itertools
 import json
 import sqlite3
 import threading
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
@@ -43,8 +44,6 @@ _MAX_WAIT_S = 25.0
 _UPGRADE_LOCK = threading.Lock()
 """Alembic keeps the connection that it works on in globals of its modules."""
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
 SqlFunctions = dict[str, Callable[[Any], Any]]
 """Python functions of one argument that SQL calls by name."""
 
@@ -56,6 +55,7 @@ class Database:
         """`key`, of 32 bytes, must be the one with which the database was made, None for one without encryption."""
         self.path = path
         self.dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
+        self._is_encrypted = key is not None
         self._lock = threading.RLock()
         self._writer = _engine(path, functions, self.dbapi, key, num_connections=1, writes=True)
         self._readers = _engine(path, functions, self.dbapi, key, num_connections=MAX_READERS, writes=False)
@@ -85,13 +85,40 @@ class Database:
         """A transaction that is committed at the end; one at a time. Raises StorageFull, and then nothing is
         changed."""
         with self.locked(), storage_errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
+            with self._authentic(session):
+                yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that sees the state at its first statement, whatever is written meanwhile."""
-        with storage_errors(), Session(self._readers) as session, session.begin():
+        with storage_errors(), Session(self._readers) as session, session.begin(), self._authentic(session):
             yield session
+
+    @contextmanager
+    def _authentic(self, session: Session) -> Iterator[None]:
+        """Raises DatabaseError if a page that was read inside does not fit its HMAC.
+
+        SQLCipher gives zeros in its place and goes on. SQLite notices that in most pages, but not where a long value
+        goes on in another page.
+        """
+        try:
+            yield
+        except DatabaseError:
+            raise
+        except Exception:
+            self._check_pages(session)
+            raise
+        self._check_pages(session)
+
+    def _check_pages(self, session: Session) -> None:
+        if not self._is_encrypted:
+            return
+        connection = session.connection()
+        if connection.invalidated or _has_damaged_page(connection.connection):
+            connection.invalidate()
+            error = self.dbapi.DatabaseError("a page of the database does not fit its HMAC")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise DatabaseError(None, None, error, hide_parameters=True)
 
     def checkpoint(self) -> bool:
         """Write the log into the database file and empty the log; False if readers kept some of it in use."""
@@ -160,7 +187,7 @@ def storage_errors() -> Iterator[None]:
 def is_damaged(error: DatabaseError) -> bool:
     """Return whether an error says that the database, or an index in it, is damaged."""
     code = getattr(error.orig, "sqlite_errorcode", 0)
-    return code & 0xFF in _DAMAGED  # the low byte is the primary code
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
 
 
 def _is_disk_full(error: Exception) -> bool:
@@ -176,6 +203,19 @@ def _schema_version(connection: Connection) -> str | None:
         return None
     version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return version
+
+
+def _has_damaged_page(connection: PoolProxiedConnection) -> bool:
+    """Return whether an encrypted connection has read a page that does not fit its HMAC."""
+    # Another statement each time: its answer becomes a part of the compiled statement, which the connection keeps.
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA cipher_status -- {next(_num_checks)}")
+    row = cursor.fetchone()
+    cursor.close()
+    return row is None or row[0] != "1"
+
+
+_num_checks = itertools.count()
 
 
 def _import_sqlcipher() -> Any:
@@ -223,10 +263,8 @@ def _engine(
 
         @event.listens_for(engine, "handle_error")
         def handle_error(context: ExceptionContext) -> None:
-            # SQLCipher lets a connection that has met a damaged page do nothing more. FTS5's own findings have codes
-            # beyond the primary ones.
-            if getattr(context.original_exception, "sqlite_errorcode", 0) in _DAMAGED:
-                context.is_disconnect = True
+            if context.connection is not None and _has_damaged_page(context.connection.connection):
+                context.is_disconnect = True  # it reads nothing but zeros from now on
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

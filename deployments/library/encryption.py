@@ -2,8 +2,8 @@
 
 The secret is no key itself, because people choose it. scrypt (RFC 7914) makes 32 bytes of it and of a random salt, with
 N = 2^15, r = 8, p = 3, one of the settings that OWASP's Password Storage Cheat Sheet recommends (32 MiB). HKDF-Expand
-with SHA-256 (RFC 5869) makes the keys for each purpose of these. The salt and the numbers are in the library's folder,
-in `encryption.json`, with a check value by which a wrong secret is noticed. Who has the folder can test guesses of the
+with SHA-256 (RFC 5869) makes the keys for each purpose of these. The salt is in the library's folder, in
+`encryption.json`, with a check value by which a wrong secret is noticed. Who has the folder can test guesses of the
 secret against that value, at the price of one scrypt each.
 
 A folder is encrypted as a whole or not at all: it is made so with its first file, and never converted.
@@ -29,7 +29,8 @@ KEY_BYTES = 32
 
 _VARIABLE = "PRISM_ENCRYPTION_KEY"
 _SALT_BYTES = 16
-_SCRYPT = {"n": 2**15, "r": 8, "p": 3}
+_FORMAT = 1
+"""Of the key file; another one may derive the keys in another way."""
 _PLAIN_HEADER = b"SQLite format 3\0"
 """How a database begins that is not encrypted; an encrypted one begins with random bytes."""
 
@@ -92,8 +93,8 @@ def _header(database: Path) -> bytes:
 def _make(path: Path, secret: SecretStr) -> Keys:
     """Make the key file; it is on the disk before anything is encrypted with its keys."""
     salt = os.urandom(_SALT_BYTES)
-    master = _derive(secret, salt, **_SCRYPT)
-    content = {"format": 1, "kdf": "scrypt", **_SCRYPT, "salt": salt.hex(), "check": _expand(master, "check").hex()}
+    master = _derive(secret, salt)
+    content = {"format": _FORMAT, "salt": salt.hex(), "check": _expand(master, "check").hex()}
     unfinished = path.with_suffix(".new")
     with unfinished.open("w") as file:
         json.dump(content, file)
@@ -107,18 +108,18 @@ def _make(path: Path, secret: SecretStr) -> Keys:
 def _read(path: Path, secret: SecretStr) -> Keys:
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
-        if content["format"] != 1 or content["kdf"] != "scrypt":
+        if content["format"] != _FORMAT:
             raise ModelNotLoaded(
                 f"The library in {path.parent} was encrypted by a newer version of this program. Start that version, "
                 "or choose another folder."
             )
         salt, check = bytes.fromhex(content["salt"]), bytes.fromhex(content["check"])
-        master = _derive(secret, salt, **{name: int(content[name]) for name in _SCRYPT})
-    except (ValueError, KeyError, TypeError, AttributeError, MemoryError):
+    except (ValueError, KeyError, TypeError):
         raise ModelNotLoaded(
             f"{path} is damaged, without which the library in {path.parent} cannot be decrypted. Restore it from a "
             "copy of the folder."
         ) from None
+    master = _derive(secret, salt)
     if not hmac.compare_digest(_expand(master, "check"), check):
         raise ModelNotLoaded(
             f"The library in {path.parent} was encrypted with another key than {_VARIABLE} has now. Set it to the key "
@@ -127,8 +128,8 @@ def _read(path: Path, secret: SecretStr) -> Keys:
     return _keys(master)
 
 
-def _derive(secret: SecretStr, salt: bytes, n: int, r: int, p: int) -> bytes:
-    return Scrypt(salt=salt, length=KEY_BYTES, n=n, r=r, p=p).derive(secret.get_secret_value().encode())
+def _derive(secret: SecretStr, salt: bytes) -> bytes:
+    return Scrypt(salt=salt, length=KEY_BYTES, n=2**15, r=8, p=3).derive(secret.get_secret_value().encode())
 
 
 def _expand(master: bytes, purpose: str) -> bytes:
