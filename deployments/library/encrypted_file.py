@@ -16,7 +16,7 @@ its end does not end in a last frame. No nonce occurs twice with a key, because 
 
 import os
 from collections.abc import Iterable, Iterator
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from typing import BinaryIO
 
 from cryptography.exceptions import InvalidTag
@@ -68,20 +68,16 @@ class EncryptedFile:
             raise NotAuthentic
         self._cipher = _cipher(key, header[len(_MAGIC) :], name)
 
-    def read(self, start: int, end: int) -> bytearray:
+    def read(self, start: int, end: int) -> bytes:
         """Return the bytes from `start` to `end` (exclusive), fewer at the file's end."""
         end = min(end, self.num_bytes)
         start = min(start, end)
-        content = bytearray(end - start)
-        first = start // FRAME_BYTES
-        # What is not there is not there only if the last frame says so.
-        numbers = range(first, _num_frames(end)) if start < end else [self._num_frames - 1]
+        # The last frame says whether the file really ends there.
+        numbers = range(start // FRAME_BYTES, _num_frames(end)) if start < end else [self._num_frames - 1]
+        content = BytesIO()  # several times as fast as joining copies of the frames
         for number, frame in zip(numbers, self._frames(numbers), strict=True):
-            offset = number * FRAME_BYTES
-            part = frame[max(0, start - offset) : max(0, end - offset)]
-            position = max(0, offset - start)
-            content[position : position + len(part)] = part
-        return content
+            content.write(frame[max(0, start - number * FRAME_BYTES) : max(0, end - number * FRAME_BYTES)])
+        return content.getvalue()
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the whole content in order; each block is valid until the next one."""

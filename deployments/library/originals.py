@@ -15,6 +15,8 @@ from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
 
+import numpy as np
+
 from deployments.library.encrypted_file import EncryptedFile, NotAuthentic, write_encrypted
 from deployments.library.encryption import Keys
 from deployments.library.sync import sync_folder
@@ -87,7 +89,12 @@ class Originals:
             if self._keys is None:
                 return as_media(file.read())
             encrypted = EncryptedFile(file, self._keys.originals, self.name(checksum))
-            return as_media(encrypted.read(0, encrypted.num_bytes))
+            media = np.empty(encrypted.num_bytes, np.uint8)
+            position = 0
+            for block in encrypted.blocks():
+                media[position : position + len(block)] = as_media(block)
+                position += len(block)
+            return media
 
     def read_part(self, checksum: str, start: int, end: int) -> bytes:
         """Return the bytes from `start` to `end` (exclusive), fewer at the file's end; raises as `read` does."""
@@ -95,7 +102,7 @@ class Originals:
             if self._keys is None:
                 file.seek(start)
                 return file.read(max(0, end - start))
-            return bytes(EncryptedFile(file, self._keys.originals, self.name(checksum)).read(start, end))
+            return EncryptedFile(file, self._keys.originals, self.name(checksum)).read(start, end)
 
     def checksum(self, checksum: str) -> str:
         """Return the SHA-256 of the content that is on the disk now, empty if it cannot be decrypted; raises
