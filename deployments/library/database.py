@@ -134,7 +134,10 @@ class Database:
 
     def damaged_pages(self) -> list[str]:
         """Return what does not fit its HMAC, one sentence each; nothing without encryption."""
+        if not self._is_encrypted:
+            return []
         with self._without_transaction() as cursor:  # nothing is written meanwhile
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the check reads the file, not the log
             findings = cursor.execute("PRAGMA cipher_integrity_check").fetchall()
         return [f"The database is damaged: {finding}. Restore the folder from a copy." for (finding,) in findings]
 

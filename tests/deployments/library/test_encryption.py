@@ -344,6 +344,23 @@ def test_every_changed_page_of_the_database_is_noticed(encrypted: LibraryConfig)
     assert run_offline(encrypted, "verify").problems == []
 
 
+def test_verify_checks_the_pages_of_the_log_too(encrypted: LibraryConfig) -> None:
+    library = Library(encrypted)
+    library.checkpoint()
+    word = make_word(random.Random(6))
+    add(library, "a.txt", [word])
+
+    def is_in_the_file() -> bool:
+        pages = list(decrypted_pages(encrypted.folder, KEY.get_secret_value()))
+        num_pages = (encrypted.folder / "library.db").stat().st_size // PAGE
+        return any(word.encode() in page for page in pages[:num_pages])
+
+    assert not is_in_the_file()
+    assert library.verify(soon()).problems == []
+    assert is_in_the_file()
+    library.close()
+
+
 @pytest.mark.parametrize("part", ["start", "end"])
 def test_a_damaged_page_harms_only_what_is_on_it(encrypted: LibraryConfig, part: str) -> None:
     library = Library(encrypted)
