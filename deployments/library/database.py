@@ -54,11 +54,11 @@ class Database:
     def __init__(self, path: Path, functions: SqlFunctions, key: bytes | None = None) -> None:
         """`key`, of 32 bytes, must be the one with which the database was made, None for one without encryption."""
         self.path = path
-        self.dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
+        self._dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
         self._is_encrypted = key is not None
         self._lock = threading.RLock()
-        self._writer = _engine(path, functions, self.dbapi, key, num_connections=1, writes=True)
-        self._readers = _engine(path, functions, self.dbapi, key, num_connections=MAX_READERS, writes=False)
+        self._writer = _engine(path, functions, self._dbapi, key, num_connections=1, writes=True)
+        self._readers = _engine(path, functions, self._dbapi, key, num_connections=MAX_READERS, writes=False)
         try:
             with storage_errors():
                 self._upgrade()
@@ -116,7 +116,7 @@ class Database:
         connection = session.connection()
         if connection.invalidated or _has_damaged_page(connection.connection):
             connection.invalidate()
-            error = self.dbapi.DatabaseError("a page of the database does not fit its HMAC")
+            error = self._dbapi.DatabaseError("a page of the database does not fit its HMAC")
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise DatabaseError(None, None, error, hide_parameters=True)
 

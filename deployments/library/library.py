@@ -90,7 +90,7 @@ class Library:
         except BaseException:
             self._lock.close()
             raise
-        self._terms = Terms(self._database.dbapi)
+        self._terms = Terms()
         self._spelling = Spelling()
         self._vectors = VectorIndex()
         self._searcher = Searcher(self._words, self._vectors, self._terms, self._spelling)

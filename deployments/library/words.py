@@ -9,7 +9,6 @@ character is a word of its own, and a word of the query a phrase of them.
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -152,10 +151,9 @@ class WordIndex:
 class Terms:
     """Splits text into the terms of the words' index, with an index in memory that has the same rules."""
 
-    def __init__(self, dbapi: Any = sqlite3) -> None:
-        """`dbapi`: the module that holds the words' index, whose SQLite may be another version."""
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connection = dbapi.connect(":memory:", check_same_thread=False, isolation_level=None)
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._connection.execute(f"CREATE VIRTUAL TABLE sample USING fts5(text, tokenize='{_TOKENIZER}')")
         self._connection.execute("CREATE VIRTUAL TABLE sequence USING fts5vocab(sample, 'instance')")
         self._connection.execute("CREATE VIRTUAL TABLE distinct_terms USING fts5vocab(sample, 'row')")

@@ -23,6 +23,7 @@ from deployments.library.offline import run_offline
 from deployments.library.originals import Originals
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileFilter
+from deployments.library.words import Terms
 from deployments.media import as_media
 from tests.deployments.library.contents import KEY, add, found, index, lease, new_chunks, new_file, upload, vectors_of
 from tests.deployments.library.sqlcipher_pages import PAGE, decrypted_pages, keys_of
@@ -385,6 +386,20 @@ def test_a_damaged_page_harms_only_what_is_on_it(encrypted: LibraryConfig, part:
         assert found(library, "words") == ["some words"]
         assert upload(library, f"{number}.txt").status == "pending"
     assert library.verify(soon()).problems != []
+    library.close()
+
+
+def test_sqlite_and_sqlcipher_split_text_into_the_same_terms(encrypted: LibraryConfig) -> None:
+    characters = [chr(code) for code in range(0x20, 0x3000) if chr(code).isprintable()]
+    texts = [f"a{character}bing {character} {character}ed runs{character}" for character in characters]
+    library = Library(encrypted)
+    add(library, "a.txt", [" ".join(texts[i : i + 500]) for i in range(0, len(texts), 500)])
+    with library._database.reading() as session:
+        indexed = set(library._words.terms(session))
+    terms = Terms()  # with Python's SQLite, as the searcher has it
+    assert indexed == set(terms.distinct([*texts, "a.txt"]))
+    assert len(indexed) > 5000
+    terms.close()
     library.close()
 
 
