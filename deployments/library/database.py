@@ -101,19 +101,20 @@ class Database:
         SQLCipher gives zeros in its place and goes on. SQLite notices that in most pages, but not where a long value
         goes on in another page.
         """
+        if not self._is_encrypted:
+            yield
+            return
+        connection = session.connection()
         try:
             yield
         except DatabaseError:
             raise
         except Exception:
-            self._check_pages(session)
+            self._check_pages(connection)
             raise
-        self._check_pages(session)
+        self._check_pages(connection)
 
-    def _check_pages(self, session: Session) -> None:
-        if not self._is_encrypted:
-            return
-        connection = session.connection()
+    def _check_pages(self, connection: Connection) -> None:
         if connection.invalidated or _has_damaged_page(connection.connection):
             connection.invalidate()
             error = self._dbapi.DatabaseError("a page of the database does not fit its HMAC")
