@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from deployments.settings import Section
+
+MIN_KEY_LENGTH = 16
+"""Characters; `openssl rand -base64 32` makes 44."""
 
 
 class LibraryConfig(Section):
@@ -12,6 +15,9 @@ class LibraryConfig(Section):
     """The library's folder (`DATA_DIR`): database and originals. `~` is the user's home."""
     keep_history: bool = True
     """Whether searches are written down."""
+    encryption_key: SecretStr | None = None
+    """Encrypts the database and the originals (`PRISM_ENCRYPTION_KEY`, at least MIN_KEY_LENGTH characters). It is read
+    from the environment or `.env` only, because Serve logs and shows `args:`."""
     max_attempts: int = Field(3, ge=1)
     """How often indexing a file is tried when it fails for a reason that may go away."""
 
@@ -19,3 +25,10 @@ class LibraryConfig(Section):
     @classmethod
     def _expand_home(cls, path: Path) -> Path:
         return path.expanduser()
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _refuse_short_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < MIN_KEY_LENGTH:
+            raise ValueError(f"PRISM_ENCRYPTION_KEY must have at least {MIN_KEY_LENGTH} characters")
+        return key

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from tests.kills.checks import Known, check, replay
@@ -25,13 +27,15 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.kills", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--encrypted", action="store_true", help="with an encrypted library")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     known = Known()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         # Many attempts: a process that is killed often is not the file's fault.
-        config = LibraryConfig(folder=Path(folder), max_attempts=options.kills + 1)
+        key = SecretStr("a key for the kills") if options.encrypted else None
+        config = LibraryConfig(folder=Path(folder), encryption_key=key, max_attempts=options.kills + 1)
         for kill in range(options.kills):
             reports = kill_once(config, rng, known)
             library = Library(config)

@@ -10,8 +10,9 @@ from deployments.library.settings import LibraryConfig
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> LibraryConfig:
-    return LibraryConfig(folder=tmp_path / "library")
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> LibraryConfig:
+    """Of a library without encryption, unless the test gives a key (`with_and_without_key`)."""
+    return LibraryConfig(folder=tmp_path / "library", encryption_key=getattr(request, "param", None))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from deployments.library.protocol import LibraryService
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileFilter, SearchRequest
 from deployments.media import as_media
-from tests.deployments.library.contents import new_chunks, new_file, vectors_of
+from tests.deployments.library.contents import new_chunks, new_file, vectors_of, with_and_without_key
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ def test_it_has_the_methods_of_its_protocol() -> None:
     }
 
 
+@with_and_without_key
 def test_a_file_goes_all_its_way(config: LibraryConfig) -> None:
     async def work() -> None:
         library = LibraryDeployment(config)

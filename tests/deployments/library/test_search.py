@@ -20,6 +20,7 @@ from tests.deployments.library.contents import (
     upload,
     vector_of,
     vectors_of,
+    with_and_without_key,
 )
 
 INVOICE = "The invoice INV-2022-001 over 110,000 euros grew by 1.25x since March."
@@ -234,6 +235,7 @@ def test_a_search_ends_at_its_deadline(filled: Library) -> None:
         filled.search(SearchRequest("budget", 10), vector_of("budget"), Cancellation(time.time() - 1))
 
 
+@with_and_without_key
 def test_an_opened_library_finds_the_same(config: LibraryConfig) -> None:
     library = Library(config)
     for number, text in enumerate((INVOICE, CAR, TRAVEL)):

@@ -12,7 +12,7 @@ from deployments.library.library import Library
 from deployments.library.offline import run_offline
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileRecord
-from tests.deployments.library.contents import add, found, upload
+from tests.deployments.library.contents import add, found, upload, with_and_without_key
 
 ONE = "one word"
 
@@ -37,10 +37,12 @@ def rebuild(library: Library) -> tuple[list[str], list[str]]:
     return report.problems, report.repaired
 
 
-def original(config: LibraryConfig, file: FileRecord) -> Path:
-    return config.folder / "originals" / file.checksum[:2] / file.checksum
+def original(library: Library, file: FileRecord) -> Path:
+    path: Path = library._originals._path(library._originals.name(file.checksum))
+    return path
 
 
+@with_and_without_key
 def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) -> None:
     upload(library, "waiting.txt")
     assert problems(library) == []
@@ -58,6 +60,7 @@ def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) 
         "INSERT INTO words(words, rowid, text, path) VALUES('delete', 2, 'one word', 'a.txt')",
     ],
 )
+@with_and_without_key
 def test_a_words_index_that_differs_is_noticed_and_made_anew(
     library: Library, file: FileRecord, statement: str
 ) -> None:
@@ -68,12 +71,14 @@ def test_a_words_index_that_differs_is_noticed_and_made_anew(
     assert found(library, "one") == [ONE]
 
 
+@with_and_without_key
 def test_a_search_in_a_damaged_words_index_makes_it_anew(library: Library, file: FileRecord) -> None:
     change(library, "UPDATE words_data SET block = x'00' WHERE id > 10")
     assert found(library, "one") == [ONE]
     assert problems(library) == []
 
 
+@with_and_without_key
 def test_a_missing_or_older_words_index_is_made_when_the_library_is_opened(config: LibraryConfig) -> None:
     for statements in (
         ["DROP TABLE words", "DROP VIEW chunk_words"],
@@ -123,10 +128,11 @@ def test_rows_that_do_not_fit_are_noticed(library: Library, file: FileRecord, st
     assert expected in " ".join(problems(library))
 
 
+@with_and_without_key
 def test_originals_that_are_missing_changed_or_strange_are_noticed(
     library: Library, config: LibraryConfig, file: FileRecord
 ) -> None:
-    path = original(config, file)
+    path = original(library, file)
     content = path.read_bytes()
     path.write_bytes(content + b"more")
     assert problems(library) == ["The original of file 2 (a.txt) has changed on the disk."]
@@ -142,6 +148,7 @@ def test_originals_that_are_missing_changed_or_strange_are_noticed(
     assert path.exists()
 
 
+@with_and_without_key
 def test_what_an_upload_that_broke_off_left_is_removed_at_the_next_start(
     config: LibraryConfig,
 ) -> None:
@@ -156,7 +163,7 @@ def test_what_an_upload_that_broke_off_left_is_removed_at_the_next_start(
     library = Library(config)
     assert not incoming.exists()
     assert not stray.exists()
-    assert original(config, kept).exists()
+    assert original(library, kept).exists()
     library.close()
 
 
@@ -172,11 +179,12 @@ def test_a_damaged_database_is_noticed(config: LibraryConfig) -> None:
     assert run_offline(config, "verify").problems != []
 
 
+@with_and_without_key
 def test_verify_and_rebuild_without_a_server(config: LibraryConfig) -> None:
     library = Library(config)
     file = add(library, "a.txt", [ONE])
     library.close()
     assert run_offline(config, "verify").problems == []
-    original(config, file).unlink()
+    original(library, file).unlink()
     assert len(run_offline(config, "verify").problems) == 1
     assert len(run_offline(config, "rebuild").problems) == 1
