@@ -10,6 +10,7 @@ milliseconds and as a ratio.
 import argparse
 import io
 import statistics
+import struct
 import sys
 import threading
 import time
@@ -148,10 +149,10 @@ def indexing(url: str, num_files: int) -> Iterator[None]:
 
 
 def file_to_index() -> tuple[str, bytes]:
-    """Return name and content of a new file: in turn a picture with words, a PDF and a text."""
+    """Return name and content of a new file: in turn a picture with words, a PDF, a text, a recording and a video."""
     number = next(_numbers)
     words = f"Note {number}: the ferry to island {number % 97} leaves at {number % 24}:15 from pier {number % 7}."
-    match number % 3:
+    match number % 5:
         case 0:
             image = Image.new("RGB", (640, 480), "white")
             for row in range(8):
@@ -161,6 +162,12 @@ def file_to_index() -> tuple[str, bytes]:
             return f"note {number}.png", file.getvalue()
         case 1:
             return f"article {number}.pdf", (SAMPLES / "article.pdf").read_bytes() + f"% {number}\n".encode()
+        case 2:
+            title = f"{number:<30}".encode()
+            return f"recording {number}.mp3", (SAMPLES / "recording.mp3").read_bytes() + b"TAG" + title.ljust(125)
+        case 3:
+            unused = struct.pack(">I4sQ", 16, b"free", number)
+            return f"clip {number}.mp4", (SAMPLES / "clip.mp4").read_bytes() + unused
     return f"note {number}.txt", "\n\n".join(f"{row}. {words}" for row in range(100)).encode()
 
 

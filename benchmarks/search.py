@@ -2,6 +2,7 @@
 
 quality   whether questions find the right place
 indexing  seconds per page, picture and minute
+upload    seconds until an upload is answered, and until each kind of file can be found
 latency   search times and memory by the number of chunks
 """
 
@@ -10,7 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-PARTS: Mapping[str, str] = {"quality": "search_quality", "indexing": "search_indexing", "latency": "search_latency"}
+PARTS: Mapping[str, str] = {
+    "quality": "search_quality",
+    "indexing": "search_indexing",
+    "upload": "search_upload",
+    "latency": "search_latency",
+}
 """The modules of the parts, by their names."""
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -181,8 +182,9 @@ async def _no_wait() -> None:
     """Nobody else uses this process."""
 
 
-async def _share(media: Media) -> Media:
-    return media
+@asynccontextmanager
+async def _share(media: Media) -> AsyncIterator[Media]:
+    yield media
 
 
 def _deadline() -> float:

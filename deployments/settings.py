@@ -16,9 +16,9 @@ MINIATURES_FOLDER = Path("checkpoints/mini")
 
 
 class Section(BaseModel):
-    """One section of the settings: frozen; an unknown key is an error."""
+    """One section of the settings: frozen; an unknown key is an error. Errors quote no values, which may be secret."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ModelSection(Section):

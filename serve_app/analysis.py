@@ -19,7 +19,9 @@ async def analyze_upload(
     # In a thread, because a malicious file can make it read thousands of headers.
     await asyncio.to_thread(require_kind, upload.media.data, modality.kind)
     length = modality.length(options, len(upload.media))
-    async with context.analysis(admitted, length, deadline) as analysis_context:
-        media = await analysis_context.share(upload.media)
+    async with (
+        context.analysis(admitted, length, deadline) as analysis_context,
+        analysis_context.share(upload.media) as media,
+    ):
         del upload
         return await modality.analyze(media, options, analysis_context, deadline)

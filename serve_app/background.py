@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.log import logger
 from serve_app.graph import INGRESS, Node
-from serve_app.object_store import put_into_object_store
+from serve_app.object_store import in_object_store
 from serve_app.remote_service import RemoteService
 
 RETRY_S = 1.0
@@ -27,7 +27,7 @@ def background_worker(cls: type, uses: Sequence[Node[Any]]) -> type:
     class BackgroundWorker(cls):  # type: ignore[misc]
         def __init__(self, **arguments: Any) -> None:
             services = {node.keyword: RemoteService(arguments.pop(node.keyword), node) for node in uses}
-            super().__init__(**arguments, **services, wait_for_turn=_wait_for_turn, share=put_into_object_store)
+            super().__init__(**arguments, **services, wait_for_turn=_wait_for_turn, share=in_object_store)
 
     BackgroundWorker.__name__ = cls.__name__  # Serve's logs show it
     return BackgroundWorker

@@ -4,9 +4,9 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from deployments.errors import DeadlineExceeded
 from deployments.media import Media
@@ -25,6 +25,12 @@ TYPICAL_MINIATURE_S = 0.1
 """Machine time of a request, for the first `Retry-After`: until there are measured ones."""
 
 
+class Share(Protocol):
+    """Copies media into memory that all processes of the graph share, for a block."""
+
+    def __call__(self, media: Media, *, free_after_failure: bool = True) -> AbstractAsyncContextManager[Media]: ...
+
+
 class AppContext:
     """The graph's services, the settings, admission control and the machine's state. There is one for the whole app."""
 
@@ -33,11 +39,9 @@ class AppContext:
         services: Mapping[str, Any],
         settings: AppConfig,
         system: System,
-        share: Callable[[Media], Awaitable[Media]],
-        give_back: Callable[[Media], Awaitable[None]] | None = None,
+        share: Share,
     ) -> None:
-        """`services` are keyed by the names of their nodes. `share` does the work of the method of that name, and
-        `give_back` frees the memory of its result, if that needs more than that nobody refers to it."""
+        """`services` are keyed by the names of their nodes. `share` does the work of the method of that name."""
         self.settings = settings
         self.system = system
         max_image_bytes = settings.limits.max_file_bytes(settings.limits.image_mb)
@@ -49,9 +53,7 @@ class AppContext:
         )
         self._services = services
         self._share = share
-        self._give_back = give_back
         self._share_lock = asyncio.Lock()
-        self._shared: list[Media] | None = None
         self._steps: Steps | None = None
         self.file_events = FileEvents(lambda: self.service(LIBRARY))
         self.num_followers = 0
@@ -79,26 +81,23 @@ class AppContext:
         """Wait until an analysis may begin; yields the context for it, whose services' calls are the steps."""
         async with self.admission.scheduler.analysis(admitted.client, length, deadline) as steps:
             context = copy.copy(self)
-            context._steps, context._shared = steps, []
-            try:
-                yield context
-            finally:
-                if self._give_back is not None:
-                    for media in context._shared or ():
-                        await self._give_back(media)
+            context._steps = steps
+            yield context
 
-    async def share(self, media: Media) -> Media:
-        """Return `media` for calls to services, copied once into memory that all processes of the graph share.
+    @asynccontextmanager
+    async def share(self, media: Media, *, free_after_failure: bool = True) -> AsyncIterator[Media]:
+        """Yield `media` for calls to services, copied once into memory that all processes of the graph share.
 
         In the running graph it is a reference, which Ray replaces by the array when it is the argument of a call. So
-        the result can only be used as an argument, and within an analysis only until that ends. One file at a time is
-        copied, as there are two copies meanwhile.
+        it can only be used as an argument, and only within the block: then the memory is freed, with
+        `free_after_failure=False` only if the block succeeds (see object_store.py). One file at a time is copied, as
+        there are two copies meanwhile.
         """
-        async with self._share_lock:
-            shared = await self._share(media)
-        if self._shared is not None:
-            self._shared.append(shared)
-        return shared
+        async with AsyncExitStack() as stack:
+            async with self._share_lock:
+                shared = await stack.enter_async_context(self._share(media, free_after_failure=free_after_failure))
+            del media
+            yield shared
 
     def deadline(self) -> float:
         """Return the deadline of a request that arrives now, in epoch seconds."""

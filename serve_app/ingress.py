@@ -16,12 +16,12 @@ from serve_app.api import create_api
 from serve_app.context import AppContext
 from serve_app.error_handlers import answer_disconnected_client
 from serve_app.graph import Node
-from serve_app.object_store import put_into_object_store
+from serve_app.object_store import in_object_store
 from serve_app.remote_service import RemoteService
 from serve_app.settings import AppConfig
 from serve_app.stopping import RefuseWhileStopping, Stopping
 from serve_app.system_monitor import SystemMonitor
-from serve_app.upload_memory import give_back_memory
+from serve_app.upload_memory import GiveBackMemory
 
 
 @serve.ingress()
@@ -36,13 +36,14 @@ class Ingress:
         system = SystemMonitor(nodes, services, config, _read_deployments)
         system.start()
         self._nodes = nodes
-        self._context = AppContext(services, config, system, put_into_object_store, give_back_memory)
+        self._context = AppContext(services, config, system, in_object_store)
         self._stopping = Stopping()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         api = create_api(self._context, self._nodes)
         # The last middleware is the innermost: its errors become JSON with CORS headers.
         api.user_middleware.append(Middleware(RefuseWhileStopping, self._stopping))
+        api.user_middleware.insert(0, Middleware(GiveBackMemory))
         # What reading the body of a request raises in a replica when the client has disconnected.
         api.add_exception_handler(TaskCancelledError, answer_disconnected_client)
         return api

@@ -33,8 +33,12 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "LOG_LEVEL": ("serving", "log_level"),
     "DATA_DIR": ("library", "folder"),
     "DATABASE_URL": ("library", "database_url"),
+    "PRISM_ENCRYPTION_KEY": ("library", "encryption_key"),
 }
 """The environment variables, and the section and field that each one sets."""
+
+SECRET_VARIABLES = frozenset({"PRISM_ENCRYPTION_KEY"})
+"""Variables whose settings `args:` must not give, because Serve logs and shows these."""
 
 
 class ServingConfig(Section):
@@ -112,6 +116,9 @@ class AppConfig(Section):
         merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in args.items()}
         for variable, (section, field) in ENVIRONMENT_VARIABLES.items():
             value = environment.get(variable)
+            given = args.get(section)
+            if variable in SECRET_VARIABLES and isinstance(given, Mapping) and field in given:
+                raise ValueError(f"{section}.{field} is secret: set {variable} in the environment or in .env instead")
             if value and isinstance(merged.setdefault(section, {}), dict):
                 merged[section].setdefault(field, value)
         return merged

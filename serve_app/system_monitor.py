@@ -26,7 +26,7 @@ from serve_app.usage_stats import usage_stats_enabled
 
 USAGE_PERIOD_S = 5.0
 LOADING_STATUS_PERIOD_S = 0.5
-STATUS_PERIOD_S = 1.0
+STATUS_PERIOD_S = 3.0
 OVERDUE_PERIOD_S = 5.0
 """Work is called overdue some seconds after its deadline at the earliest; each question costs a millisecond or two."""
 STATUS_TIMEOUT_S = 2.0

@@ -36,7 +36,7 @@ class IndexingDeployment:
         share: Share,
     ) -> None:
         """`wait_for_turn` is awaited before each call that reads or embeds, and returns when no interactive request is
-        being worked on. `share` puts media into memory that all processes share."""
+        being worked on. `share` puts media into memory that all processes share, for a block."""
         hide_expected_errors()
         services = Services(
             document_parser, text_reader, embedder, captioner, transcriber, frame_sampler, wait_for_turn

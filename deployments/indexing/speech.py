@@ -1,6 +1,6 @@
 """The pipeline of recordings, and the speech of videos: chunks so short that each leads to the second."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from deployments.indexing.chunking import Chunker
 from deployments.indexing.pieces import Break, Piece
@@ -18,7 +18,13 @@ SILENCE_S = 2.0
 PAUSE_S = 0.4
 """A chunk may end at a comma if the speaker pauses there for longer."""
 
+LONG_SENTENCE_S = 8.0
+MIN_CLAUSE_S = 2.0
+"""A sentence that takes longer, because the speaker is slow, is cut at commas into parts of at least MIN_CLAUSE_S. The
+times of words do not always show its pauses."""
+
 _CLAUSE_ENDS = (",", ";", ":", "—", "、", "，")
+_SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 
 
 async def read_recording(reading: Reading) -> AsyncGenerator[NewChunk, None]:
@@ -40,26 +46,56 @@ def speech_chunks(reading: Reading, transcript: Transcript, common: SourceInfo) 
 
 
 def _word_pieces(transcript: Transcript, common: SourceInfo) -> Iterator[Piece]:
-    before: TranscriptWord | None = None
-    for segment in transcript.segments:
-        for word in segment.words or [_as_word(segment)]:
+    words = [word for segment in transcript.segments for word in segment.words or [_as_word(segment)]]
+    for sentence, before_sentence in _sentences(words):
+        starts = _clause_starts(sentence)
+        before = before_sentence
+        for index, word in enumerate(sentence):
             pause_s = word.start_s - before.end_s if before else 0.0
-            ends_clause = before is not None and before.word.rstrip().endswith(_CLAUSE_ENDS)
             yield Piece(
                 word.word,
                 {"start": round(float(word.start_s), 2), "end": round(float(word.end_s), 2)},
                 common,
                 separator=" " if word.word[:1].isspace() else "",
-                break_before=_break(pause_s, ends_clause),
+                break_before=Break.SENTENCE if index in starts else _break(pause_s, before),
                 is_border=pause_s > SILENCE_S,
             )
             before = word
 
 
-def _break(pause_s: float, ends_clause: bool) -> Break:
+def _sentences(
+    words: Sequence[TranscriptWord],
+) -> Iterator[tuple[Sequence[TranscriptWord], TranscriptWord | None]]:
+    """Yield the words of each sentence, with the word before it."""
+    start = 0
+    for end, word in enumerate(words, 1):
+        if end == len(words) or word.word.rstrip().endswith(_SENTENCE_ENDS):
+            yield words[start:end], words[start - 1] if start else None
+            start = end
+
+
+def _clause_starts(sentence: Sequence[TranscriptWord]) -> set[int]:
+    """Return at which words a sentence that takes long is cut: after commas, into parts of some seconds."""
+    end_s, part_start_s = sentence[-1].end_s, sentence[0].start_s
+    if end_s - part_start_s <= LONG_SENTENCE_S:
+        return set()
+    starts = set()
+    for index in range(1, len(sentence)):
+        start_s = sentence[index].start_s
+        if _ends_clause(sentence[index - 1]) and min(start_s - part_start_s, end_s - start_s) >= MIN_CLAUSE_S:
+            starts.add(index)
+            part_start_s = start_s
+    return starts
+
+
+def _break(pause_s: float, before: TranscriptWord | None) -> Break:
     if pause_s <= PAUSE_S:
         return Break.NONE
-    return Break.SENTENCE if ends_clause else Break.CLAUSE
+    return Break.SENTENCE if before is not None and _ends_clause(before) else Break.CLAUSE
+
+
+def _ends_clause(word: TranscriptWord) -> bool:
+    return word.word.rstrip().endswith(_CLAUSE_ENDS)
 
 
 def _as_word(segment: TranscriptSegment) -> TranscriptWord:

@@ -6,7 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 
 from deployments.errors import (
     FileTooLarge,
@@ -56,8 +56,9 @@ _FILE_IS_WRONG = (InvalidFile, InvalidFileType, FileTooLarge, InvalidRequest)
 _MUST_WAIT = (ModelNotLoaded, StorageFull, ServerBusy)
 """Errors that say nothing about the file, and go away when somebody acts or a model has loaded."""
 
-Share = Callable[[Media], Awaitable[Media]]
-"""Returns media for calls to services, copied once into memory that all processes share."""
+Share = Callable[[Media], AbstractAsyncContextManager[Media]]
+"""Copies media into memory that all processes share, for calls to services within a block. They may not be read in
+another way any more."""
 
 
 class Worker:
@@ -154,10 +155,11 @@ class Worker:
             original = await self._library.original(file.file_id, deadline=time.time() + LIBRARY_S)
         except NotFound:
             raise JobLost from None  # the file was deleted
-        reading = Reading(file, await self._share(original), self._services, self._config, leased.report)
-        del original
-        async with aclosing(_PIPELINES[file.file_type](reading)) as chunks:
-            num_chunks = await leased.store(chunks)
+        async with self._share(original) as media:
+            del original
+            reading = Reading(file, media, self._services, self._config, leased.report)
+            async with aclosing(_PIPELINES[file.file_type](reading)) as chunks:
+                num_chunks = await leased.store(chunks)
         await leased.complete(num_chunks, " ".join(reading.remarks))
 
     async def _wait(self, seconds: float) -> None:

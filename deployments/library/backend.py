@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from deployments.cancellation import Cancellation
 from deployments.embedder.types import Vectors
 from deployments.library.database import Database
+from deployments.library.encryption import Keys
 from deployments.library.lookup import Groups, Lookup
 from deployments.library.originals import Originals
 from deployments.library.settings import LibraryConfig
@@ -79,7 +80,9 @@ class Backend:
     vectors: VectorsBackend
 
 
-def open_backend(config: LibraryConfig, originals: Originals, terms: Terms, lock_wait_s: float) -> Backend:
+def open_backend(
+    config: LibraryConfig, originals: Originals, keys: Keys | None, terms: Terms, lock_wait_s: float
+) -> Backend:
     """Open the database that the settings name; the folder must be locked. Raises ModelNotLoaded."""
     # Imported here: FAISS takes memory that Postgres's users save, and psycopg is there only with the extra.
     if config.database_url.get_secret_value():
@@ -88,4 +91,4 @@ def open_backend(config: LibraryConfig, originals: Originals, terms: Terms, lock
         return open_postgres(config, originals, terms, lock_wait_s)
     from deployments.library.sqlite import open_sqlite
 
-    return open_sqlite(config)
+    return open_sqlite(config, keys)

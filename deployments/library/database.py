@@ -1,22 +1,28 @@
 """The library's database: one writer, any number of readers that never wait for it, and the version of its tables.
 
 SQLite runs in WAL mode with `synchronous=FULL`: a transaction is on the disk when it is committed. `secure_delete`:
-what is deleted is overwritten with zeros. Nothing temporary is written to another folder. Postgres is in
-deployments/library/postgres.
+what is deleted is overwritten with zeros. Nothing temporary is written to another folder.
+
+With a key, SQLCipher encrypts each page of the database and of its log: AES-256-CBC with a random IV, and an
+HMAC-SHA512 of the page and its number (https://www.zetetic.net/sqlcipher/design). Only a salt, the first 16 bytes of
+the file, is in clear.
+
+Postgres is in deployments/library/postgres.
 """
 
 import errno
+import itertools
 import json
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, ExceptionContext, PoolProxiedConnection, create_engine, event, inspect
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
@@ -85,13 +91,22 @@ class Database(ABC):
         """A transaction that is committed at the end; one at a time. Raises StorageFull, and then nothing is
         changed."""
         with self.locked(), self._errors(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield session
+            with self._authentic(session):
+                yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that sees the state at its first statement, whatever is written meanwhile."""
-        with self._errors(), Session(self._readers) as session, session.begin():
+        with self._errors(), Session(self._readers) as session, session.begin(), self._authentic(session):
             yield session
+
+    def damaged_pages(self) -> list[str]:
+        """Return what is damaged so that nothing else can be compared, one sentence each."""
+        return []
+
+    def _authentic(self, session: Session) -> AbstractContextManager[None]:
+        """Raises DatabaseError if what was read inside is not what was written."""
+        return nullcontext()
 
     @abstractmethod
     def checkpoint(self) -> bool:
@@ -139,12 +154,42 @@ class Database(ABC):
 class SqliteDatabase(Database):
     """A file."""
 
-    def __init__(self, path: Path, functions: SqlFunctions) -> None:
+    def __init__(self, path: Path, functions: SqlFunctions, key: bytes | None = None) -> None:
+        """`key`, of 32 bytes, must be the one with which the database was made, None for one without encryption."""
+        self._dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
+        self._is_encrypted = key is not None
         super().__init__(
             str(path.parent),
-            _engine(path, functions, num_connections=1, writes=True),
-            _engine(path, functions, num_connections=MAX_READERS, writes=False),
+            _engine(path, functions, self._dbapi, key, num_connections=1, writes=True),
+            _engine(path, functions, self._dbapi, key, num_connections=MAX_READERS, writes=False),
         )
+
+    @contextmanager
+    def _authentic(self, session: Session) -> Iterator[None]:
+        """Raises DatabaseError if a page that was read inside does not fit its HMAC.
+
+        SQLCipher gives zeros in its place and goes on. SQLite notices that in most pages, but not where a long value
+        goes on in another page.
+        """
+        if not self._is_encrypted:
+            yield
+            return
+        connection = session.connection()
+        try:
+            yield
+        except DatabaseError:
+            raise
+        except Exception:
+            self._check_pages(connection)
+            raise
+        self._check_pages(connection)
+
+    def _check_pages(self, connection: Connection) -> None:
+        if connection.invalidated or _has_damaged_page(connection.connection):
+            connection.invalidate()
+            error = self._dbapi.DatabaseError("a page of the database does not fit its HMAC")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise DatabaseError(None, None, error, hide_parameters=True)
 
     def checkpoint(self) -> bool:
         """Write the log into the database file and empty the log; False if readers kept some of it in use."""
@@ -172,6 +217,15 @@ class SqliteDatabase(Database):
     def _errors(self) -> AbstractContextManager[None]:
         return storage_errors()
 
+    def damaged_pages(self) -> list[str]:
+        """Return what does not fit its HMAC, one sentence each; nothing without encryption."""
+        if not self._is_encrypted:
+            return []
+        with self._without_transaction() as cursor:  # nothing is written meanwhile
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the check reads the file, not the log
+            findings = cursor.execute("PRAGMA cipher_integrity_check").fetchall()
+        return [f"The database is damaged: {finding}. Restore the folder from a copy." for (finding,) in findings]
+
     @contextmanager
     def _without_transaction(self) -> Iterator[Any]:
         """Give a cursor of the writer for statements that cannot run in a transaction."""
@@ -188,7 +242,7 @@ def storage_errors() -> Iterator[None]:
     """Raise StorageFull for an error that says that the disk is full."""
     try:
         yield
-    except (OSError, DatabaseError, sqlite3.Error) as error:
+    except Exception as error:
         if _is_disk_full(error):
             raise StorageFull(
                 "The disk with the library's folder is full, so nothing was changed. Free some space there, then try "
@@ -220,9 +274,33 @@ def _schema_version(connection: Connection) -> str | None:
     return version
 
 
-def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes: bool) -> Engine:
+def _has_damaged_page(connection: PoolProxiedConnection) -> bool:
+    """Return whether an encrypted connection has read a page that does not fit its HMAC."""
+    # Another statement each time: its answer becomes a part of the compiled statement, which the connection keeps.
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA cipher_status -- {next(_num_checks)}")
+    row = cursor.fetchone()
+    cursor.close()
+    return row is None or row[0] != "1"
+
+
+_num_checks = itertools.count()
+
+
+def _import_sqlcipher() -> Any:
+    """Import SQLCipher's DB-API module, a SQLite of its own of 21 MB, which only an encrypted library needs."""
+    from sqlcipher3 import dbapi2
+
+    return dbapi2
+
+
+def _engine(
+    path: Path, functions: SqlFunctions, dbapi: Any, key: bytes | None, *, num_connections: int, writes: bool
+) -> Engine:
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
+        module=dbapi,
+        hide_parameters=key is not None,  # errors are logged, and parameters hold text
         poolclass=QueuePool,
         pool_size=num_connections,
         max_overflow=0,
@@ -233,6 +311,8 @@ def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # transactions begin where `begin` below says
+        if key is not None:
+            _unlock(connection, key)
         for pragma in (
             "auto_vacuum=INCREMENTAL",  # before the first table
             "journal_mode=WAL",
@@ -248,8 +328,23 @@ def _engine(path: Path, functions: SqlFunctions, *, num_connections: int, writes
         for name, function in functions.items():
             connection.create_function(name, 1, function, deterministic=True)
 
+    if key is not None:
+
+        @event.listens_for(engine, "handle_error")
+        def handle_error(context: ExceptionContext) -> None:
+            if context.connection is not None and _has_damaged_page(context.connection.connection):
+                context.is_disconnect = True  # it reads nothing but zeros from now on
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _unlock(connection: sqlite3.Connection, key: bytes) -> None:
+    connection.execute("PRAGMA cipher_log_level = NONE")  # it would write to stderr what is raised anyway
+    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+    if connection.execute("PRAGMA cipher_version").fetchone() is None:
+        # Another SQLite takes its place in this process, ignores the key, and would write everything in clear.
+        raise RuntimeError("The installed sqlcipher3 does not encrypt.")

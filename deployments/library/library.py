@@ -18,10 +18,12 @@ from sqlalchemy.orm import Session
 
 from deployments.cancellation import Cancellation
 from deployments.embedder.types import Vectors
-from deployments.errors import Conflict, NotFound, StorageFull
+from deployments.errors import Conflict, NotFound, ProcessingFailed, StorageFull
 from deployments.library import chunks, counters, events, files, history, jobs, verify
-from deployments.library.backend import open_backend
+from deployments.library.backend import DATABASE_FILE, open_backend
 from deployments.library.database import is_damaged, storage_errors
+from deployments.library.encrypted_file import NotAuthentic
+from deployments.library.encryption import open_keys
 from deployments.library.folder_lock import FolderLock
 from deployments.library.originals import Originals, checksum_of
 from deployments.library.replays import earlier_outcome, keep_outcome
@@ -68,8 +70,8 @@ class Library:
         self, config: LibraryConfig, *, on_event: Callable[[], None] = lambda: None, lock_wait_s: float = 0.0
     ) -> None:
         """Raises FolderInUse if another process has the folder after `lock_wait_s`, StorageFull, or ModelNotLoaded if a
-        newer version wrote it, or the database cannot be had. `on_event` is called, from any thread, when there are new
-        events."""
+        newer version wrote it, the database cannot be had or the encryption key is not the library's. `on_event` is
+        called, from any thread, when there are new events."""
         self._config = config
         self._on_event = on_event
         self._last_call = time.monotonic()
@@ -79,9 +81,10 @@ class Library:
         self._terms = Terms()
         try:
             with storage_errors():
-                self._originals = Originals(config.folder / ORIGINALS_FOLDER)
+                keys = open_keys(config.folder, config.folder / DATABASE_FILE, config.encryption_key)
+                self._originals = Originals(config.folder / ORIGINALS_FOLDER, keys)
             self._reserve = Reserve(config.folder)
-            backend = open_backend(config, self._originals, self._terms, lock_wait_s)
+            backend = open_backend(config, self._originals, keys, self._terms, lock_wait_s)
         except BaseException:
             self._terms.close()
             self._lock.close()
@@ -107,7 +110,7 @@ class Library:
         checksum = checksum_of(media)
         with self._database.reading() as session:
             is_known = files.find_content(session, checksum) is not None
-        written = None if is_known else self._write_original(media)
+        written = None if is_known else self._write_original(media, checksum)
         try:
             with self._database.locked(), self._kept_only_with_row(checksum):
                 with self._writing() as session:
@@ -133,7 +136,7 @@ class Library:
         is_duplicate = row is not None
         if row is None:
             # Without `written`, the file was deleted since it was found.
-            self._originals.keep(written or self._write_original(media), checksum)
+            self._originals.keep(written or self._write_original(media, checksum), checksum)
             row = files.insert_file(session, new_file, len(media), checksum)
             jobs.queue_file(session, row)
         elif row.status == "failed":
@@ -358,6 +361,8 @@ class Library:
             )
 
     def verify(self, cancellation: Cancellation) -> CheckReport:
+        if damaged := self._database.damaged_pages():
+            return CheckReport(damaged)  # nothing else can be compared
         with self._reading() as session:
             problems = list(self._database.problems(session))
             suspects = verify.suspect_originals(session, self._originals, cancellation)
@@ -370,6 +375,8 @@ class Library:
 
     def rebuild(self, cancellation: Cancellation) -> CheckReport:
         before = self.verify(cancellation)
+        if self._database.damaged_pages():
+            return before
         with self._database.locked():
             with self._writing() as session:
                 self._words.rebuild(session)
@@ -425,7 +432,8 @@ class Library:
 
     @contextmanager
     def _original_of(self, file_id: int) -> Iterator[str]:
-        """Give a file's checksum; NotFound if it is deleted before its original is open."""
+        """Give a file's checksum; NotFound if it is deleted before its original is open, ProcessingFailed if that
+        cannot be decrypted."""
         with self._reading() as session:
             checksum = files.find_file(session, file_id).checksum
         try:
@@ -433,10 +441,15 @@ class Library:
         except FileNotFoundError:
             self.file(file_id)  # raises NotFound if the file was deleted meanwhile
             raise NotFound(f"The original of file {file_id} is missing from the library's folder.") from None
+        except NotAuthentic:
+            raise ProcessingFailed(
+                f"The original of file {file_id} has changed on the disk and cannot be decrypted. Restore it from a "
+                "copy of the library's folder."
+            ) from None
 
-    def _write_original(self, media: Media) -> Path:
+    def _write_original(self, media: Media, checksum: str) -> Path:
         with storage_errors():
-            return self._originals.write(media)
+            return self._originals.write(media, checksum)
 
     @contextmanager
     def _kept_only_with_row(self, checksum: str) -> Iterator[None]:
@@ -465,10 +478,10 @@ class Library:
 
     def _remove_strays(self, session: Session) -> None:
         """Remove originals that belong to no file."""
-        known = set(session.scalars(select(FileRow.checksum)))
-        for checksum in list(self._originals.stored()):
-            if checksum not in known:
-                self._originals.remove(checksum)
+        known = set(map(self._originals.name, session.scalars(select(FileRow.checksum))))
+        for name in list(self._originals.stored()):
+            if name not in known:
+                self._originals.remove_stored(name)
 
 
 def _deleted_meanwhile(outcome: dict[str, object], media: Media, new_file: NewFile, checksum: str) -> FileRecord:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from deployments.settings import Section
 
 POSTGRES_URL = "postgresql+psycopg://"
+
+MIN_KEY_LENGTH = 16
+"""Characters; `openssl rand -base64 32` makes 44."""
 
 
 class LibraryConfig(Section):
@@ -17,6 +20,9 @@ class LibraryConfig(Section):
     the originals. Empty for SQLite in the folder."""
     keep_history: bool = True
     """Whether searches are written down."""
+    encryption_key: SecretStr | None = None
+    """Encrypts the database and the originals (`PRISM_ENCRYPTION_KEY`, at least MIN_KEY_LENGTH characters). It is read
+    from the environment or `.env` only, because Serve logs and shows `args:`."""
     max_attempts: int = Field(3, ge=1)
     """How often indexing a file is tried when it fails for a reason that may go away."""
 
@@ -33,3 +39,19 @@ class LibraryConfig(Section):
                 f"DATABASE_URL must begin with {POSTGRES_URL}, or be empty for SQLite in the folder of the library"
             )
         return url
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _refuse_short_key(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < MIN_KEY_LENGTH:
+            raise ValueError(f"PRISM_ENCRYPTION_KEY must have at least {MIN_KEY_LENGTH} characters")
+        return key
+
+    @model_validator(mode="after")
+    def _refuse_half_encryption(self) -> "LibraryConfig":
+        if self.encryption_key is not None and self.database_url.get_secret_value():
+            raise ValueError(
+                "PRISM_ENCRYPTION_KEY encrypts a library in SQLite; in Postgres its text could be read. Encrypt the "
+                "server's disk and the folder's, and remove the key"
+            )
+        return self

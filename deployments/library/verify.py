@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from deployments.cancellation import Cancellation
 from deployments.library.backend import WordsBackend
 from deployments.library.chunks import num_visible
-from deployments.library.files import find_content
 from deployments.library.originals import Originals
 from deployments.library.stored_vectors import STORED_BYTES, stored_length
 from deployments.library.tables import ChunkRow, FileRow, JobRow, VectorRow, chunk_id_range
@@ -20,27 +19,34 @@ from deployments.library.types import FILE_TYPES
 
 
 def suspect_originals(session: Session, originals: Originals, cancellation: Cancellation) -> list[str]:
-    """Return the checksums of originals that are missing, have changed, or belong to no file. Files that are uploaded
-    or deleted meanwhile may be among them."""
+    """Return the stored names of originals that are missing, have changed, or belong to no file. Files that are
+    uploaded or deleted meanwhile may be among them."""
     checksums = list(session.scalars(select(FileRow.checksum).order_by(FileRow.id)))
     suspects = []
     for count, checksum in enumerate(checksums):
         cancellation.check(f"it had compared {count} of {len(checksums)} originals")
         if _stored_checksum(originals, checksum) != checksum:
-            suspects.append(checksum)
-    return suspects + sorted(set(originals.stored()) - set(checksums))
+            suspects.append(originals.name(checksum))
+    return suspects + sorted(set(originals.stored()) - set(map(originals.name, checksums)))
 
 
 def original_problems(session: Session, originals: Originals, suspects: Iterable[str]) -> Iterator[str]:
     """Yield what is wrong with some originals; nothing may change meanwhile."""
-    for checksum in suspects:
-        file = find_content(session, checksum)
-        stored = _stored_checksum(originals, checksum)
-        if file is None and stored is not None:
-            yield f"The original {checksum} belongs to no file."
-        elif file is not None and stored is None:
+    suspects = list(suspects)
+    if not suspects:
+        return
+    present = set(originals.stored())
+    files = {originals.name(file.checksum): file for file in session.scalars(select(FileRow))}
+    for name in suspects:
+        file = files.get(name)
+        if file is None:
+            if name in present:
+                yield f"The original {name} belongs to no file."
+            continue
+        stored = _stored_checksum(originals, file.checksum)
+        if stored is None:
             yield f"The original of file {file.id} ({file.filename}) is missing."
-        elif file is not None and stored != checksum:
+        elif stored != file.checksum:
             yield f"The original of file {file.id} ({file.filename}) has changed on the disk."
 
 

@@ -10,6 +10,7 @@ import yaml
 from deployments.project import project_folder
 from deployments.worker_threads import MAX_OVERDUE_S
 from samples.running_server import RunningServer, running_server
+from serve_app.system_monitor import OVERDUE_PERIOD_S
 from tests.e2e.client import ORIGIN, error_of, replica_of
 from tests.e2e.test_faults import RECOVERY_S, deployment, wait_until
 
@@ -79,4 +80,4 @@ def test_work_that_cannot_be_stopped_is_named_and_its_process_replaced(server: R
     wait_until(is_named, MAX_OVERDUE_S)
     wait_until(lambda: not replica.is_running(), MAX_OVERDUE_S + RECOVERY_S)
     wait_until(lambda: add(server.url, "add", "milk").status_code == 200, 2 * RECOVERY_S)
-    assert not is_named()
+    wait_until(lambda: not is_named(), OVERDUE_PERIOD_S + RECOVERY_S)

@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", action="store_true", help="rows, words and vectors are in a Postgres server")
+    parser.add_argument("--encrypted", action="store_true", help="with an encrypted library")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     known = Known()
@@ -41,7 +42,10 @@ def main() -> int:
             database_url = stack.enter_context(running_postgres()).new_database()
         # Many attempts: a process that is killed often is not the file's fault.
         config = LibraryConfig(
-            folder=folder / "library", database_url=SecretStr(database_url), max_attempts=options.kills + 1
+            folder=folder / "library",
+            database_url=SecretStr(database_url),
+            encryption_key=SecretStr("a key for the kills") if options.encrypted else None,
+            max_attempts=options.kills + 1,
         )
         for kill in range(options.kills):
             reports = kill_once(config, rng, known)

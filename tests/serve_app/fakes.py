@@ -3,7 +3,8 @@
 import asyncio
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -177,7 +178,7 @@ class FakeGraph:
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
     """What was copied into shared memory; a reference is dead once nobody holds the original."""
-    given_back: list[Media] = field(default_factory=list)
+    freed: list[Media] = field(default_factory=list)
     """Whose shared memory was freed."""
 
     def context(self, settings: AppConfig) -> AppContext:
@@ -190,11 +191,17 @@ class FakeGraph:
             DOCUMENT_PARSER.name: OpensSharedMedia(self.document_parser),
             INDEXING.name: self.indexing,
         }
-        return AppContext(services, settings, self.system, self.share, self._give_back)
+        return AppContext(services, settings, self.system, self.share)
 
-    async def _give_back(self, media: Media) -> None:
-        self.given_back.append(media)
-
-    async def share(self, media: Media) -> Media:
+    @asynccontextmanager
+    async def share(self, media: Media, *, free_after_failure: bool = True) -> AsyncIterator[Media]:
         self.uploads.append(weakref.ref(media))
-        return cast(Media, _SharedMedia(bytes(media)))
+        shared = cast(Media, _SharedMedia(bytes(media)))
+        del media
+        try:
+            yield shared
+        except BaseException:
+            if free_after_failure:
+                self.freed.append(shared)
+            raise
+        self.freed.append(shared)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from deployments.project import project_folder
 from serve_app import settings
@@ -27,9 +27,10 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("WHISPER_MODEL_SIZE", "tiny", "tiny"),
         ("CORS_ORIGINS", "http://a:1, http://b:2/", ("http://a:1", "http://b:2")),
         ("LOG_LEVEL", "debug", "DEBUG"),
+        ("PRISM_ENCRYPTION_KEY", "a key, long enough", SecretStr("a key, long enough")),
     ],
 )
-def test_every_variable_of_the_prd_sets_its_setting(
+def test_every_variable_sets_its_setting(
     env_file: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: object
 ) -> None:
     section, field = ENVIRONMENT_VARIABLES[variable]
@@ -59,6 +60,36 @@ def test_an_unknown_whisper_size_is_refused_with_the_known_ones(
     monkeypatch.setenv("WHISPER_MODEL_SIZE", "huge")
     with pytest.raises(ValidationError, match="tiny, base, small, medium"):
         AppConfig()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"library": {"encryption_key": "a key, long enough"}},
+        {"library": {"encryption_key": None}},
+        {"library": {"encryption_key": ["a key, long enough"], "folder": 7}},
+    ],
+)
+def test_the_encryption_key_is_not_taken_from_the_yaml(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, args: dict[str, object]
+) -> None:
+    for variable in ("another key, long enough", ""):
+        monkeypatch.setenv("PRISM_ENCRYPTION_KEY", variable)
+        with pytest.raises(ValidationError, match=r"library\.encryption_key.*set PRISM_ENCRYPTION_KEY") as caught:
+            AppConfig.model_validate(args)
+        assert "long enough" not in str(caught.value)
+
+
+@pytest.mark.parametrize("args", [{}, {"library": {"foldr": "x"}}, {"library": "x"}, {"serving": 7}, 7])
+def test_no_error_or_representation_of_the_settings_shows_the_key(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, args: object
+) -> None:
+    monkeypatch.setenv("PRISM_ENCRYPTION_KEY", "too short")
+    with pytest.raises(ValidationError) as caught:
+        AppConfig.model_validate(args)
+    assert "too short" not in str(caught.value)
+    monkeypatch.setenv("PRISM_ENCRYPTION_KEY", "a key, long enough")
+    assert "long enough" not in repr(AppConfig()) + AppConfig().model_dump_json() + str(AppConfig().model_dump())
 
 
 def test_the_home_folder_is_expanded_in_the_default_cache(env_file: Path) -> None:

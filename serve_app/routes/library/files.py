@@ -64,7 +64,8 @@ async def upload(request: Request) -> JSONResponse:
             name = unknown[0] if unknown else "options"
             raise InvalidRequest(f"There is no field {name[:60]!r}; an upload has 'file' and, if you like, 'path'.")
         new_file = await identify(body.media, body.filename, body.fields.get("path", ""))
-        added = await context.service(LIBRARY).add_file(await context.share(body.media), new_file, deadline=deadline)
+        async with context.share(body.media, free_after_failure=False) as media:
+            added = await context.service(LIBRARY).add_file(media, new_file, deadline=deadline)
     UPLOADS.inc()
     asyncio.get_running_loop().create_task(_wake_indexing(context))
     answer = UploadedFile(

@@ -53,8 +53,8 @@ async def page_picture(
         if chunk.file_id != file_id:
             raise NotFound(f"Passage {chunk_id} is not in file {file_id}.")
         boxes = [tuple(part.place["box"]) for part in chunk.parts if part.place.get("page") == page]
-    media = await context.share(await library.original(file_id, deadline=deadline))
-    pixels = await context.service(DOCUMENT_PARSER).render_page(media, page, dpi, deadline=deadline)
+    async with context.share(await library.original(file_id, deadline=deadline)) as media:
+        pixels = await context.service(DOCUMENT_PARSER).render_page(media, page, dpi, deadline=deadline)
     png = await asyncio.to_thread(_as_png, pixels, boxes)
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
@@ -77,9 +77,9 @@ async def frame_picture(
     record = await library.file(file_id, deadline=deadline)
     if record.file_type != "video":
         raise NotFound(f"File {file_id} has no frames; only a video has.")
-    media = await context.share(await library.original(file_id, deadline=deadline))
     task = SampleTask(num_frames=1, sampling="uniform", at_s=seconds)
-    sampled = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
+    async with context.share(await library.original(file_id, deadline=deadline)) as media:
+        sampled = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
     jpeg = await asyncio.to_thread(_as_jpeg, sampled.frames[0].pixels)
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, no-cache"})
 

@@ -1,10 +1,9 @@
 """`POST /search`: the best passages of the library, with the places that they come from."""
 
 import time
-from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, field_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -32,7 +31,17 @@ class SearchOptions(Options):
     limit: int = Field(10, ge=1, le=100)
     filter_type: FileType | list[FileType] | None = Field(None, description="Only files of this type or these types.")
     answer: bool = Field(True, description="Whether to answer from the results, with citations.")
-    stream: Literal[False] = Field(False, description="Streamed answers are not available yet.")
+    stream: bool = Field(
+        False, description="Streamed answers are not available yet.", json_schema_extra={"const": False}
+    )
+
+    @field_validator("stream")
+    @classmethod
+    def _is_not_streamed(cls, stream: bool) -> bool:
+        # Literal[False] would also take 0, which equals False.
+        if stream:
+            raise ValueError("must be false: streamed answers are not available yet")
+        return stream
 
 
 @router.post(

@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -267,8 +268,9 @@ class FakeLibrary:
 DEFAULTS = IndexingConfig()
 
 
-async def share(media: Media) -> Media:
-    return media
+@asynccontextmanager
+async def share(media: Media) -> AsyncIterator[Media]:
+    yield media
 
 
 def start(library: FakeLibrary, services: FakeServices, config: IndexingConfig = DEFAULTS) -> IndexingDeployment:

@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import pytest
+
 from deployments.errors import FileTooLarge
 from deployments.indexing import services
 from deployments.transcriber.types import TranscriptSegment
@@ -39,6 +43,15 @@ def test_a_long_sentence_leads_to_the_clause_where_the_speaker_pauses() -> None:
     chunks = index("audio", "flac", FakeServices(segments=segments))
     assert texts(chunks)[-1] == "ask what you can do for your country."
     assert chunks[-1].source_info["start"] == 8.0
+
+
+def test_a_sentence_that_takes_long_is_cut_at_a_comma_without_a_pause() -> None:
+    quick = spoken("He came back to the house in the evening, and nobody was at home when he came in.", 0.0)
+    assert len(index("audio", "flac", FakeServices(segments=[quick]))) == 1
+    words = [replace(word, start_s=2 * word.start_s, end_s=2 * word.end_s) for word in quick.words]
+    chunks = index("audio", "flac", FakeServices(segments=[replace(quick, words=words, end_s=2 * quick.end_s)]))
+    assert texts(chunks) == ["He came back to the house in the evening,", "and nobody was at home when he came in."]
+    assert [chunk.source_info["start"] for chunk in chunks] == pytest.approx([0.0, 5.4])
 
 
 def test_a_segment_without_word_times_has_its_own() -> None:

@@ -6,12 +6,22 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
+from pydantic import SecretStr
 
 from deployments.cancellation import Cancellation
 from deployments.embedder.types import VECTOR_DIM, Vectors
 from deployments.library.library import Library
 from deployments.library.types import ChunkPart, FileRecord, FileType, Job, NewChunk, NewFile, SearchHit, SearchRequest
 from deployments.media import as_media
+
+KEY = SecretStr("a key, long enough")
+with_and_without_key = pytest.mark.parametrize("config", [None, KEY], indirect=True, ids=["plain", "encrypted"])
+"""Runs a test on a library of each kind."""
+IN_EACH_WAY = pytest.mark.parametrize(
+    "config", [None, KEY, "postgres"], indirect=True, ids=["plain", "encrypted", "postgres"]
+)
+"""The same, and on one in Postgres."""
 
 SAME_MEANING = {"automobile": "car", "physician": "doctor", "purchase": "buy"}
 """Words that have one vector."""

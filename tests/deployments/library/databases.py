@@ -13,6 +13,8 @@ ONLY_POSTGRES = pytest.mark.parametrize("config", ["postgres"], indirect=True)
 
 
 def new_library(request: pytest.FixtureRequest, folder: Path) -> LibraryConfig:
-    """Return the settings of a new library in the database that the fixture's parameter names."""
+    """Return the settings of a new library in the database that the fixture's parameter names, or of one in SQLite with
+    the key that it is."""
     url = request.getfixturevalue("postgres_server").new_database() if request.param == "postgres" else ""
-    return LibraryConfig(folder=folder, database_url=SecretStr(url))
+    key = request.param if isinstance(request.param, SecretStr) else None
+    return LibraryConfig(folder=folder, database_url=SecretStr(url), encryption_key=key)

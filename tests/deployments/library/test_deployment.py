@@ -18,7 +18,7 @@ from deployments.library.protocol import LibraryService
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileFilter, SearchRequest
 from deployments.media import as_media
-from tests.deployments.library.contents import new_chunks, new_file, vectors_of
+from tests.deployments.library.contents import IN_EACH_WAY, new_chunks, new_file, vectors_of
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ def test_it_has_the_methods_of_its_protocol() -> None:
     }
 
 
+@IN_EACH_WAY
 def test_a_file_goes_all_its_way(config: LibraryConfig) -> None:
     async def work() -> None:
         library = LibraryDeployment(config)

@@ -12,13 +12,25 @@ from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import AddedFile, FileFilter, NewChunk
 from deployments.media import as_media
-from tests.deployments.library.contents import add, found, index, lease, new_chunks, new_file, search, upload, vector_of
+from tests.deployments.library.contents import (
+    IN_EACH_WAY,
+    add,
+    found,
+    index,
+    lease,
+    new_chunks,
+    new_file,
+    search,
+    upload,
+    vector_of,
+)
 
 
 def originals(config: LibraryConfig) -> list[Path]:
     return [path for path in (config.folder / "originals").rglob("*") if path.is_file()]
 
 
+@IN_EACH_WAY
 def test_an_added_file_is_stored_and_waits(library: Library, config: LibraryConfig) -> None:
     added = library.add_file(as_media(b"content"), new_file("reports/year.txt"))
     assert not added.duplicate
@@ -30,7 +42,7 @@ def test_an_added_file_is_stored_and_waits(library: Library, config: LibraryConf
     assert bytes(library.original(file.file_id)) == b"content"
     assert library.original_part(file.file_id, 2, 5) == b"nte"
     assert library.original_part(file.file_id, 5, 100) == b"nt"
-    assert [path.name for path in originals(config)] == [file.checksum]
+    assert [path.name for path in originals(config)] == [library._originals.name(file.checksum)]
 
 
 def test_the_same_content_again_is_the_first_file(library: Library) -> None:
@@ -40,6 +52,7 @@ def test_the_same_content_again_is_the_first_file(library: Library) -> None:
     assert library.files(FileFilter(), 10, 0).total == 1
 
 
+@IN_EACH_WAY
 def test_the_same_content_from_several_threads_at_once_is_one_file(library: Library, config: LibraryConfig) -> None:
     added: list[AddedFile] = []
     start = threading.Barrier(6)
@@ -100,6 +113,7 @@ def test_what_is_not_there_is_not_found(library: Library, file_id: int) -> None:
         library.chunk("7b9f")
 
 
+@IN_EACH_WAY
 def test_a_deleted_file_is_gone_from_every_answer(library: Library, config: LibraryConfig) -> None:
     kept = add(library, "kept.txt", ["a word that stays"])
     gone = add(library, "gone.txt", ["a word that goes"])
@@ -113,7 +127,7 @@ def test_a_deleted_file_is_gone_from_every_answer(library: Library, config: Libr
             call(gone.file_id)
     with pytest.raises(NotFound):
         library.chunk(hit.chunk.chunk_id)
-    assert [path.name for path in originals(config)] == [kept.checksum]
+    assert [path.name for path in originals(config)] == [library._originals.name(kept.checksum)]
     stats = library.stats()
     assert (stats.total_files, stats.total_chunks, stats.index_size) == (1, 1, 1)
     assert stats.table_rows["chunks"] == stats.table_rows["vectors"] == 1

@@ -10,7 +10,7 @@ from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from deployments.library.tables import JobRow
 from deployments.library.types import Job
-from tests.deployments.library.contents import add, found, index, lease, new_chunks, upload, vectors_of
+from tests.deployments.library.contents import IN_EACH_WAY, add, found, index, lease, new_chunks, upload, vectors_of
 
 
 def store(library: Library, job: Job, first: int, texts: list[str]) -> bool:
@@ -68,6 +68,7 @@ def test_progress_renews_a_lease(library: Library) -> None:
     assert library.lease_job("tests", 30) is None
 
 
+@IN_EACH_WAY
 def test_jobs_are_taken_over_when_the_library_is_opened_again(config: LibraryConfig) -> None:
     library = Library(config)
     upload(library, "a.txt")

@@ -4,13 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_twenty_kills_lose_nothing() -> None:
+
+@pytest.mark.parametrize("options", [["--kills", "20"], ["--kills", "5", "--encrypted"]], ids=["plain", "encrypted"])
+def test_kills_lose_nothing(options: list[str]) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.kills", "--kills", "20", "--seed", "7"],
+        [sys.executable, "-m", "tests.kills", *options, "--seed", "7"],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.startswith("20 kills")
+    assert result.stdout.startswith(f"{options[1]} kills")

@@ -365,6 +365,11 @@ def test_another_kind_of_url_is_refused(url: str) -> None:
         LibraryConfig(database_url=SecretStr(url))
 
 
+def test_a_key_that_would_encrypt_the_originals_only_is_refused(config: LibraryConfig) -> None:
+    with pytest.raises(ValidationError, match="Encrypt the server's disk"):
+        LibraryConfig(database_url=config.database_url, encryption_key=SecretStr("x" * 20))
+
+
 def test_searches_go_on_while_deleted_rows_are_vacuumed(library: Library) -> None:
     for number in range(3):
         add(library, f"{number}.txt", [f"some words {i}" for i in range(50)])

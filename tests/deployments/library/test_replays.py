@@ -12,7 +12,7 @@ from deployments.library.settings import LibraryConfig
 from deployments.library.tables import OutcomeRow
 from deployments.library.types import FileFilter
 from deployments.media import as_media
-from tests.deployments.library.contents import add, index, lease, new_chunks, new_file, upload, vectors_of
+from tests.deployments.library.contents import IN_EACH_WAY, add, index, lease, new_chunks, new_file, upload, vectors_of
 
 
 def test_a_replayed_upload_is_no_duplicate(library: Library) -> None:
@@ -77,6 +77,7 @@ def test_a_replayed_search_is_in_the_history_once(library: Library) -> None:
     assert [library.clear_history(request_id=request_id) for request_id in ("3", "3", "4")] == [2, 2, 0]
 
 
+@IN_EACH_WAY
 def test_outcomes_survive_a_restart(config: LibraryConfig) -> None:
     library = Library(config)
     first = library.add_file(as_media(b"a"), new_file("a.txt"), request_id="1")

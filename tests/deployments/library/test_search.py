@@ -13,6 +13,7 @@ from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import SearchRequest
 from tests.deployments.library.contents import (
+    IN_EACH_WAY,
     add,
     found,
     lease,
@@ -239,6 +240,7 @@ def test_a_search_ends_at_its_deadline(filled: Library) -> None:
         filled.search(SearchRequest("budget", 10), vector_of("budget"), Cancellation(time.time() - 1))
 
 
+@IN_EACH_WAY
 def test_an_opened_library_finds_the_same(config: LibraryConfig) -> None:
     library = Library(config)
     for number, text in enumerate((INVOICE, CAR, TRAVEL)):

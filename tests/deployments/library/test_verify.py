@@ -12,7 +12,7 @@ from deployments.library.library import Library
 from deployments.library.offline import run_offline
 from deployments.library.settings import LibraryConfig
 from deployments.library.types import FileRecord
-from tests.deployments.library.contents import add, found, upload
+from tests.deployments.library.contents import IN_EACH_WAY, add, found, upload, with_and_without_key
 from tests.deployments.library.databases import ONLY_POSTGRES, ONLY_SQLITE
 
 ONE = "one word"
@@ -38,10 +38,12 @@ def rebuild(library: Library) -> tuple[list[str], list[str]]:
     return report.problems, report.repaired
 
 
-def original(config: LibraryConfig, file: FileRecord) -> Path:
-    return config.folder / "originals" / file.checksum[:2] / file.checksum
+def original(library: Library, file: FileRecord) -> Path:
+    path: Path = library._originals._path(library._originals.name(file.checksum))
+    return path
 
 
+@IN_EACH_WAY
 def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) -> None:
     upload(library, "waiting.txt")
     assert problems(library) == []
@@ -49,7 +51,7 @@ def test_a_library_in_order_has_no_problems(library: Library, file: FileRecord) 
     assert found(library, "word", words_only=False)
 
 
-@ONLY_SQLITE
+@with_and_without_key
 @pytest.mark.parametrize(
     "statement",
     [
@@ -94,20 +96,21 @@ def check_that_words_are_made_anew(library: Library, statement: str) -> None:
     assert found(library, "one") == [ONE]
 
 
-@ONLY_SQLITE
+@with_and_without_key
 def test_a_search_in_a_damaged_words_index_makes_it_anew(library: Library, file: FileRecord) -> None:
     change(library, "UPDATE words_data SET block = x'00' WHERE id > 10")
     assert found(library, "one") == [ONE]
     assert problems(library) == []
 
 
+@IN_EACH_WAY
 def test_a_missing_or_older_words_index_is_made_when_the_library_is_opened(config: LibraryConfig) -> None:
     in_sqlite = [
         ["DROP TABLE words", "DROP VIEW chunk_words"],
         ["DROP TABLE words", "CREATE VIRTUAL TABLE words USING fts5(text)"],
     ]
     in_postgres = [["DROP TABLE words"], ["DROP INDEX ix_words_terms"], ["COMMENT ON TABLE words IS 'older'"]]
-    for statements in in_postgres if config.database_url else in_sqlite:
+    for statements in in_postgres if config.database_url.get_secret_value() else in_sqlite:
         library = Library(config)
         if not library.stats().total_files:
             add(library, "a.txt", [ONE])
@@ -158,10 +161,11 @@ def test_a_vector_of_another_length_is_noticed(library: Library, file: FileRecor
     assert "1 chunks have no vector, or one of another length" in " ".join(problems(library))
 
 
+@IN_EACH_WAY
 def test_originals_that_are_missing_changed_or_strange_are_noticed(
     library: Library, config: LibraryConfig, file: FileRecord
 ) -> None:
-    path = original(config, file)
+    path = original(library, file)
     content = path.read_bytes()
     path.write_bytes(content + b"more")
     assert problems(library) == ["The original of file 2 (a.txt) has changed on the disk."]
@@ -177,6 +181,7 @@ def test_originals_that_are_missing_changed_or_strange_are_noticed(
     assert path.exists()
 
 
+@IN_EACH_WAY
 def test_what_an_upload_that_broke_off_left_is_removed_at_the_next_start(
     config: LibraryConfig,
 ) -> None:
@@ -191,7 +196,7 @@ def test_what_an_upload_that_broke_off_left_is_removed_at_the_next_start(
     library = Library(config)
     assert not incoming.exists()
     assert not stray.exists()
-    assert original(config, kept).exists()
+    assert original(library, kept).exists()
     library.close()
 
 
@@ -208,11 +213,12 @@ def test_a_damaged_database_is_noticed(config: LibraryConfig) -> None:
     assert run_offline(config, "verify").problems != []
 
 
+@IN_EACH_WAY
 def test_verify_and_rebuild_without_a_server(config: LibraryConfig) -> None:
     library = Library(config)
     file = add(library, "a.txt", [ONE])
     library.close()
     assert run_offline(config, "verify").problems == []
-    original(config, file).unlink()
+    original(library, file).unlink()
     assert len(run_offline(config, "verify").problems) == 1
     assert len(run_offline(config, "rebuild").problems) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from pydantic import SecretStr
 
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
@@ -115,7 +116,7 @@ def test_verify_and_rebuild_ask_the_server(prism: Prism, ids: dict[str, int]) ->
     for command in ("verify", "rebuild"):
         status, text = prism(command)
         assert status == 0
-        assert text.endswith("The library is in order.\n")
+        assert "The library is in order.\n" in text
         assert "works on the folder" not in text
 
 
@@ -201,6 +202,30 @@ def test_a_folder_without_a_library_and_a_wrong_setting_are_named(
     status, text = run("verify", "--url", url)
     assert status == 1
     assert "request_timeout_s" in text
+
+
+def test_an_encrypted_folder_needs_its_key_in_the_environment(
+    run: Prism, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, key = tmp_path / "encrypted", "a key, long enough"
+    Library(LibraryConfig(folder=folder, encryption_key=SecretStr(key))).close()
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("DATA_DIR", str(folder))
+    for wrong, message in (
+        ("", "is encrypted. Set PRISM_ENCRYPTION_KEY"),
+        (f"not {key}", "encrypted with another key"),
+    ):
+        monkeypatch.setenv("PRISM_ENCRYPTION_KEY", wrong)
+        for command in ("verify", "rebuild"):
+            status, text = run(command, "--url", url)
+            assert status == 1
+            assert message in text
+            assert key not in text
+    monkeypatch.setenv("PRISM_ENCRYPTION_KEY", key)
+    for command in ("verify", "rebuild"):
+        status, text = run(command, "--url", url)
+        assert status == 0
+        assert "The library is in order.\n" in text
 
 
 def test_output_may_be_cut_off_by_its_reader(url: str, ids: dict[str, int]) -> None:

@@ -92,6 +92,7 @@ def test_a_filter_takes_one_type_or_several(filled: LibraryApi, filter_type: Any
         {"query": "x", "filter_type": "film"},
         {"query": "x", "answer": "yes"},
         {"query": "x", "stream": True},
+        {"query": "x", "stream": 0},
         {"query": "x", "top_k": 5},
         {"query": "x" * 70_000},
     ],
