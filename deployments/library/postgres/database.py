@@ -30,6 +30,8 @@ LOCK_KEY = int.from_bytes(b"prism")
 
 _RELOCK_WAIT_S = 5.0
 """After a lost connection: the server may still have the old one, with the lock."""
+_RELEASE_S = 2.0
+"""A library that was closed a moment ago: the server notices the end of a connection a little later."""
 _POLL_S = 0.1
 _CONNECT_TIMEOUT_S = 10
 _ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
@@ -135,7 +137,7 @@ class PostgresDatabase(Database):
         [synchronous] = connection.execute("SHOW synchronous_commit").fetchone() or ("off",)
         if synchronous == "off":
             connection.execute("SET synchronous_commit = on")
-        give_up_at = time.monotonic() + self._lock_wait_s
+        give_up_at = time.monotonic() + max(self._lock_wait_s, _RELEASE_S)
         while not _is_true(connection, "SELECT pg_try_advisory_lock(%s)", LOCK_KEY):
             if time.monotonic() >= give_up_at:
                 raise ModelNotLoaded(
