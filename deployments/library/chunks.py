@@ -117,13 +117,15 @@ class Passage:
 
 def visible_passages(session: Session, ids: Iterable[int]) -> dict[int, Passage]:
     """Return those of the chunks that are visible, by id."""
+    # Not joined with the files: SQLite would begin with these, and read every chunk.
     rows = session.execute(
         select(ChunkRow.id, ChunkRow.file_id, ChunkRow.number, VectorRow.vector)
         .join(VectorRow, VectorRow.id == ChunkRow.id)
-        .join(FileRow, FileRow.id == ChunkRow.file_id)
-        .where(ChunkRow.id.in_(sorted(ids)), FileRow.status == "completed")
-    )
-    return {id: Passage(file_id, number, vector) for id, file_id, number, vector in rows}
+        .where(ChunkRow.id.in_(sorted(ids)))
+    ).all()
+    files = session.execute(select(FileRow.id, FileRow.status).where(FileRow.id.in_({row.file_id for row in rows})))
+    visible = {file_id for file_id, status in files if status == "completed"}
+    return {id: Passage(file_id, number, vector) for id, file_id, number, vector in rows if file_id in visible}
 
 
 def read_chunks(session: Session, ids: Iterable[int]) -> dict[int, ChunkRecord]:

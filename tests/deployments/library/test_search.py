@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded
@@ -23,7 +25,7 @@ from tests.deployments.library.contents import (
     vector_of,
     vectors_of,
 )
-from tests.deployments.library.databases import BOTH, new_library
+from tests.deployments.library.databases import BOTH, ONLY_SQLITE, new_library
 
 INVOICE = "The invoice INV-2022-001 over 110,000 euros grew by 1.25x since March."
 CAR = "The vehicle 1C4RJFBG2NC123456 is an automobile of the physician."
@@ -233,6 +235,33 @@ def test_a_search_sees_all_of_a_file_or_nothing(library: Library) -> None:
     done.set()
     thread.join()
     assert wrong == []
+
+
+@ONLY_SQLITE
+def test_a_search_reads_only_the_rows_that_it_found(library: Library) -> None:
+    for number in range(50):
+        add(library, f"{number}.txt", [INVOICE, CAR, TRAVEL, POEM])
+    asked: list[tuple[str, Any]] = []
+    engine = library._database._readers
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(connection: object, cursor: object, statement: str, parameters: Any, context: object, many: bool) -> None:
+        asked.append((statement, parameters))
+
+    assert len(search(library, '"INV-2022-001" euros of the physcian', words_only=False)) == 10
+    event.remove(engine, "before_cursor_execute", note)
+    selects = [(statement, parameters) for statement, parameters in asked if statement.startswith("SELECT")]
+    assert len(selects) > 5
+    with library._database.reading() as session:
+        plan = [
+            step[-1]
+            for statement, parameters in selects
+            for step in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    by_id = [f"SEARCH {table} USING INTEGER PRIMARY KEY (rowid=?)" for table in ("chunks", "vectors", "files")]
+    first_file = "SCAN files USING COVERING INDEX ix_files_status"  # begins the transaction
+    steps = {step for step in plan if any(table in step for table in ("chunks", "vectors", "files"))}
+    assert steps == {*by_id, first_file}
 
 
 def test_a_search_ends_at_its_deadline(filled: Library) -> None:
