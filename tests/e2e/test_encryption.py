@@ -8,7 +8,7 @@ import requests
 
 from tests.e2e.conftest import StartServer
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KEY = "zxqv-key-of-this-server-0123456789"
 WORDS = "wordthatisnowhereelse"

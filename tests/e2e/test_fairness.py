@@ -58,7 +58,7 @@ def clients_that_leave(post: Callable[[], object], num_clients: int) -> Iterator
             thread.join()
 
 
-@pytest.mark.parametrize("num_videos", [1, 8])
+@pytest.mark.parametrize("num_videos", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_pictures_do_not_wait_for_the_end_of_long_videos(talkative: RunningServer, num_videos: int) -> None:
     """How soon they are answered is a figure, not a test; here they are answered before any video has ended."""
     url = talkative.url
@@ -138,6 +138,7 @@ def test_headers_of_serve_do_no_harm(url: str, name: str, value: bytes) -> None:
     assert len(response.headers["X-Request-ID"]) <= 128
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_stops_its_work_also_where_serve_does_not_look(
     start_server: StartServer, talkative_model: str
 ) -> None:

@@ -15,7 +15,7 @@ from tests.e2e.test_limits import ENDLESS, wait_until_busy
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_requests_in_progress_are_answered_or_told_503_and_no_process_is_left(
     start_server: StartServer, talkative_model: str, number: signal.Signals
 ) -> None:

@@ -1,4 +1,4 @@
-"""The load test in short, and that it notices wrong answers."""
+"""That the load test notices wrong answers; e2e/test_load.py is its short form."""
 
 import http.server
 import json
@@ -9,19 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.endurance import load
 from tests.endurance.cases import Doubt
 from tests.endurance.client import Client, WrongAnswer
 from tests.endurance.clients import MIN_JUDGED, Findings, settle_doubts
 
 BUSY = {"success": False, "error": {"code": "SERVER_BUSY", "message": "Full."}, "timestamp": "2026-01-01T00:00:00Z"}
 JSON = {"Content-Type": "application/json", "X-Request-ID": "1"}
-
-
-@pytest.mark.e2e
-@pytest.mark.slow
-def test_six_mixed_clients_get_right_answers_for_forty_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert load.main(["--minutes", "0.67", "--clients", "6"]) == 0, capsys.readouterr().out
 
 
 Response = tuple[int, Mapping[str, str], bytes]
