@@ -37,7 +37,7 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
 }
 """The environment variables, and the section and field that each one sets."""
 
-SECRET_VARIABLES = frozenset({"PRISM_ENCRYPTION_KEY"})
+SECRET_VARIABLES = frozenset({"DATABASE_URL", "PRISM_ENCRYPTION_KEY"})
 """Variables whose settings `args:` must not give, because Serve logs and shows these."""
 
 

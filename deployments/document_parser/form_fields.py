@@ -7,7 +7,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from deployments.document_parser.page_text import Display
+from deployments.document_parser.display import Display
 from deployments.document_parser.text_layer import clean
 from deployments.places import Box
 

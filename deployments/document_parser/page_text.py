@@ -4,7 +4,7 @@ import ctypes
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
+from deployments.document_parser.display import Direction, Display
 from deployments.document_parser.reading_order import Piece, is_mixed, is_wide, lines_in_reading_order
 from deployments.document_parser.text_layer import clean
 from deployments.places import Box, TextLine
@@ -19,9 +20,6 @@ from deployments.places import Box, TextLine
 SOFT_HYPHEN = "\u00ad"
 _PDFIUM_HYPHEN = "\x02"
 """What pdfium makes of a hyphen at the end of a line (U+FFFE where it returns whole texts); no line end follows it."""
-
-Direction = Literal["right", "down", "left", "up"]
-"""Where a line of text goes on the displayed page."""
 
 _WIDE_GAP = 1.0
 """In heights of the line: words further apart may belong to different columns or cells."""
@@ -47,59 +45,6 @@ _unicode = _with_plain_arguments(pdfium_c.FPDFText_GetUnicode, ctypes.c_void_p, 
 _char_angle = _with_plain_arguments(
     pdfium_c.FPDFText_GetCharAngle, ctypes.c_void_p, ctypes.c_int, returns=ctypes.c_float
 )
-
-
-@dataclass(frozen=True)
-class Display:
-    """How a page's own coordinates become points on the displayed page, from its top left corner."""
-
-    matrix: NDArray[np.float64]
-    """Shape (2, 3)."""
-    width: float
-    height: float
-
-    @classmethod
-    def of(cls, page: "pdfium_c.FPDF_PAGE") -> "Display":
-        """Ask pdfium, which applies rotation and crop box."""
-        width, height = pdfium_c.FPDF_GetPageWidthF(page), pdfium_c.FPDF_GetPageHeightF(page)
-        steps = 10_000
-        corners = [_to_page(page, steps, x, y) for x, y in ((0, 0), (steps, 0), (0, steps))]
-        origin, across, down = (np.array(corner) for corner in corners)
-        to_page = np.stack([(across - origin) / width, (down - origin) / height], axis=1)
-        to_display = np.linalg.inv(to_page)
-        return cls(np.column_stack([to_display, -to_display @ origin]), width, height)
-
-    def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return boxes (n, 4) in the page's coordinates as x0, y0, x1, y1 on the displayed page."""
-        corners = boxes.reshape(-1, 2, 2) @ self.matrix[:, :2].T + self.matrix[:, 2]
-        return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-
-    def shows(self, box: Box) -> bool:
-        """Return whether the middle of a box is on the page."""
-        x0, y0, x1, y1 = box
-        return 0 < x0 + x1 < 2 * self.width and 0 < y0 + y1 < 2 * self.height
-
-    def direction(self, angle: float) -> Direction:
-        """Return where text goes that is turned by `angle` (radians, clockwise) in the page's coordinates."""
-        (a, c, _), (b, d, _) = self.matrix.tolist()
-        dx, dy = a * math.cos(angle) - c * math.sin(angle), b * math.cos(angle) - d * math.sin(angle)
-        if abs(dx) >= abs(dy):
-            return "right" if dx >= 0 else "left"
-        return "down" if dy > 0 else "up"
-
-    def fractions(self, box: Sequence[float]) -> Box:
-        """Return a box in fractions of the displayed page, cut to the page."""
-        x0, y0, x1, y1 = (
-            min(1.0, max(0.0, value / size)) for value, size in zip(box, (self.width, self.height) * 2, strict=True)
-        )
-        return x0, y0, x1, y1
-
-
-def _to_page(page: "pdfium_c.FPDF_PAGE", steps: int, x: int, y: int) -> tuple[float, float]:
-    page_x, page_y = ctypes.c_double(), ctypes.c_double()
-    if not pdfium_c.FPDF_DeviceToPage(page, 0, 0, steps, steps, 0, x, y, page_x, page_y):
-        raise RuntimeError("pdfium could not place the page.")
-    return page_x.value, page_y.value
 
 
 def read_characters(text_page: "pdfium_c.FPDF_TEXTPAGE") -> str:
@@ -133,11 +78,9 @@ def read_lines(
     upright += [Piece(text, box, len(characters) + number) for number, (text, box) in enumerate(fields)]
     lines = []
     for direction, group in sorted(pieces.items(), key=lambda item: -sum(len(piece.text) for piece in item[1])):
-        turned = [
-            Piece(piece.text, _upright(piece.box, direction, display), piece.order) for piece in _drawn_once(group)
-        ]
+        turned = [Piece(piece.text, display.upright(piece.box, direction), piece.order) for piece in _drawn_once(group)]
         lines += [
-            TextLine(line.text, display.fractions(_turned_back(line.box, direction, display)))
+            TextLine(line.text, display.fractions(display.turned_back(line.box, direction)))
             for line in lines_in_reading_order(turned)
         ]
     return _with_plain_hyphens(lines, characters)
@@ -406,33 +349,3 @@ def _searchable(text: str) -> str:
     # Elsewhere than at a line's end a soft hyphen is displayed like any other.
     text = clean(text[:-1] if is_hyphenated else text).replace(SOFT_HYPHEN, "-").strip()
     return text + SOFT_HYPHEN if is_hyphenated and text else text
-
-
-def _upright(box: Box, direction: Direction, display: Display) -> Box:
-    """Return a box of the displayed page as it is when the page is turned so that the text goes to the right."""
-    x0, y0, x1, y1 = box
-    width, height = display.width, display.height
-    match direction:
-        case "right":
-            return box
-        case "left":
-            return width - x1, height - y1, width - x0, height - y0
-        case "down":
-            return y0, width - x1, y1, width - x0
-        case "up":
-            return height - y1, x0, height - y0, x1
-
-
-def _turned_back(box: Box, direction: Direction, display: Display) -> Box:
-    """Undo `_upright`."""
-    x0, y0, x1, y1 = box
-    width, height = display.width, display.height
-    match direction:
-        case "right":
-            return box
-        case "left":
-            return width - x1, height - y1, width - x0, height - y0
-        case "down":
-            return width - y1, x0, width - y0, x1
-        case "up":
-            return y0, height - x1, y1, height - x0

@@ -9,8 +9,9 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from deployments.document_parser.display import Display
 from deployments.document_parser.form_fields import read_fields
-from deployments.document_parser.page_text import Display, read_characters, read_lines
+from deployments.document_parser.page_text import read_characters, read_lines
 from deployments.document_parser.pictures import find_pictures, is_scan
 from deployments.document_parser.text_layer import is_readable
 from deployments.document_parser.types import DocumentInfo, Page

@@ -9,7 +9,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
-from deployments.document_parser.page_text import Display
+from deployments.document_parser.display import Display
 from deployments.places import Box, TextLine
 
 _MAX_OBJECTS = 5_000

@@ -17,7 +17,7 @@ class LibraryConfig(Section):
     """The library's folder (`DATA_DIR`): database and originals. `~` is the user's home."""
     database_url: SecretStr = SecretStr("")
     """Of a Postgres database (`DATABASE_URL`), `postgresql+psycopg://user:password@host/name`, which then has all but
-    the originals. Empty for SQLite in the folder."""
+    the originals. Empty for SQLite in the folder. Because of its password it is not taken from `args:`, as the key."""
     keep_history: bool = True
     """Whether searches are written down."""
     encryption_key: SecretStr | None = None
