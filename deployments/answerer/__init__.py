@@ -1,0 +1,1 @@
+"""Answers a question from passages of the library, with citations that have been checked."""
