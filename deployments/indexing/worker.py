@@ -31,6 +31,7 @@ from deployments.indexing.videos import read_video
 from deployments.library.protocol import LibraryService
 from deployments.library.types import FileType, Job, NewChunk
 from deployments.log import logger
+from deployments.malloc import trim_freed_memory
 from deployments.media import Media
 
 POLL_S = 5.0
@@ -80,6 +81,7 @@ class Worker:
     async def run(self) -> None:
         """Index until this is cancelled."""
         backoff_s = PAUSE_S
+        has_worked = False
         try:
             while True:
                 try:
@@ -87,8 +89,12 @@ class Worker:
                     self._has_news.clear()
                     job = await self._library.lease_job(self._name, LEASE_S, deadline=time.time() + LIBRARY_S)
                     if job is None:
+                        if has_worked and (self._long is None or self._long.done()):
+                            has_worked = False
+                            await asyncio.to_thread(trim_freed_memory)
                         await self._wait(POLL_S)
                     else:
+                        has_worked = True
                         await self._index_beside(job)
                     backoff_s = PAUSE_S
                 except ServiceError as error:
