@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.endurance import library
-from tests.endurance.client import WrongAnswer
+from tests.endurance.client import Answer, WrongAnswer
 
 
 class Answering:
@@ -18,7 +18,7 @@ class Answering:
         self._bodies = list(bodies)
 
     def expect(self, expected: str, method: str, path: str, **arguments: Any) -> Any:
-        return library.Answer(200, "", self._bodies.pop(0))
+        return Answer(200, "", self._bodies.pop(0))
 
 
 HIT = {
