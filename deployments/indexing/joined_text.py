@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deployments.indexing.pieces import Break, Piece
-from deployments.indexing.sentences import sentence_ranges
+from deployments.sentences import sentence_ranges
 from deployments.library.types import ChunkPart, NewChunk
 from deployments.source_info import source_info
 
