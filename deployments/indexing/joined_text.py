@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deployments.indexing.pieces import Break, Piece
-from deployments.sentences import sentence_ranges
 from deployments.library.types import ChunkPart, NewChunk
+from deployments.sentences import sentence_ranges
 from deployments.source_info import source_info
 
 SOFT_HYPHEN = "\u00ad"
