@@ -5,7 +5,7 @@
                                                  ├── video ───────────> FrameSampler   returns frames to the Ingress
                                                  ├── images, frames ──> Captioner
                                                  ├── audio ───────────> Transcriber
-                                                 └── library, search ─> Library, Embedder, ...
+                                                 └── library, search ─> Library, Embedder, Answerer, ...
                                                                            │ jobs
                                                          Indexing <────────┘ calls all the others
 

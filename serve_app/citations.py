@@ -1,21 +1,46 @@
-"""Citations: which passage backs an answer, and the path that opens its place."""
+"""Citations: the words of a passage that back a sentence, their number, and the path that opens their place."""
 
-from deployments.library.types import ChunkRecord
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deployments.answerer.types import AnswerSentence, Quote
+from deployments.library.types import ChunkRecord, SearchHit
+from deployments.source_info import narrowed
 from serve_app.library_schemas import Citation
 
 PREVIEW_CHARACTERS = 100
 
 
-def cite(number: int, chunk: ChunkRecord) -> Citation:
-    """Return a citation of a whole chunk."""
+class Citations:
+    """Numbers the quotes of an answer in the order in which they are first cited."""
+
+    def __init__(self, hits: Sequence[SearchHit]) -> None:
+        """`hits` have all passages that may be cited."""
+        self._chunks = {hit.chunk.chunk_id: hit.chunk for hit in hits}
+        self._numbers: dict[Quote, int] = {}
+        self.all: list[Citation] = []
+
+    def numbers(self, sentence: AnswerSentence) -> list[int]:
+        """Return the numbers of what backs a sentence; quotes that were not cited before are added to `all`."""
+        for quote in sentence.quotes:
+            if quote not in self._numbers:
+                self._numbers[quote] = len(self._numbers) + 1
+                self.all.append(cite(self._numbers[quote], self._chunks[quote.chunk_id], quote.start, quote.end))
+        return [self._numbers[quote] for quote in dict.fromkeys(sentence.quotes)]
+
+
+def cite(number: int, chunk: ChunkRecord, start: int, end: int) -> Citation:
+    """Return a citation of the characters from `start` to `end` (exclusive) of a chunk."""
+    source_info = narrowed(chunk.source_info, chunk.parts, start, end)
     return Citation(
         citation_number=number,
         chunk_id=chunk.chunk_id,
         file_id=chunk.file_id,
-        source_info=chunk.source_info,
+        source_info=source_info,
         text_preview=chunk.text[:PREVIEW_CHARACTERS],
-        quote=chunk.text,
-        url=place_url(chunk),
+        quote=chunk.text[start:end],
+        chars=(start, end),
+        url=place_url(replace(chunk, source_info=source_info)),
         supported=True,
     )
 

@@ -178,6 +178,26 @@ def describe_json(options: type[BaseModel], example: Mapping[str, Any]) -> Schem
     return _request_body({"application/json": {"schema": schema, "examples": {"a request": {"value": example}}}})
 
 
+def describe_search_events() -> dict[str, Any]:
+    """Return FastAPI's description of a response that is JSON or, with `stream`, server-sent events."""
+    citation = {"citation_number": 1, "quote": "The budget for travel is 12,000 euros.", "chars": [120, 158]}
+    example = (
+        'event: results\ndata: {"results": [...], "query_time": 0.041}\n\n'
+        'event: token\ndata: {"text": "The budget for travel is 12,000 euros. [1]"}\n\n'
+        f"event: citation\ndata: {json.dumps(citation)[:-1]}, ...}}\n\n"
+        'event: done\ndata: {"response": "The budget for travel is 12,000 euros. [1]", "citations": [...], ...}\n\n'
+    )
+    about = (
+        "JSON; with `stream`, server-sent events: `results` (`results` and `query_time`), `token` (`text`, to be added "
+        "to the answer), `citation` (as in `citations`), then `done` (all but `results`), or `error` with the body of "
+        "an error. Ignore events of other names."
+    )
+    return {
+        "description": about,
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": example}},
+    }
+
+
 def _request_body(content: Schema) -> Schema:
     return {"requestBody": {"required": True, "content": content}}
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dotenv import dotenv_values
 from pydantic import Field, field_validator, model_validator
 
+from deployments.answerer.settings import AnswererConfig
 from deployments.captioner.settings import CaptionerConfig
 from deployments.document_parser.settings import DocumentParserConfig
 from deployments.embedder.settings import EmbedderConfig
@@ -31,6 +32,7 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "WHISPER_MODEL_SIZE": ("transcriber", "model"),
     "CORS_ORIGINS": ("serving", "cors_origins"),
     "LOG_LEVEL": ("serving", "log_level"),
+    "LLM_MODEL": ("answerer", "model"),
     "DATA_DIR": ("library", "folder"),
     "DATABASE_URL": ("library", "database_url"),
     "PRISM_ENCRYPTION_KEY": ("library", "encryption_key"),
@@ -103,6 +105,7 @@ class AppConfig(Section):
     text_reader: TextReaderConfig = TextReaderConfig()
     embedder: EmbedderConfig = EmbedderConfig()
     library: LibraryConfig = LibraryConfig()
+    answerer: AnswererConfig = AnswererConfig()
     indexing: IndexingConfig = IndexingConfig()
     limits: LimitsConfig = LimitsConfig()
     serving: ServingConfig = ServingConfig()
