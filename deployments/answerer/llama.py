@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,11 @@ class LlamaModel:
         self._last_prompt: Sequence[int] = ()
         """Tokens whose beginning is in llama.cpp's cache."""
         self._prompt_tokens_per_s = 0.0
-        warm_up = _Reply(self._server, {"prompt": self._tokens(_WARM_UP), "max_tokens": 1})
-        for _ in warm_up.pieces(Cancellation(float("inf"))):
-            pass
-        self._measure(warm_up)
+        try:
+            self._warm_up()
+        except ProcessingFailed as error:
+            self.close()
+            raise ModelNotLoaded(f"{path} was loaded, but does not work: {error}") from error
 
     @property
     def prompt_tokens_per_s(self) -> float:
@@ -86,7 +87,9 @@ class LlamaModel:
     def count_tokens(self, text: str) -> int:
         return len(self._tokens(text))
 
-    def complete(self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation) -> Iterator[str]:
+    def complete(
+        self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation
+    ) -> Generator[str, None, None]:
         """Yield the text of the reply piece by piece.
 
         When it is cancelled or late, this raises what `cancellation.check` raises at once; the computation stops within
@@ -115,6 +118,12 @@ class LlamaModel:
         self._client.close()
         del self._server
         self._remove_folder()
+
+    def _warm_up(self) -> None:
+        self._reply = _Reply(self._server, {"prompt": self._tokens(_WARM_UP), "max_tokens": 1})
+        for _ in self._reply.pieces(Cancellation(float("inf"))):
+            pass
+        self._measure(self._reply)
 
     def _wait_for_last_reply(self, cancellation: Cancellation) -> None:
         while self._reply is not None and not self._reply.join(_POLL_S):

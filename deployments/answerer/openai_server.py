@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import httpx
@@ -52,7 +52,9 @@ class OpenAIServerModel:
         """Return about how many tokens a text has: the API has no way to count them."""
         return round(len(text) / self._characters_per_token) if text else 0
 
-    def complete(self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation) -> Iterator[str]:
+    def complete(
+        self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation
+    ) -> Generator[str, None, None]:
         """Yield the text of the reply piece by piece.
 
         When it is cancelled or late, this raises what `cancellation.check` raises at once, and closes the connection,
