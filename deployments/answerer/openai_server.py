@@ -5,6 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Generator
+from pathlib import PurePath
 from typing import Any
 
 import httpx
@@ -31,7 +32,9 @@ class OpenAIServerModel:
         """
         self._url = url
         with _client(url, _WARM_UP_TIMEOUT_S) as client:
-            self.name = model or _first_model(client, url)
+            self._model = model or _first_model(client, url)
+            # llama-server names a model by its path unless it was told otherwise.
+            self.name = PurePath(self._model).name if PurePath(self._model).is_absolute() else self._model
             start = time.monotonic()
             # Different each time, so that the server has nothing of it in a cache.
             text = f"{secrets.token_hex(8)}. {_WARM_UP}"
@@ -90,7 +93,7 @@ class OpenAIServerModel:
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": prompt})
         options = {"max_tokens": max_tokens, "temperature": 0, "seed": _SEED, "stream": stream}
-        return {"model": self.name, "messages": messages, **options}
+        return {"model": self._model, "messages": messages, **options}
 
     async def _pieces(self, request: dict[str, Any]) -> AsyncGenerator[str, None]:
         async with (
@@ -106,6 +109,7 @@ class OpenAIServerModel:
                     return
                 if event and (text := _text_of(event, self._url)):
                     yield text
+            raise ModelNotLoaded(f"The reply of {self._url} broke off.")
 
 
 async def _next(pieces: AsyncGenerator[str, None]) -> str | None:
