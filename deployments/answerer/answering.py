@@ -9,6 +9,7 @@ import numpy.typing as npt
 from deployments.answerer.language_model import LanguageModel
 from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence, Quote
 from deployments.cancellation import Cancellation
+from deployments.errors import DeadlineExceeded
 from deployments.library.types import SearchHit
 from deployments.sentences import sentence_ranges
 
@@ -42,7 +43,23 @@ def answer(
     quoted sentences, which need less than a tenth of a second. So the deadline of `cancellation` should be that much
     before the one of the request. Raises WorkCancelled when the caller is gone; never DeadlineExceeded.
     """
-    if hits:
+    if hits and model is not None:
+        chunk = hits[0].chunk
+        text = ""
+        try:
+            for piece in model.complete("Answer from the passages.", f"{chunk.text}\n\n{question}", 128, cancellation):
+                text += piece
+        except DeadlineExceeded:
+            pass
+        found = False
+        for start, end in list(sentence_ranges(text)):
+            sentence = text[start:end].strip()
+            at = chunk.text.find(sentence)
+            found |= at >= 0
+            quotes = (Quote(chunk.chunk_id, at, at + len(sentence)),) if at >= 0 else ()
+            yield AnswerSentence(sentence, quotes, supported=at >= 0)
+        yield AnswerEnd(model.name, no_answer="" if found else "nothing_supported")
+    elif hits:
         chunk = hits[0].chunk
         for start, end in list(sentence_ranges(chunk.text))[:3]:
             yield AnswerSentence(chunk.text[start:end], (Quote(chunk.chunk_id, start, end),), supported=True)

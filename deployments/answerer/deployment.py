@@ -139,7 +139,7 @@ class AnswererDeployment(ThreadedDeployment):
             for part in answer(question, hits, model, limits, cancellation):
                 loop.call_soon_threadsafe(parts.put_nowait, part)
 
-        task = asyncio.create_task(threads.run(work, deadline - EXTRACTIVE_S))
+        task = asyncio.create_task(threads.run(work, deadline if model is None else deadline - EXTRACTIVE_S))
         task.add_done_callback(lambda _: parts.put_nowait(None))
         try:
             while (part := await parts.get()) is not None:

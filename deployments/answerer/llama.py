@@ -50,13 +50,13 @@ class LlamaModel:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self.name = name
         folder = tempfile.mkdtemp(prefix="prism-llama-")
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         socket = f"{folder}/llama.sock"
         key = secrets.token_urlsafe()
         try:
             self._server = xllamacpp.Server(_parameters(path, threads, context_tokens, socket, key))
         except RuntimeError as error:
-            self._remove_folder()
+            remove_folder()
             raise ModelNotLoaded(
                 f"{path} cannot be loaded as a GGUF model: it is damaged, of an architecture that llama.cpp does not "
                 "know, or larger than the free memory. The lines above in the log say more."
@@ -68,6 +68,8 @@ class LlamaModel:
             timeout=_SOCKET_TIMEOUT_S,
             trust_env=False,
         )
+        self._disconnect = weakref.finalize(self, self._client.close)
+        self._remove_folder = remove_folder
         self._lock = threading.Lock()
         self._reply: _Reply | None = None
         self._last_prompt: Sequence[int] = ()
@@ -115,7 +117,7 @@ class LlamaModel:
         if self._reply is not None:
             self._reply.stop()
             self._reply.join()
-        self._client.close()
+        self._disconnect()
         del self._server
         self._remove_folder()
 

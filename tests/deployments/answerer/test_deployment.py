@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments.answerer import deployment
 from deployments.answerer.deployment import NO_MODEL, NO_TIME, AnswererDeployment
-from deployments.answerer.settings import AnswererConfig
+from deployments.answerer.settings import MODELS, AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
 from deployments.library.types import ChunkRecord, SearchHit
 from deployments.settings import WeightsConfig
 from tests.deployments.answerer.chat_server import ChatServer
 from tests.deployments.answerer.conftest import REPLY
+from tests.deployments.weights.hub import Hub, pauses_halfway
 
 PASSAGE = f"We met in Lisbon. {REPLY} The next meeting is in May."
 QUESTION = "What is the travel budget for 2024?"
@@ -88,23 +89,26 @@ def test_without_a_model_passages_are_quoted(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_while_the_model_is_fetched_passages_are_quoted_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        deployment, "_load", lambda config, weights, report: (report("fetching it, 0.3 of 1.1 GB"), time.sleep(1))
-    )
+def test_while_the_model_is_fetched_passages_are_quoted_at_once(tmp_path: Path, model_hub: Hub) -> None:
+    arrived = threading.Event()
+    model = MODELS[AnswererConfig().model]
+    model_hub.faults[f"/{model.repository}/resolve/{model.commit}/{model.file}"] = [pauses_halfway(arrived)]
 
     async def run() -> None:
         answerer = replica(tmp_path)
-        await answer(answerer)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while "kB of 1.3 MB" not in (await answer(answerer))[1].note:
+                await asyncio.sleep(0.05)
         start = time.monotonic()
         sentences, end = await answer(answerer)
         assert time.monotonic() - start < 0.5
         assert sentences
         assert end.answered_by == "extractive"
-        assert "still loading (fetching it, 0.3 of 1.1 GB)" in end.note
+        assert "is still loading (fetching qwen2.5-1.5b-instruct-q4_k_m.gguf, " in end.note
+        arrived.set()
+        async with asyncio.timeout(10):
+            while (await answer(answerer))[1].answered_by != "Qwen2.5-1.5B-Instruct":
+                await asyncio.sleep(0.05)
 
     asyncio.run(run())
 
@@ -142,12 +146,12 @@ def test_without_time_for_the_model_passages_are_quoted(tmp_path: Path, tiny_ggu
 def test_the_model_answers_one_question_at_a_time_and_who_waits_too_long_gets_quotes(
     tmp_path: Path, chat: ChatServer
 ) -> None:
-    chat.pause_s = 0.3
+    chat.pause_s = 0.15
 
     async def run() -> None:
         answerer = replica(tmp_path, server_url=chat.url)
         (_, first), (_, second), (_, late) = await asyncio.gather(
-            answer(answerer), answer(answerer), answer(answerer, seconds=3)
+            answer(answerer), answer(answerer), answer(answerer, seconds=2)
         )
         assert (first.answered_by, second.answered_by) == ("first", "first")
         assert (late.answered_by, late.note) == ("extractive", NO_TIME)
@@ -162,35 +166,39 @@ def test_a_caller_that_leaves_stops_the_model(tmp_path: Path, chat: ChatServer) 
         answerer = replica(tmp_path, server_url=chat.url)
         parts = answerer.answer(QUESTION, hits(), deadline=time.time() + 30)
         asking = asyncio.create_task(anext(parts))
-        while not chat.requests:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while not chat.requests:
+                await asyncio.sleep(0.01)
         asking.cancel()
-        with contextlib.suppress(asyncio.CancelledError, AnswerSentence if False else asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError):
             await asking
         await parts.aclose()
-        chat_left = time.monotonic() + 3
+        end = time.monotonic() + 3
         while not chat.num_left:
-            assert time.monotonic() < chat_left
+            assert time.monotonic() < end
             await asyncio.sleep(0.01)
         chat.pieces, chat.pause_s = [REPLY], 0.0
-        _, end = await answer(answerer)
-        assert end.answered_by == "first"
+        _, last = await answer(answerer)
+        assert last.answered_by == "first"
 
     asyncio.run(run())
 
 
 def test_the_model_leaves_memory_when_idle_and_comes_back(tmp_path: Path, tiny_gguf: Path) -> None:
+    path = tmp_path / "own.gguf"  # other tests may have the tiny one in memory
+    path.write_bytes(tiny_gguf.read_bytes())
+
     async def run() -> None:
-        answerer = replica(tmp_path, model=str(tiny_gguf), idle_unload_s=0.2)
+        answerer = replica(tmp_path, model=str(path), idle_unload_s=0.2)
         for _ in range(2):
             _, end = await answer(answerer)
-            assert end.answered_by == "tiny"
+            assert end.answered_by == "own"
             assert (await answerer.status()).state == "loaded"
-            assert mapped(tiny_gguf)
+            assert mapped(path)
             await asyncio.sleep(0.6)
             status = await answerer.status()
             assert (status.state, status.is_available) == ("not_loaded", True)
-            assert not mapped(tiny_gguf)
+            assert not mapped(path)
 
     asyncio.run(run())
 

@@ -1,18 +1,14 @@
 """The language model's file comes from the hub at one commit, is checked, and needs no request afterwards."""
 
-import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deployments.answerer import settings
 from deployments.answerer.settings import MODELS, AnswererConfig
 from deployments.answerer.weights import describe, ensure_gguf, is_there
 from deployments.errors import ModelNotLoaded
 from deployments.settings import WeightsConfig
 from prism.weights import fetch, verify
-from tests.deployments.weights.conftest import hub  # noqa: F401
 from tests.deployments.weights.hub import Hub, flips_a_bit
 
 NAME = "Qwen2.5-1.5B-Instruct"
@@ -20,16 +16,7 @@ MODEL = MODELS[NAME]
 PATH = f"/{MODEL.repository}/resolve/{MODEL.commit}/{MODEL.file}"
 
 
-@pytest.fixture(autouse=True)
-def _pinned(hub: Hub, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    """Pins the tiny model in place of the real one, and offers it on the hub."""
-    content = tiny_gguf.read_bytes()
-    small = replace(MODEL, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(settings.MODELS, NAME, small)
-    hub.add_repository(MODEL.repository, MODEL.commit, MODEL.commit, {MODEL.file: content})
-
-
-def test_a_missing_model_is_fetched_once(hub: Hub, tiny_gguf: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_missing_model_is_fetched_once(model_hub: Hub, tiny_gguf: Path, tmp_path: Path) -> None:
     progress: list[str] = []
     assert not is_there(AnswererConfig(), tmp_path)
     file = ensure_gguf(AnswererConfig(), tmp_path, progress.append)
@@ -37,19 +24,19 @@ def test_a_missing_model_is_fetched_once(hub: Hub, tiny_gguf: Path, tmp_path: Pa
     assert file.path.read_bytes() == tiny_gguf.read_bytes()
     assert any("fetching" in line and "of 1.3 MB" in line for line in progress)
     assert is_there(AnswererConfig(), tmp_path)
-    num_requests = len(hub.requests)
+    num_requests = len(model_hub.requests)
     assert ensure_gguf(AnswererConfig(), tmp_path, progress.append) == file
-    assert len(hub.requests) == num_requests
+    assert len(model_hub.requests) == num_requests
 
 
-def test_a_damaged_download_is_refused_with_what_to_do(hub: Hub, tmp_path: Path) -> None:  # noqa: F811
-    hub.faults[PATH] = [flips_a_bit]
+def test_a_damaged_download_is_refused_with_what_to_do(model_hub: Hub, tmp_path: Path) -> None:
+    model_hub.faults[PATH] = [flips_a_bit]
     with pytest.raises(ModelNotLoaded, match="arrived damaged.*prism weights fetch"):
         ensure_gguf(AnswererConfig(), tmp_path, lambda line: None)
     assert not is_there(AnswererConfig(), tmp_path)
 
 
-def test_the_commands_fetch_and_verify_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_fetch_and_verify_it(model_hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = describe(AnswererConfig(), WeightsConfig(cache_dir=tmp_path))
     assert model.quantization is None  # it is quantized already, so there is nothing to shrink
     assert fetch([model]) == 0
