@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from deployments.library.types import ChunkRecord
-from serve_app.citations import cite, place_url
+from deployments.answerer.types import AnswerSentence, Quote
+from deployments.library.types import ChunkPart, ChunkRecord, SearchHit
+from serve_app.citations import Citations, cite, place_url
 
 
 def chunk(source_info: dict[str, Any], text: str = "Text.") -> ChunkRecord:
@@ -24,7 +26,30 @@ def test_the_url_opens_the_place(source_info: dict[str, Any], url: str) -> None:
     assert place_url(chunk(source_info)) == url
 
 
-def test_a_citation_has_the_passages_first_100_characters_and_all_of_its_text() -> None:
-    citation = cite(3, chunk({"type": "image"}, "x" * 150))
-    assert (citation.citation_number, citation.text_preview, citation.quote) == (3, "x" * 100, "x" * 150)
+def test_a_citation_has_the_quoted_words_and_the_passages_first_100_characters() -> None:
+    text = "x" * 150 + " The end."
+    citation = cite(3, chunk({"type": "image"}, text), 151, 159)
+    assert (citation.citation_number, citation.text_preview) == (3, "x" * 100)
+    assert (citation.quote, citation.chars) == ("The end.", (151, 159))
     assert citation.supported
+
+
+def test_a_citation_leads_to_the_words_and_not_to_the_whole_passage() -> None:
+    parts = [
+        ChunkPart(0, 5, {"start": 10.0, "end": 10.5}),
+        ChunkPart(6, 12, {"start": 10.5, "end": 11.0}),
+        ChunkPart(13, 17, {"start": 31.0, "end": 31.5}),
+    ]
+    info = {"type": "video", "origin": "speech", "start": 10.0, "end": 31.5}
+    record = replace(chunk(info, "Hello dear all."), parts=parts)
+    citation = cite(1, record, 6, 12)
+    assert (citation.source_info["start"], citation.source_info["end"]) == (10.5, 11.0)
+    assert citation.url == "/files/12/content#t=10.5"
+
+
+def test_each_distinct_quote_has_a_number_and_keeps_it() -> None:
+    citations = Citations([SearchHit(chunk({}, "One. Two."), 1.0, 1.0)])
+    one, two = Quote("id", 0, 4), Quote("id", 5, 9)
+    assert citations.numbers(AnswerSentence("One.", (one,), supported=True)) == [1]
+    assert citations.numbers(AnswerSentence("Two and one.", (two, one, two), supported=True)) == [2, 1]
+    assert [(citation.citation_number, citation.quote) for citation in citations.all] == [(1, "One."), (2, "Two.")]

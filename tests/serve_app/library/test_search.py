@@ -35,7 +35,7 @@ def test_an_answer_quotes_the_best_passage_and_cites_it(filled: LibraryApi) -> N
         "source_info": PAGE,
     }
     assert 0 < result["similarity"] <= 1
-    assert body["response"] == '"The travel budget for 2024 is 4,200 euros." [1]'
+    assert body["response"] == "The travel budget for 2024 is 4,200 euros. [1]"
     assert body["answered_by"] == "extractive"
     assert body["citations"] == [
         {
@@ -45,17 +45,19 @@ def test_an_answer_quotes_the_best_passage_and_cites_it(filled: LibraryApi) -> N
             "source_info": PAGE,
             "text_preview": "The travel budget for 2024 is 4,200 euros.",
             "quote": "The travel budget for 2024 is 4,200 euros.",
+            "chars": [0, 42],
             "url": "/files/1/content#page=5",
             "supported": True,
         }
     ]
-    assert set(body) == {"results", "response", "citations", "query_time", "answered_by"}
+    assert set(body) == {"results", "response", "citations", "query_time", "answered_by", "answer_note"}
 
 
 def test_without_an_answer_there_is_none(filled: LibraryApi) -> None:
     body = search(filled, query="travel budget", answer=False)
     assert body["results"]
     assert (body["response"], body["citations"], body["answered_by"]) == ("", [], None)
+    assert body["answer_note"] == ""
 
 
 def test_nothing_found_is_said(filled: LibraryApi) -> None:
@@ -91,7 +93,7 @@ def test_a_filter_takes_one_type_or_several(filled: LibraryApi, filter_type: Any
         {"query": "x", "limit": "5"},
         {"query": "x", "filter_type": "film"},
         {"query": "x", "answer": "yes"},
-        {"query": "x", "stream": True},
+        {"query": "x", "stream": "yes"},
         {"query": "x", "stream": 0},
         {"query": "x", "top_k": 5},
         {"query": "x" * 70_000},
