@@ -24,7 +24,7 @@ from deployments.answerer.passages import Sentence, sentences_of
 from deployments.answerer.question import Question
 from deployments.answerer.ranking import title_stems
 from deployments.answerer.synonyms import OPPOSITES, same_meaning
-from deployments.answerer.types import Quote
+from deployments.answerer.types import AnswerSentence, Quote
 from deployments.answerer.words import MONTHS, Word, analyse, fold, stem
 from deployments.library.types import SearchHit
 
@@ -42,7 +42,11 @@ LIGHT_WORDS = frozenset(
 )
 """Words that say so little that they need not be found."""
 MAX_QUOTES = 3
+MAX_CONTRADICTIONS = 2
+MIN_FRAME_FOUND = 0.8
+"""Part of the words of a sentence, without what may differ, that a contradicting sentence must have."""
 
+_MIN_FRAME_WORDS = 2
 _SCOPE_WORDS = 2
 """A negation denies so many of the words that follow it."""
 _NEGATION_DISTANCE = 6
@@ -70,6 +74,7 @@ _NOT_DENIED = re.compile(r"\W*(?:only|until|just|merely|least|\d)", re.I)
 
 @dataclass(frozen=True)
 class Verdict:
+    sentence: str
     supported: bool
     quotes: tuple[Quote, ...]
     """The best first, at most one in a chunk. For an unsupported sentence the nearest one, or none."""
@@ -125,7 +130,7 @@ def check(sentence: str, hits: Sequence[SearchHit], question: Question | None = 
     """Find what backs a sentence."""
     claim = _Claim.of(sentence, question)
     if not claim.words:
-        return Verdict(False, (), "words")
+        return Verdict(sentence, False, (), "words")
     found: list[tuple[float, int, Window]] = []
     nearest: tuple[float, Window, Problem] | None = None
     for rank, hit in enumerate(hits):
@@ -144,10 +149,31 @@ def check(sentence: str, hits: Sequence[SearchHit], question: Question | None = 
     if found:
         found.sort(key=lambda one: one[:2], reverse=True)
         backing = tuple(window for _, _, window in found[:MAX_QUOTES])
-        return Verdict(True, tuple(window.quote for window in backing), "", backing)
+        return Verdict(sentence, True, tuple(window.quote for window in backing), "", backing)
     if nearest is None or nearest[0] <= 0:
-        return Verdict(False, (), "words")
-    return Verdict(False, (nearest[1].quote,), nearest[2], (nearest[1],))
+        return Verdict(sentence, False, (), "words")
+    return Verdict(sentence, False, (nearest[1].quote,), nearest[2], (nearest[1],))
+
+
+def contradictions(
+    verdict: Verdict, hits: Sequence[SearchHit], question: Question | None = None
+) -> list[AnswerSentence]:
+    """Return sentences of other files that say the same of another number, or with another name, than what backs a
+    sentence: each quoted as it stands."""
+    if not verdict.supported:
+        return []
+    backing = verdict.windows[0]
+    frame = _Claim.of(verdict.sentence, question)
+    quoted = [quote.chunk_id for quote in verdict.quotes]
+    found = []
+    for hit in hits:
+        if hit.chunk.file_id == backing.hit.chunk.file_id or hit.chunk.chunk_id in quoted:
+            continue
+        differing = [window for window in windows_of(hit) if len(window.sentences) == 1 and frame.differs_from(window)]
+        if differing:
+            best = max(differing, key=frame.closeness)
+            found.append(AnswerSentence(best.text, (best.quote,), supported=True))
+    return found[:MAX_CONTRADICTIONS]
 
 
 @dataclass(frozen=True)
@@ -194,6 +220,22 @@ class _Claim:
             return "order"
         return ""
 
+    def differs_from(self, window: Window) -> bool:
+        """Return whether a sentence says the same as this one but for a number, or for one name."""
+        numbers = [word for word in self.words if word.number is not None and not self._is_given(word)]
+        names = [word for word in self.words if self._is_name(word, window) and not self._is_given(word)]
+        rest = [word for word in self.words if word not in numbers and word not in names]
+        if len(rest) < _MIN_FRAME_WORDS or sum(_is_in(word, window.words) for word in rest) < MIN_FRAME_FOUND * len(
+            rest
+        ):
+            return False
+        if numbers:
+            other = [word for word in window.words if word.number is not None and not self._is_given(word)]
+            comparable = [word for word in other if any(_are_comparable(word, number) for number in numbers)]
+            return bool(comparable) and not any(_is_in(word, numbers) for word in comparable)
+        others = [word for word in window.words if word.is_name and not _is_in(word, self.words) and not word.is_first]
+        return bool(names) and bool(others) and not any(_is_in(word, window.words) for word in names)
+
     def _is_given(self, word: Word) -> bool:
         return word.stem in self.given
 
@@ -204,9 +246,7 @@ class _Claim:
             where = window.nearby_words if self._is_given(word) else window.words
             if not _is_in(word, where):
                 return False
-            if _counts_something_else(index, self.words, window) or _is_date_of_something_else(
-                index, self.words, window
-            ):
+            if any(test(index, self.words, window) for test in _NUMBER_TESTS):
                 return False
         return True
 
@@ -226,7 +266,11 @@ class _Claim:
         if not word.is_name or word.number is not None:
             return False
         small = fold(word.text)
-        return not word.is_first or word.stem not in LIGHT_WORDS and not re.search(rf"\b{re.escape(small)}", window.hit.chunk.text)
+        return (
+            not word.is_first
+            or word.stem not in LIGHT_WORDS
+            and not re.search(rf"\b{re.escape(small)}", window.hit.chunk.text)
+        )
 
     def _is_split(self, window: Window, names: Sequence[Word]) -> bool:
         """Return whether of two sentences the first has the names and the second is about somebody else."""
@@ -479,6 +523,13 @@ def _is_behind_another_number(index: int, words: Sequence[Word], window: Window)
     return False
 
 
+def _are_comparable(word: Word, other: Word) -> bool:
+    """Return whether two numbers can be values of the same thing: the same unit, both years or neither."""
+    if word.number is None or other.number is None or word.number.unit != other.number.unit:
+        return False
+    return (1000 <= word.number.value <= 2100) == (1000 <= other.number.value <= 2100)
+
+
 def _is_date(words: Sequence[Word], index: int) -> bool:
     number = words[index].number
     if number is None or number.unit:
@@ -497,3 +548,6 @@ def _following(words: Sequence[Word], index: int, distance: int) -> Word | None:
     if index + 1 == len(words) or words[index + 1].position - words[index].position > distance:
         return None
     return words[index + 1]
+
+
+_NUMBER_TESTS = (_counts_something_else, _is_date_of_something_else, _is_behind_another_number)

@@ -42,7 +42,7 @@ class Question:
 
 def parse_question(text: str) -> Question:
     lower = fold(text)
-    expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
+    expected: Expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
     return Question(text, tuple(word for word in analyse(text) if not word.is_negation), expected)
 
 

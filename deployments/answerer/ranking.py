@@ -42,7 +42,7 @@ class _Features:
     """Whether it has hardly any word that the question does not have."""
 
     def score(self) -> float:
-        return sum(weight * getattr(self, name) for name, weight in _WEIGHTS.items())
+        return sum(weight * float(getattr(self, name)) for name, weight in _WEIGHTS.items())
 
 
 _WEIGHTS: Mapping[str, float] = {

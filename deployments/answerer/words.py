@@ -343,8 +343,8 @@ def _value(tokens: Sequence[_Token], index: int) -> tuple[float | None, str, int
 
 
 def _is_counted(tokens: Sequence[_Token], index: int) -> bool:
-    """Return whether "one" is a number: "one million", not "one of them"."""
-    return index + 1 < len(tokens) and tokens[index + 1].text.lower() in _SCALES
+    """Return whether "one" is a number: "one million" and "one year", not "one of them"."""
+    return index + 1 < len(tokens) and tokens[index + 1].text.lower() in (_SCALES | _UNITS)
 
 
 def _digits(tokens: Sequence[_Token], index: int) -> tuple[float | None, str, int]:
