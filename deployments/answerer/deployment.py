@@ -176,7 +176,8 @@ def _needed_s(model: "Model") -> float:
 
 
 def _with_note(part: AnswerPart, note: str) -> AnswerPart:
-    return replace(part, note=f"{note} {part.note}".strip()) if isinstance(part, AnswerEnd) else part
+    """Return the part; the end of an answer says why it is without a model."""
+    return replace(part, note=note) if isinstance(part, AnswerEnd) and not part.no_answer else part
 
 
 def _limits(config: AnswererConfig) -> AnswerLimits:

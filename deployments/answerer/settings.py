@@ -71,7 +71,7 @@ class AnswererConfig(ModelSection):
     """Threads of the language model; 0 leaves one physical core free."""
     prompt_tokens: int = Field(0, ge=0, le=8192)
     """Tokens of passages in a prompt, at most; 0 derives them from the speed at which the model reads."""
-    max_tokens: int = Field(128, ge=16, le=1024)
+    max_tokens: int = Field(96, ge=16, le=1024)
     """Tokens of an answer, at most."""
     show_unsupported: bool = False
     """Whether sentences that no passage backs are shown, with a mark, or left out."""
