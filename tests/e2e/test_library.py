@@ -187,6 +187,39 @@ def test_a_video_is_found_by_its_speech_and_by_its_pictures(library: LibraryClie
     assert picture["frame_number"] >= 0
 
 
+def test_the_url_of_a_citation_opens_its_place(library: LibraryClient, indexed: Indexed) -> None:
+    queries = {
+        "report.pdf": ("lamp of the lighthouse", "document"),
+        "trip.docx": ("hotel in Lisbon", "document"),
+        "receipt.png": ('"Orange juice"', "image"),
+        "speech.wav": ("a small blue square at the top right", "audio"),
+        "clip.mp4": ("red circle on the left", "video"),
+    }
+    for name, (query, file_type) in queries.items():
+        [citation] = library.post_search(query, filter_type=file_type).json()["citations"]
+        assert citation["file_id"] == indexed.ids[name]
+        path, _, fragment = citation["url"].partition("#")
+        opened = library.get(path)
+        assert opened.status_code == 200
+        place = citation["source_info"]
+        if name == "trip.docx":
+            assert f'<p id="{fragment}">Budget</p>\n<p id="paragraph-2">The hotel in Lisbon' in opened.text
+            continue
+        assert opened.content == indexed.contents[name]
+        if name == "report.pdf":
+            assert fragment == "page=2"
+        elif name == "receipt.png":
+            region = place["image_region"]
+            left, top, width, height = map(int, fragment.removeprefix("xywh=pixel:").split(","))
+            assert [left, top, width, height] == [region[key] for key in ("x", "y", "width", "height")]
+            assert left + width <= RECEIPT.width
+            assert top + height <= RECEIPT.height
+        else:
+            assert float(fragment.removeprefix("t=")) == place["start"]
+    seconds = place["start"]  # of the video
+    assert library.get(f"/files/{indexed.ids['clip.mp4']}/frames/{seconds}.jpg").status_code == 200
+
+
 def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexed: Indexed) -> None:
     query = "blue square, lighthouse, bread"
     assert {result["metadata"]["source_info"]["type"] for result in library.search(query, filter_type="image")} == {

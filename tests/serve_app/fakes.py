@@ -17,7 +17,16 @@ from deployments.media import Media, Pixels, as_media
 from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from serve_app.context import AppContext
-from serve_app.graph import CAPTIONER, DOCUMENT_PARSER, EMBEDDER, FRAME_SAMPLER, INDEXING, LIBRARY, TRANSCRIBER
+from serve_app.graph import (
+    CAPTIONER,
+    DOCUMENT_PARSER,
+    EMBEDDER,
+    FRAME_SAMPLER,
+    INDEXING,
+    LIBRARY,
+    TEXT_READER,
+    TRANSCRIBER,
+)
 from serve_app.settings import AppConfig
 from serve_app.system import DeploymentStatus
 
@@ -174,6 +183,7 @@ class FakeGraph:
     """None, or a real library; and the embedder and the parser as far as a test needs them."""
     embedder: Any = None
     document_parser: Any = None
+    text_reader: Any = None
     indexing: Any = field(default_factory=FakeIndexing)
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
@@ -189,6 +199,7 @@ class FakeGraph:
             LIBRARY.name: OpensSharedMedia(self.library),
             EMBEDDER.name: self.embedder,
             DOCUMENT_PARSER.name: OpensSharedMedia(self.document_parser),
+            TEXT_READER.name: OpensSharedMedia(self.text_reader),
             INDEXING.name: self.indexing,
         }
         return AppContext(services, settings, self.system, self.share)
