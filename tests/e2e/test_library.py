@@ -1,6 +1,7 @@
 """The library from the upload to the search, with the real embedder, OCR and parsers, and the miniatures' words."""
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def library_server(start_server: StartServer, model_cache: Path, folder: Path) -> Iterator[RunningServer]:
-    with start_server(env={"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder)}) as running:
+    env = {"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder), "LOG_FORMAT": "json"}
+    with start_server(env=env) as running:
         yield running
 
 
@@ -227,6 +229,23 @@ def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexe
     }
     both = library.search(query, filter_type=["audio", "document"])
     assert {result["metadata"]["source_info"]["type"] for result in both} == {"audio", "document"}
+
+
+def test_the_log_has_an_object_for_each_request_and_no_words(
+    library_server: RunningServer, library: LibraryClient, indexed: Indexed
+) -> None:
+    answer = library.post_search("xylophone lighthouse")
+    folder = library_server.log.parent / "ray"
+    end = time.monotonic() + 10
+    found: list[dict[str, Any]] = []
+    while not found:  # the line is written after the answer is sent
+        assert time.monotonic() < end
+        lines = [line for path in folder.glob("**/logs/serve/replica_*.log") for line in path.read_text().splitlines()]
+        found = [line for line in map(json.loads, lines) if line.get("request_id") == answer.headers["X-Request-ID"]]
+    [line] = [line for line in found if "http_route" in line]
+    assert (line["http_method"], line["http_route"], line["http_status"]) == ("POST", "/search", 200)
+    assert line["duration_ms"] > 0
+    assert not [line for line in lines if "xylophone" in line]
 
 
 def test_searches_are_in_the_history_until_it_is_cleared(library: LibraryClient, indexed: Indexed) -> None:
