@@ -154,7 +154,13 @@ DOCUMENT_PARSER = Node(
     class_path="deployments.document_parser.deployment:DocumentParserDeployment",
     protocol=DocumentParserService,
     sections=("document_parser",),
-    methods={"open": "always", "read_pages": "always", "render_page": "always", "read_paragraphs": "always"},
+    methods={
+        "open": "always",
+        "read_pages": "always",
+        "find_words": "always",
+        "render_page": "always",
+        "read_paragraphs": "always",
+    },
     has_threads=True,
 )
 
@@ -163,7 +169,7 @@ TEXT_READER = Node(
     class_path="deployments.text_reader.deployment:TextReaderDeployment",
     protocol=TextReaderService,
     sections=("text_reader",),
-    methods={"read_image": "always", "read_pixels": "always"},
+    methods={"read_image": "always", "read_pixels": "always", "decode": "always"},
     model_section="text_reader",
     is_always_lazy=True,
     has_threads=True,

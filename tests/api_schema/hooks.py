@@ -24,8 +24,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """For each name of a field, or `type` beside it, the extensions of files that belong there. Others get any file."""
 
 _ABOUT_THE_FILE = {"INVALID_FILE_TYPE", "INVALID_FILE", "FILE_TOO_LARGE"}
-_RULES = ("is given twice", "The loaded model does not know the language")
-"""Of an option as a field and in `options`, with different values; and of a smaller model."""
+_RULES = ("is given twice", "The loaded model does not know the language", "chars needs chunk_id")
+"""Of an option as a field and in `options`, with different values; of a smaller model; of parameters that belong
+together."""
 _FORM = "multipart/form-data"
 _BOOLEANS = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}
 """Text that a form's boolean may be, in any case."""

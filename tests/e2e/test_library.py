@@ -1,6 +1,7 @@
 """The library from the upload to the search, with the real embedder, OCR and parsers, and the miniatures' words."""
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def library_server(start_server: StartServer, model_cache: Path, folder: Path) -> Iterator[RunningServer]:
-    with start_server(env={"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder)}) as running:
+    env = {"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder), "LOG_FORMAT": "json"}
+    with start_server(env=env) as running:
         yield running
 
 
@@ -187,6 +189,39 @@ def test_a_video_is_found_by_its_speech_and_by_its_pictures(library: LibraryClie
     assert picture["frame_number"] >= 0
 
 
+def test_the_url_of_a_citation_opens_its_place(library: LibraryClient, indexed: Indexed) -> None:
+    queries = {
+        "report.pdf": ("lamp of the lighthouse", "document"),
+        "trip.docx": ("hotel in Lisbon", "document"),
+        "receipt.png": ('"Orange juice"', "image"),
+        "speech.wav": ("a small blue square at the top right", "audio"),
+        "clip.mp4": ("red circle on the left", "video"),
+    }
+    for name, (query, file_type) in queries.items():
+        [citation] = library.post_search(query, filter_type=file_type).json()["citations"]
+        assert citation["file_id"] == indexed.ids[name]
+        path, _, fragment = citation["url"].partition("#")
+        opened = library.get(path)
+        assert opened.status_code == 200
+        place = citation["source_info"]
+        if name == "trip.docx":
+            assert f'<p id="{fragment}">Budget</p>\n<p id="paragraph-2">The hotel in Lisbon' in opened.text
+            continue
+        assert opened.content == indexed.contents[name]
+        if name == "report.pdf":
+            assert fragment == "page=2"
+        elif name == "receipt.png":
+            region = place["image_region"]
+            left, top, width, height = map(int, fragment.removeprefix("xywh=pixel:").split(","))
+            assert [left, top, width, height] == [region[key] for key in ("x", "y", "width", "height")]
+            assert left + width <= RECEIPT.width
+            assert top + height <= RECEIPT.height
+        else:
+            assert float(fragment.removeprefix("t=")) == place["start"]
+    seconds = place["start"]  # of the video
+    assert library.get(f"/files/{indexed.ids['clip.mp4']}/frames/{seconds}.jpg").status_code == 200
+
+
 def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexed: Indexed) -> None:
     query = "blue square, lighthouse, bread"
     assert {result["metadata"]["source_info"]["type"] for result in library.search(query, filter_type="image")} == {
@@ -194,6 +229,23 @@ def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexe
     }
     both = library.search(query, filter_type=["audio", "document"])
     assert {result["metadata"]["source_info"]["type"] for result in both} == {"audio", "document"}
+
+
+def test_the_log_has_an_object_for_each_request_and_no_words(
+    library_server: RunningServer, library: LibraryClient, indexed: Indexed
+) -> None:
+    answer = library.post_search("xylophone lighthouse")
+    folder = library_server.log.parent / "ray"
+    end = time.monotonic() + 10
+    found: list[dict[str, Any]] = []
+    while not found:  # the line is written after the answer is sent
+        assert time.monotonic() < end
+        lines = [line for path in folder.glob("**/logs/serve/replica_*.log") for line in path.read_text().splitlines()]
+        found = [line for line in map(json.loads, lines) if line.get("request_id") == answer.headers["X-Request-ID"]]
+    [line] = [line for line in found if "http_route" in line]
+    assert (line["http_method"], line["http_route"], line["http_status"]) == ("POST", "/search", 200)
+    assert line["duration_ms"] > 0
+    assert not [line for line in lines if "xylophone" in line]
 
 
 def test_searches_are_in_the_history_until_it_is_cleared(library: LibraryClient, indexed: Indexed) -> None:

@@ -29,6 +29,7 @@ from serve_app.graph import (
     FRAME_SAMPLER,
     INDEXING,
     LIBRARY,
+    TEXT_READER,
     TRANSCRIBER,
 )
 from serve_app.settings import AppConfig
@@ -219,6 +220,7 @@ class FakeGraph:
     embedder: Any = None
     document_parser: Any = None
     answerer: FakeAnswerer = field(default_factory=FakeAnswerer)
+    text_reader: Any = None
     indexing: Any = field(default_factory=FakeIndexing)
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
@@ -235,6 +237,7 @@ class FakeGraph:
             EMBEDDER.name: self.embedder,
             DOCUMENT_PARSER.name: OpensSharedMedia(self.document_parser),
             ANSWERER.name: self.answerer,
+            TEXT_READER.name: OpensSharedMedia(self.text_reader),
             INDEXING.name: self.indexing,
         }
         return AppContext(services, settings, self.system, self.share)

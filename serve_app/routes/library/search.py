@@ -18,7 +18,7 @@ from serve_app.library_schemas import ResultMetadata, SearchAnswer, SearchResult
 from serve_app.metrics import SEARCHES
 from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
-from serve_app.request_info import context_of
+from serve_app.request_info import client_address, context_of
 from serve_app.server_sent_events import event
 from serve_app.uploads import read_small_json
 
@@ -43,7 +43,7 @@ class SearchOptions(Options):
     "/search",
     summary="Find passages, by meaning and by word, and answer from them",
     response_model=SearchAnswer,
-    responses={200: describe_search_events(), **error_responses(400, 403, 500, 503, 504)},
+    responses={200: describe_search_events(), **error_responses(400, 403, 429, 500, 503, 504)},
     openapi_extra=describe_json(SearchOptions, {"query": "budget for travel", "limit": 5}),
 )
 async def search(request: Request) -> Response:
@@ -54,6 +54,7 @@ async def search(request: Request) -> Response:
     """
     context = context_of(request)
     start, deadline = time.monotonic(), context.deadline()
+    context.admission.count(client_address(request))
     query = parse_json_options(SearchOptions, await read_small_json(request, MAX_BODY_BYTES, deadline))
     with context.explain_timeouts("Search again when the server is less busy"):
         vector = await context.service(EMBEDDER).embed_query(
