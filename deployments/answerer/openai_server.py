@@ -25,8 +25,8 @@ _SEED = 0
 class OpenAIServerModel:
     """Implements LanguageModel. Any number of replies at once, as far as the server can."""
 
-    def __init__(self, url: str, model: str) -> None:
-        """Connect, and measure how fast the model reads; `model` is empty for the first one that the server lists.
+    def __init__(self, url: str, model: str | None) -> None:
+        """Connect, and measure how fast the model reads; `model` is None for the first one that the server lists.
 
         `url` is without `/v1`. Raises ModelNotLoaded if the server cannot be reached, or refuses.
         """

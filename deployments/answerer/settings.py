@@ -63,10 +63,10 @@ class AnswererConfig(ModelSection):
 
     model: str = "Qwen2.5-1.5B-Instruct"
     """A name of `MODELS`, the path of a .gguf file (relative to the project's folder), or `none`."""
-    server_url: str = ""
+    server_url: str | None = None
     """Of an OpenAI-compatible server on this machine that answers in place of `model`, without `/v1`."""
-    server_model: str = ""
-    """The name of the model there; empty for the first that the server lists."""
+    server_model: str | None = None
+    """The name of the model there; None for the first that the server lists."""
     threads: int = Field(0, ge=0)
     """Threads of the language model; 0 leaves one physical core free."""
     prompt_tokens: int = Field(0, ge=0, le=8192)
@@ -87,9 +87,9 @@ class AnswererConfig(ModelSection):
 
     @field_validator("server_url")
     @classmethod
-    def _is_on_this_machine(cls, url: str) -> str:
+    def _is_on_this_machine(cls, url: str | None) -> str | None:
         if not url:
-            return url
+            return None
         parts = urlsplit(url)
         host = parts.hostname or ""
         if parts.scheme != "http" or not _is_loopback(host) or parts.username or parts.query or parts.fragment:

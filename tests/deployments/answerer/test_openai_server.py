@@ -38,7 +38,7 @@ def chat() -> Iterator[ChatServer]:
 
 
 def test_a_llama_server_answers_piece_by_piece(llama_server: str) -> None:
-    model = OpenAIServerModel(llama_server, "")
+    model = OpenAIServerModel(llama_server, None)
     assert model.name == "tiny.gguf"
     assert model.prompt_tokens_per_s > 10
     assert model.count_tokens("x" * 100) == pytest.approx(90, abs=15)  # a token for each byte, and some around them
@@ -58,12 +58,12 @@ def test_a_request_asks_for_the_most_probable_words(chat: ChatServer) -> None:
 
 
 def test_without_a_name_the_servers_first_model_answers(chat: ChatServer) -> None:
-    assert OpenAIServerModel(chat.url, "").name == "first"
+    assert OpenAIServerModel(chat.url, None).name == "first"
 
 
 def test_a_cancelled_reply_raises_at_once_and_the_server_notices(chat: ChatServer) -> None:
     chat.pieces, chat.pause_s = ["word "] * 500, 0.02
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     cancellation = soon()
     pieces = model.complete("", "Who?", 500, cancellation)
     next(pieces)
@@ -78,7 +78,7 @@ def test_a_cancelled_reply_raises_at_once_and_the_server_notices(chat: ChatServe
 
 def test_a_late_reply_raises_while_the_server_is_silent(chat: ChatServer) -> None:
     chat.pause_s = 1
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     start = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         list(model.complete("", "Who?", 20, Cancellation(time.time() + 0.1)))
@@ -91,7 +91,7 @@ def test_a_server_that_is_not_there_is_named(chat: ChatServer) -> None:
 
 
 def test_a_server_that_refuses_is_quoted(chat: ChatServer) -> None:
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     chat.status, chat.error = 404, "model 'x' not found"
     with pytest.raises(ModelNotLoaded, match="status 404: model 'x' not found"):
         list(model.complete("", "Who?", 20, soon()))
@@ -99,14 +99,14 @@ def test_a_server_that_refuses_is_quoted(chat: ChatServer) -> None:
 
 @pytest.mark.parametrize("reply", ["not JSON", '{"error": {"message": "out of memory"}}', '{"choices": 5}'])
 def test_a_stream_that_is_not_one_is_refused(chat: ChatServer, reply: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     monkeypatch.setattr(chat_server.json, "dumps", lambda _: reply)
     with pytest.raises(ModelNotLoaded, match=r"not that of an OpenAI-compatible server|out of memory"):
         list(model.complete("", "Who?", 20, soon()))
 
 
 def test_a_reply_that_breaks_off_is_not_taken_for_complete(chat: ChatServer) -> None:
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     chat.breaks_off = True
     with pytest.raises(ModelNotLoaded, match="broke off"):
         list(model.complete("", "Who?", 20, soon()))
@@ -116,5 +116,5 @@ def test_proxies_of_the_environment_are_not_used(chat: ChatServer, monkeypatch: 
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    model = OpenAIServerModel(chat.url, "")
+    model = OpenAIServerModel(chat.url, None)
     assert list(model.complete("", "Who?", 20, soon())) == ["Good", " day."]
