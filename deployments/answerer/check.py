@@ -20,6 +20,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
+from deployments.answerer.orders import without_citation_marks
 from deployments.answerer.passages import Sentence, sentences_of
 from deployments.answerer.question import Question
 from deployments.answerer.ranking import title_stems
@@ -123,7 +124,9 @@ def windows_of(hit: SearchHit) -> Iterator[Window]:
     sentences = sentences_of(hit.chunk)
     for length in (1, 2):
         for start in range(len(sentences) - length + 1):
-            yield Window(sentences[start : start + length], sentences[:start], sentences[start + length :], hit)
+            chosen = sentences[start : start + length]
+            if not any(sentence.is_order for sentence in chosen):
+                yield Window(chosen, sentences[:start], sentences[start + length :], hit)
 
 
 def check(sentence: str, hits: Sequence[SearchHit], question: Question | None = None) -> Verdict:
@@ -172,7 +175,7 @@ def contradictions(
         differing = [window for window in windows_of(hit) if len(window.sentences) == 1 and frame.differs_from(window)]
         if differing:
             best = max(differing, key=frame.closeness)
-            found.append(AnswerSentence(best.text, (best.quote,), supported=True))
+            found.append(AnswerSentence(without_citation_marks(best.text), (best.quote,), supported=True))
     return found[:MAX_CONTRADICTIONS]
 
 

@@ -43,7 +43,7 @@ praise criticise; urban rural; ancient modern; black white; pass fail; succeed f
 add remove; connect disconnect; on off; inside outside; full empty; thick thin; deep shallow; safe dangerous;
 common rare; profit loss; income expense; deposit withdrawal; morning evening; morning afternoon; predecessor successor;
 monthly weekly; monthly yearly; weekly yearly; daily weekly; daily monthly; annual monthly; optional mandatory;
-optional required; voluntary mandatory; free paid; wholesale retail; buyer seller; employer employee; tenant landlord;
+optional required; voluntary mandatory; free paid; wholesale retail; real fictional; real imaginary; real fake; original copy; human animal; permanent temporary; direct indirect; regular irregular; official unofficial; known unknown; likely unlikely; visible invisible; appear disappear; continue stop; encourage discourage; lend borrow; teach learn; send receive; question answer; buyer seller; employer employee; tenant landlord;
 january february march april june july august september october november december;
 monday tuesday wednesday thursday friday saturday sunday; red blue green yellow orange purple brown black white
 """
