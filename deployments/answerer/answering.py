@@ -70,10 +70,10 @@ def answer(
     """
     asked = parse_question(question)
     name = EXTRACTIVE if model is None else model.name
-    if not is_relevant(asked, hits):
+    ranked = rank_sentences(asked, hits)
+    if not ranked or not is_relevant(asked, hits):
         yield AnswerEnd(name, no_answer="nothing_relevant")
         return
-    ranked = rank_sentences(asked, hits)
     if model is None:
         yield from extract(ranked)
         yield AnswerEnd(EXTRACTIVE, note=NO_MODEL)

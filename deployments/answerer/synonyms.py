@@ -14,7 +14,7 @@ physician doctor; car automobile; street road; help assist aid; show display; ob
 fall decrease decline; launch release; publish release; issue release; need require; choose select; get receive;
 number amount; almost nearly; approximately about roughly; whole entire; near close; quick fast; firm company; kid child;
 usa us america; uk britain; baptize christen; murder kill; win receive; manage run; direct director; produce producer;
-compose composer; sing singer; design designer; invent inventor; teach teacher; own owner; lead leader; govern governor;
+compose composer; compose write; discover find found; sing singer; design designer; invent inventor; teach teacher; own owner; lead leader; govern governor;
 perform performance; appear appearance; discover discovery; destroy destruction; arrive arrival; depart departure;
 marry marriage; lose loss; sell sale; believe belief; die death; grow growth; popular popularity; famous fame;
 song track; salary wage; job occupation; autumn fall; holiday vacation; annual year; illness disease; reply answer respond;
