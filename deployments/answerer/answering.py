@@ -20,6 +20,7 @@ from deployments.answerer.abstention import is_relevant, says_not_found
 from deployments.answerer.check import Verdict, check, contradictions
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
 from deployments.answerer.language_model import LanguageModel
+from deployments.answerer.orders import without_citation_marks
 from deployments.answerer.passages import choose_passages
 from deployments.answerer.prompt import SYSTEM, build_prompt
 from deployments.answerer.question import Question, parse_question
@@ -69,10 +70,10 @@ def answer(
     """
     asked = parse_question(question)
     name = EXTRACTIVE if model is None else model.name
-    if not is_relevant(asked, hits):
+    ranked = rank_sentences(asked, hits)
+    if not ranked or not is_relevant(asked, hits):
         yield AnswerEnd(name, no_answer="nothing_relevant")
         return
-    ranked = rank_sentences(asked, hits)
     if model is None:
         yield from extract(ranked)
         yield AnswerEnd(EXTRACTIVE, note=NO_MODEL)
@@ -113,6 +114,7 @@ def _model_answer(
 
 
 def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[AnswerSentence, Verdict]:
+    text = without_citation_marks(text)
     verdict = check(text, hits, question)
     supported = verdict.supported and not says_not_found(text)
     return AnswerSentence(text, verdict.quotes, supported), verdict

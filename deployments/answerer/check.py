@@ -20,12 +20,13 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
+from deployments.answerer.orders import without_citation_marks
 from deployments.answerer.passages import Sentence, sentences_of
 from deployments.answerer.question import Question
 from deployments.answerer.ranking import title_stems
 from deployments.answerer.synonyms import OPPOSITES, same_meaning
 from deployments.answerer.types import AnswerSentence, Quote
-from deployments.answerer.words import MONTHS, Word, analyse, fold, stem
+from deployments.answerer.words import MONTHS, Number, Word, analyse, fold, stem
 from deployments.library.types import SearchHit
 
 Problem = Literal["", "number", "name", "words", "negation", "opposite", "order"]
@@ -123,7 +124,9 @@ def windows_of(hit: SearchHit) -> Iterator[Window]:
     sentences = sentences_of(hit.chunk)
     for length in (1, 2):
         for start in range(len(sentences) - length + 1):
-            yield Window(sentences[start : start + length], sentences[:start], sentences[start + length :], hit)
+            chosen = sentences[start : start + length]
+            if not any(sentence.is_order for sentence in chosen):
+                yield Window(chosen, sentences[:start], sentences[start + length :], hit)
 
 
 def check(sentence: str, hits: Sequence[SearchHit], question: Question | None = None) -> Verdict:
@@ -172,7 +175,7 @@ def contradictions(
         differing = [window for window in windows_of(hit) if len(window.sentences) == 1 and frame.differs_from(window)]
         if differing:
             best = max(differing, key=frame.closeness)
-            found.append(AnswerSentence(best.text, (best.quote,), supported=True))
+            found.append(AnswerSentence(without_citation_marks(best.text), (best.quote,), supported=True))
     return found[:MAX_CONTRADICTIONS]
 
 
@@ -269,7 +272,7 @@ class _Claim:
         return (
             not word.is_first
             or word.stem not in LIGHT_WORDS
-            and not re.search(rf"\b{re.escape(small)}", window.hit.chunk.text)
+            and not re.search(rf"\b{re.escape(small)}\b", window.hit.chunk.text)
         )
 
     def _is_split(self, window: Window, names: Sequence[Word]) -> bool:
@@ -286,7 +289,7 @@ class _Claim:
         if not all(_is_in(word, window.words) for word in new):
             return False
         found = sum(
-            _is_in(word, window.nearby_words if self._is_given(word) else window.words)
+            _is_in(word, window.nearby_words if self._is_given(word) else window.words, window.text)
             or self._is_given(word)
             and word.stem in window.context
             and word.is_name
@@ -323,6 +326,8 @@ class _Claim:
         """Return whether a name stands right before a word here, and another one there."""
         before = [word for word in self.words if word.position < verb.position]
         if not before or not before[-1].is_name or verb.position - before[-1].position > _SUBJECT_DISTANCE:
+            return False
+        if _is_abbreviated(before[-1].text, window.text):
             return False
         others = []
         for sentence in window.sentences:
@@ -398,14 +403,24 @@ def _nearest_name(words: Iterable[Word]) -> Word | None:
 
 
 def _is_in(word: Word, words: Iterable[Word], text: str = "") -> bool:
-    """Return whether a word is among others: the same number, name, stem, or a synonym."""
+    """Return whether a word is among others: the same number, name, stem, or a synonym. `text` is where the others
+    stand, for the words of an abbreviation."""
     if word.number is not None:
-        return any(other.number is not None and word.number.agrees_with(other.number) for other in words)
+        return _is_number_in(word.number, words)
+    if word.is_name and text and _is_abbreviated(word.text, text):
+        return True
     if word.is_name and not word.is_first:
-        if any(word.stem == other.stem for other in words):
-            return True
-        return bool(text) and _is_abbreviated(word.text, text)
+        return any(word.stem == other.stem for other in words)
     return any(other.number is None and same_meaning(word.stem, other.stem) for other in words)
+
+
+def _is_number_in(number: Number, words: Iterable[Word]) -> bool:
+    """Return whether a number is among words, with its unit if it has one."""
+    words = tuple(words)
+    same = [word.number for word in words if word.number is not None and number.agrees_with(word.number)]
+    if not number.unit or any(other.unit for other in same):
+        return bool(same)
+    return bool(same) and any(word.stem == stem(number.unit) for word in words)
 
 
 def _is_abbreviated(name: str, text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deployments.answerer.orders import without_citation_marks
 from deployments.answerer.ranking import RankedSentence
 from deployments.answerer.types import AnswerSentence, Quote
 from deployments.answerer.words import count_words, fold
@@ -25,7 +26,7 @@ def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
         if num_words > room:
             continue
         quote = Quote(sentence.chunk_id, sentence.start, sentence.start + len(text))
-        quoted.append(AnswerSentence(text, (quote,), supported=True))
+        quoted.append(AnswerSentence(without_citation_marks(text), (quote,), supported=True))
         seen.add(fold(sentence.text))
         room -= num_words
         if len(quoted) == MAX_SENTENCES:

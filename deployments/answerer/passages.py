@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from deployments.answerer.orders import between_control_tokens, is_order
 from deployments.answerer.words import Word, analyse
 from deployments.library.types import ChunkRecord, SearchHit
 from deployments.sentences import clause_starts, sentence_ranges, word_starts
@@ -24,6 +25,8 @@ class Sentence:
     end: int
     text: str
     words: tuple[Word, ...]
+    is_order: bool
+    """Whether it tells the model what to do, so that it is not to be used."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,27 @@ def sentences_of(chunk: ChunkRecord) -> tuple[Sentence, ...]:
 
 @lru_cache(maxsize=256)
 def _sentences(chunk_id: str, text: str) -> tuple[Sentence, ...]:
-    ranges = [piece for start, end in sentence_ranges(text) for piece in _pieces(text, start, end)]
+    parts = [
+        (*piece, begins)
+        for start, end in sentence_ranges(text)
+        for part_start, part_end, begins in between_control_tokens(text, start, end)
+        for piece in _pieces(text, part_start, part_end)
+    ]
     return tuple(
-        Sentence(chunk_id, number, start, end, text[start:end], analyse(text[start:end]))
-        for number, (start, end) in enumerate(ranges)
+        Sentence(
+            chunk_id, number, start, end, text[start:end], analyse(text[start:end]), begins or is_order(text[start:end])
+        )
+        for number, (start, end, begins) in enumerate(parts)
     )
 
 
 def _pieces(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Return a sentence in pieces of bounded length."""
+    """Return a sentence in pieces of bounded length, without white space around them; none of an empty one."""
+    words = text[start:end].strip()
+    if not words:
+        return []
+    start = text.index(words, start)
+    end = start + len(words)
     pieces = []
     while end - start > MAX_SENTENCE_CHARACTERS:
         window = text[start : start + MAX_SENTENCE_CHARACTERS]
@@ -76,7 +91,7 @@ def choose_passages(
         of_chunk = sentences_of(chunks[sentence.chunk_id])
         nearby = of_chunk[max(0, sentence.number - 1) : sentence.number + 2]
         for wanted in (nearby, (sentence,)):
-            new = [one for one in wanted if (one.chunk_id, one.number) not in chosen]
+            new = [one for one in wanted if not one.is_order and (one.chunk_id, one.number) not in chosen]
             tokens = sum(count_tokens(one.text) for one in new)
             if tokens <= room or not chosen and len(wanted) == 1:
                 chosen.update((one.chunk_id, one.number) for one in new)

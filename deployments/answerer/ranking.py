@@ -60,8 +60,13 @@ sentence holds the answer in .73 of them, one of the best three in .85."""
 
 
 def rank_sentences(question: Question, hits: Sequence[SearchHit]) -> list[RankedSentence]:
-    """Return all sentences of the hits, the best first."""
-    places = [(rank, hit, sentence) for rank, hit in enumerate(hits) for sentence in sentences_of(hit.chunk)]
+    """Return the sentences of the hits, the best first, without those that give orders to the model."""
+    places = [
+        (rank, hit, sentence)
+        for rank, hit in enumerate(hits)
+        for sentence in sentences_of(hit.chunk)
+        if not sentence.is_order
+    ]
     all_stems = [stems(sentence.words) for _, _, sentence in places]
     asked = [word.stem for word in question.words]
     weights = inverse_frequencies(dict.fromkeys(asked), all_stems)

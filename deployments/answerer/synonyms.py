@@ -14,7 +14,7 @@ physician doctor; car automobile; street road; help assist aid; show display; ob
 fall decrease decline; launch release; publish release; issue release; need require; choose select; get receive;
 number amount; almost nearly; approximately about roughly; whole entire; near close; quick fast; firm company; kid child;
 usa us america; uk britain; baptize christen; murder kill; win receive; manage run; direct director; produce producer;
-compose composer; sing singer; design designer; invent inventor; teach teacher; own owner; lead leader; govern governor;
+compose composer; compose write; discover find found; sing singer; design designer; invent inventor; teach teacher; own owner; lead leader; govern governor;
 perform performance; appear appearance; discover discovery; destroy destruction; arrive arrival; depart departure;
 marry marriage; lose loss; sell sale; believe belief; die death; grow growth; popular popularity; famous fame;
 song track; salary wage; job occupation; autumn fall; holiday vacation; annual year; illness disease; reply answer respond;
@@ -43,7 +43,7 @@ praise criticise; urban rural; ancient modern; black white; pass fail; succeed f
 add remove; connect disconnect; on off; inside outside; full empty; thick thin; deep shallow; safe dangerous;
 common rare; profit loss; income expense; deposit withdrawal; morning evening; morning afternoon; predecessor successor;
 monthly weekly; monthly yearly; weekly yearly; daily weekly; daily monthly; annual monthly; optional mandatory;
-optional required; voluntary mandatory; free paid; wholesale retail; buyer seller; employer employee; tenant landlord;
+optional required; voluntary mandatory; free paid; wholesale retail; real fictional; real imaginary; real fake; original copy; human animal; permanent temporary; direct indirect; regular irregular; official unofficial; known unknown; likely unlikely; visible invisible; appear disappear; continue stop; encourage discourage; lend borrow; teach learn; send receive; question answer; buyer seller; employer employee; tenant landlord;
 january february march april june july august september october november december;
 monday tuesday wednesday thursday friday saturday sunday; red blue green yellow orange purple brown black white
 """

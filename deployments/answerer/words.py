@@ -143,7 +143,8 @@ class Number:
     """`cardinal`, `ordinal`, or `decade` (1980s)."""
 
     def agrees_with(self, other: "Number") -> bool:
-        """Return whether both say the same. "2" and "two" do, "second" (the rank) and "2" do not."""
+        """Return whether both say the same. "2", "two" and "the second" do; "1980" and "1980s" do not, nor do numbers
+        with different units."""
         same_kind = self.kind == other.kind or {self.kind, other.kind} == {"cardinal", "ordinal"}
         same_unit = self.unit == other.unit or not self.unit or not other.unit
         return self.value == other.value and same_kind and same_unit
@@ -232,7 +233,13 @@ def count_words(text: str) -> int:
 
 
 def stems(words: Iterable[Word]) -> set[str]:
-    return {word.stem for word in words}
+    """Return the stems of words, and the units of numbers."""
+    found = set()
+    for word in words:
+        found.add(word.stem)
+        if word.number is not None and word.number.unit:
+            found.add(stem(word.number.unit))
+    return found
 
 
 def numbers(words: Sequence[Word]) -> list[Number]:
@@ -306,8 +313,7 @@ def _number(tokens: Sequence[_Token], index: int) -> tuple[Number | None, int]:
     singular = following.removesuffix("s") if following not in _UNITS else following
     if not unit and singular in _UNITS and not is_next_amount:
         unit = _UNITS[singular]
-        # The word itself stays a word that has to be found, but for signs and abbreviations.
-        used += len(following) <= 2 or following == "percent"
+        used += 1
     return Number(value, unit, kind), used
 
 
