@@ -342,6 +342,19 @@ def _engine(
     return engine
 
 
+def connect_to_file(path: Path, key: bytes | None) -> sqlite3.Connection:
+    """Open a database file as it is, with `key` an encrypted one; one that is missing is made."""
+    dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
+    connection: sqlite3.Connection = dbapi.connect(path, timeout=_BUSY_TIMEOUT_S)
+    try:
+        if key is not None:
+            _unlock(connection, key)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _unlock(connection: sqlite3.Connection, key: bytes) -> None:
     connection.execute("PRAGMA cipher_log_level = NONE")  # it would write to stderr what is raised anyway
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
