@@ -59,6 +59,9 @@ COMMANDS: Mapping[str, Command] = {
     "rebuild": Command("make the library's index anew", lambda: import_module("prism.library.check"), "rebuild"),
     "backup": Command("copy the library to a folder", lambda: import_module("prism.library.backup"), "backup"),
     "restore": Command("put a copy of the library in place", lambda: import_module("prism.library.backup"), "restore"),
+    "encrypt": Command(
+        "make an encrypted copy of the library", lambda: import_module("prism.library.backup"), "encrypt"
+    ),
     "check": Command(
         "check a Serve YAML for misspelt keys and invalid values", lambda: import_module("serve_app.check")
     ),

@@ -344,11 +344,14 @@ def _engine(
 
 def connect_to_file(path: Path, key: bytes | None) -> sqlite3.Connection:
     """Open a database file as it is, with `key` an encrypted one; one that is missing is made."""
-    dbapi: Any = sqlite3 if key is None else _import_sqlcipher()
-    connection: sqlite3.Connection = dbapi.connect(path, timeout=_BUSY_TIMEOUT_S)
+    return sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S) if key is None else connect_encrypted(path, key)
+
+
+def connect_encrypted(path: Path, key: bytes) -> sqlite3.Connection:
+    """Open an encrypted database file with SQLCipher; one that is missing is made."""
+    connection: sqlite3.Connection = _import_sqlcipher().connect(path, timeout=_BUSY_TIMEOUT_S)
     try:
-        if key is not None:
-            _unlock(connection, key)
+        _unlock(connection, key)
     except BaseException:
         connection.close()
         raise

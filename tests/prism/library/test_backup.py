@@ -153,3 +153,33 @@ def test_a_backup_without_the_key_is_refused(
         assert status == 1
         assert "PRISM_ENCRYPTION_KEY" in text
     assert not (tmp_path / "restored").exists()
+
+
+def test_an_encrypted_copy_has_everything_and_can_be_read_with_the_key_only(
+    run: Prism, graph: FakeGraph, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "library"))
+    copy = tmp_path / "copy"
+    status, text = run("encrypt", copy)
+    assert (status, "PRISM_ENCRYPTION_KEY" in text) == (1, True)
+    with serving_library(graph, tmp_path / "library") as url:
+        assert run("add", "--url", url, "--wait", notes)[0] == 0
+        state(url)
+        before = state(url)
+    monkeypatch.setenv("PRISM_ENCRYPTION_KEY", KEY)
+    status, text = run("encrypt", copy)
+    assert status == 0, text
+    assert text.endswith("encrypted: 2 files.\nThe library is in order.\n")
+    written = b"".join(path.read_bytes() for path in copy.rglob("*") if path.is_file())
+    for word in (b"rope", b"pruned", b"plum.md", QUERY.encode(), before["files"][0]["checksum"].encode()):
+        assert word not in written
+        assert word in b"".join(path.read_bytes() for path in (tmp_path / "library").rglob("*") if path.is_file())
+    with serving_library(FakeGraph(), copy, encryption_key=KEY) as url:
+        after = state(url)
+    assert after == {**before, "history": after["history"]}
+    for folder, reason in ((copy, "not empty"), (tmp_path / "other", "encrypted already")):
+        if folder != copy:
+            monkeypatch.setenv("DATA_DIR", str(copy))
+        status, text = run("encrypt", folder)
+        assert status == 1
+        assert reason in text
