@@ -96,7 +96,10 @@ class ModelLoader(Generic[M]):
         return self._model
 
     def unload(self) -> M | None:
-        """Forget a loaded model and return it; the next `get` loads it again, and waits as if lazy."""
+        """Forget a loaded model, so that its memory is freed; the next `get` loads it again, and waits as if lazy.
+
+        Returns the model, for one that must be closed; None if none was loaded.
+        """
         with self._lock:
             if self._status.state != "loaded":
                 return None

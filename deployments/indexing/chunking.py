@@ -12,8 +12,8 @@ from itertools import pairwise
 from deployments.indexing.joined_text import JoinedText, Range
 from deployments.indexing.packing import pack, pack_early
 from deployments.indexing.pieces import Break, Piece
-from deployments.indexing.sentences import clause_starts, word_starts
 from deployments.library.types import NewChunk
+from deployments.sentences import clause_starts, word_starts
 
 CountTokens = Callable[[list[str]], Awaitable[list[int]]]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.indexing.sentences import clause_starts, sentence_ranges, word_starts
+from deployments.sentences import clause_starts, sentence_ranges, word_starts
 
 
 @pytest.mark.parametrize(

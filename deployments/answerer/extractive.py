@@ -1,0 +1,46 @@
+"""The answer without a language model: the sentences that answer best, quoted."""
+
+from collections.abc import Sequence
+
+from deployments.answerer.orders import without_citation_marks
+from deployments.answerer.ranking import RankedSentence
+from deployments.answerer.types import AnswerSentence, Quote
+from deployments.answerer.words import count_words, fold
+from deployments.sentences import clause_starts
+
+MAX_SENTENCES = 3
+MAX_WORDS = 80
+
+
+def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
+    """Return at most 3 sentences with at most 80 words together, the best first."""
+    quoted: list[AnswerSentence] = []
+    seen: set[str] = set()
+    room = MAX_WORDS
+    for one in ranked:
+        sentence = one.sentence
+        if fold(sentence.text) in seen:
+            continue
+        text = sentence.text if quoted else _beginning(sentence.text, room)
+        num_words = count_words(text)
+        if num_words > room:
+            continue
+        quote = Quote(sentence.chunk_id, sentence.start, sentence.start + len(text))
+        quoted.append(AnswerSentence(without_citation_marks(text), (quote,), supported=True))
+        seen.add(fold(sentence.text))
+        room -= num_words
+        if len(quoted) == MAX_SENTENCES:
+            break
+    return quoted
+
+
+def _beginning(text: str, max_words: int) -> str:
+    """Return a sentence up to the last clause or else the last word that ends within so many words."""
+    if count_words(text) <= max_words:
+        return text
+    cuts = [text[:cut].rstrip() for cut in clause_starts(text)]
+    fitting = [cut for cut in cuts if 0 < count_words(cut) <= max_words]
+    if fitting:
+        return fitting[-1]
+    words = text.split()
+    return text[: text.index(words[max_words], sum(map(len, words[:max_words])))].rstrip()

@@ -1,0 +1,71 @@
+"""What a question asks: its words, and what kind of thing answers it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.answerer.words import MONTHS, Word, analyse, fold
+
+Expected = Literal["person", "time", "place", "number", "reason", "any"]
+
+_PATTERNS: tuple[tuple[Expected, str], ...] = (
+    (
+        "number",
+        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often)\b|\b(percentage|percent|number|amount)\b.* of",
+    ),
+    ("time", r"\bwhen\b|\b(what|which) (\w+ )?(year|date|day|month|decade|century|time)s?\b"),
+    ("person", r"\b(who|whom|whose)\b"),
+    ("place", r"\bwhere\b|\b(what|which) (\w+ )?(city|country|state|place|location|town|continent|region|province)\b"),
+    ("reason", r"\bwhy\b"),
+)
+_PATTERNS_COMPILED = tuple((expected, re.compile(pattern)) for expected, pattern in _PATTERNS)
+
+_PLACE = re.compile(r"\b(?:in|at|near|from|to|of|into|around)\s+(?:the\s+)?[A-Z]")
+_REASON = re.compile(r"\b(?:because|due to|since|so that|in order|as a result|caused|to)\b")
+_TIME_UNITS = frozenset(("day", "week", "month", "year", "decade", "century", "hour", "minute", "second"))
+
+ASKED_WORDS = frozenset(
+    """name names kind kinds type types sort year date day month city country state place person people number amount
+    many much percentage happen happened call called known term word thing example give describe tell say mention
+    according document text passage file page""".split()
+)
+"""Words by which a question asks, and which need not stand in what answers it."""
+
+
+@dataclass(frozen=True)
+class Question:
+    text: str
+    words: tuple[Word, ...]
+    expected: Expected
+
+
+def parse_question(text: str) -> Question:
+    lower = fold(text)
+    expected: Expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
+    return Question(text, tuple(word for word in analyse(text) if not word.is_negation), expected)
+
+
+def has_expected(expected: Expected, text: str, new_words: Sequence[Word]) -> bool:
+    """Return whether words that a question does not have, and the text in which they stand, can be an answer of the
+    expected kind: a name for `person`, a number for `number` and so on. `any` has no such sign."""
+    match expected:
+        case "number":
+            return any(word.number is not None for word in new_words)
+        case "time":
+            return any(_is_time(word) for word in new_words)
+        case "person":
+            return any(word.is_name and not word.is_first for word in new_words)
+        case "place":
+            return bool(_PLACE.search(text)) and any(word.is_name and not word.is_first for word in new_words)
+        case "reason":
+            return bool(_REASON.search(text))
+        case "any":
+            return False
+
+
+def _is_time(word: Word) -> bool:
+    if word.number is None:
+        return word.stem in MONTHS
+    number = word.number
+    return 1000 <= number.value <= 2100 or number.kind == "decade" or number.unit in _TIME_UNITS
