@@ -166,6 +166,13 @@ class AnswererDeployment(ThreadedDeployment):
             del model
             trim_freed_memory()
 
+    def __del__(self) -> None:
+        """Close the model: Serve calls this when it ends the replica, and then kills the process."""
+        loader = self.__dict__.get("_loader")  # __init__ may have failed
+        model = None if loader is None else loader.unload()
+        if model is not None:
+            model.close()
+
     def _all_threads(self) -> Sequence[WorkerThreads]:
         return self._model_threads, self._extractive_threads
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -143,6 +144,20 @@ def test_without_time_for_the_model_passages_are_quoted(tmp_path: Path, tiny_ggu
     asyncio.run(run())
 
 
+def test_when_the_time_is_over_passages_are_quoted_before_the_deadline(tmp_path: Path, chat: ChatServer) -> None:
+    chat.pause_s = 30
+
+    async def run() -> None:
+        start = time.monotonic()
+        sentences, end = await answer(replica(tmp_path, server_url=chat.url), seconds=2.5)
+        assert time.monotonic() - start < 2.5
+        assert REPLY in [sentence.text for sentence in sentences]
+        assert end.answered_by == "extractive"
+        assert "no time for the language model" in end.note
+
+    asyncio.run(run())
+
+
 def test_the_model_answers_one_question_at_a_time_and_who_waits_too_long_gets_quotes(
     tmp_path: Path, chat: ChatServer
 ) -> None:
@@ -199,6 +214,23 @@ def test_the_model_leaves_memory_when_idle_and_comes_back(tmp_path: Path, tiny_g
             status = await answerer.status()
             assert (status.state, status.is_available) == ("not_loaded", True)
             assert not mapped(path)
+
+    asyncio.run(run())
+
+
+def test_the_end_of_the_replica_leaves_nothing_behind(
+    tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary_files = tmp_path / "temporary"
+    temporary_files.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary_files))
+
+    async def run() -> None:
+        answerer = replica(tmp_path, model=str(tiny_gguf))
+        await answer(answerer)
+        assert len(list(temporary_files.iterdir())) == 1
+        answerer.__del__()
+        assert list(temporary_files.iterdir()) == []
 
     asyncio.run(run())
 
