@@ -208,6 +208,9 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
     # Imported here, because processes that only bind or call the deployment import this module too.
     import psutil
 
+    from deployments.answerer.openmp import load_openmp
+
+    load_openmp()
     from deployments.answerer.llama import LlamaModel
     from deployments.answerer.weights import ensure_gguf
 
