@@ -34,7 +34,7 @@ def measure(part: str) -> tuple[float, float, dict[str, list[bool]]]:
     )
 
 
-@pytest.mark.parametrize(("part", "precision", "recall"), [("development", 0.99, 0.96), ("held back", 0.93, 0.82)])
+@pytest.mark.parametrize(("part", "precision", "recall"), [("development", 0.99, 0.96), ("held back", 0.93, 0.85)])
 def test_precision_and_recall_do_not_fall_below_the_published_ones(part: str, precision: float, recall: float) -> None:
     measured_precision, measured_recall, right = measure(part)
     assert {kind: len(some) >= 8 for kind, some in right.items()} == dict.fromkeys(right, True)
