@@ -19,11 +19,6 @@ def hide_expected_errors() -> None:
     logger.addFilter(_is_unexpected)
 
 
-def hide_calls(method: str) -> None:
-    """Keep Serve from logging each call of a method that is called all the time."""
-    logger.addFilter(lambda record: f"CALL {method} OK" not in record.getMessage())
-
-
 def _is_unexpected(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, ProcessingFailed):

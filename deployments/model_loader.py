@@ -95,15 +95,19 @@ class ModelLoader(Generic[M]):
             raise ModelNotLoaded(f"{status.name} could not be loaded: {self._status.detail}")
         return self._model
 
-    def unload(self) -> None:
-        """Forget a loaded model, so that its memory is freed; the next `get` loads it again, and waits as if lazy."""
+    def unload(self) -> M | None:
+        """Forget a loaded model, so that its memory is freed; the next `get` loads it again, and waits as if lazy.
+
+        Returns the model, for one that must be closed; None if none was loaded.
+        """
         with self._lock:
             if self._status.state != "loaded":
-                return
-            self._model = None
+                return None
+            model, self._model = self._model, None
             self._lazy = True
             status = self._status
             self._status = ModelStatus(status.name, "not_loaded", is_miniature=status.is_miniature, is_lazy=True)
+            return model
 
     def _start_loading(self) -> None:
         with self._lock:

@@ -14,3 +14,5 @@ class TextLine:
     box: Box
     confidence: float = 1.0
     """Between 0 and 1; 1 for text that did not have to be recognized."""
+    words: tuple[Box, ...] = ()
+    """Where each word of `text.split()` is; empty if that is not known."""

@@ -8,6 +8,9 @@ A part of a chunk (`ChunkPart.place`) has the keys of its kind:
     a word in a recording      start, end (seconds)
     a line in a video frame    box
 
+A line that was read by OCR also has `words`: for each, from which to which character of the line it goes, and its box,
+`[start, end, x0, y0, x1, y1]`. A part that begins within a line has `offset`, the number of characters before it.
+
 Everything else in `source_info`, such as `type`, `heading` or `origin`, is the same for all parts of a chunk.
 """
 

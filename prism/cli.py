@@ -57,6 +57,11 @@ COMMANDS: Mapping[str, Command] = {
         "compare the library's parts with each other", lambda: import_module("prism.library.check"), "verify"
     ),
     "rebuild": Command("make the library's index anew", lambda: import_module("prism.library.check"), "rebuild"),
+    "backup": Command("copy the library to a folder", lambda: import_module("prism.library.backup"), "backup"),
+    "restore": Command("put a copy of the library in place", lambda: import_module("prism.library.backup"), "restore"),
+    "encrypt": Command(
+        "make an encrypted copy of the library", lambda: import_module("prism.library.backup"), "encrypt"
+    ),
     "check": Command(
         "check a Serve YAML for misspelt keys and invalid values", lambda: import_module("serve_app.check")
     ),

@@ -136,6 +136,8 @@ def _check_files(model: ModelCheckpoint) -> list[Finding]:
             model.require_files()
         except ModelNotLoaded as error:
             return [Finding(False, str(error))]
+        if model.external is not None:
+            return [Finding(True, f"The {model.capability} uses {model.external}.")]
         if model.package is not None:
             return [Finding(True, f"{model.label}, is complete and its checksums are right.")]
         remark = "" if model.settings.is_miniature else " It has no checksums to compare with."

@@ -62,7 +62,7 @@ def index(url: str, files: Sequence[Path], settings: AppConfig, report: Callable
 
 def find(url: str, question: str) -> dict[str, Any]:
     """Return the best passage; raises Failure if there is none."""
-    results: list[dict[str, Any]] = LibraryClient(url).search(question, 1, [])["results"]
+    results: list[dict[str, Any]] = LibraryClient(url).search(question, 1, [], answer=False)["results"]
     if not results:
         raise Failure(f"Nothing was found for {question!r}.")
     return results[0]

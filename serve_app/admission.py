@@ -104,8 +104,7 @@ class Admission:
                 f"The server is receiving {len(self._uploads)} uploads, the most that it takes at once; try again in a "
                 "moment."
             )
-        if self._rate_limit:
-            self._rate_limit.count(address)
+        self.count(address)
         admitted = AdmittedRequest(self, self._scheduler.new_client(), kind, deadline)
         self._uploads.append(admitted)
         self._retries.count_arrival()
@@ -122,6 +121,11 @@ class Admission:
                     requests.remove(admitted)
             if not self._queue:
                 self._idle.set()
+
+    def count(self, address: str) -> None:
+        """Count a request against the rate limit of its client; raises RateLimited. `admit` does so, too."""
+        if self._rate_limit:
+            self._rate_limit.count(address)
 
     async def wait_until_idle(self) -> None:
         """Return when no request waits for work or is worked on, but after `MAX_BACKGROUND_WAIT_S` in any case.

@@ -19,6 +19,7 @@ from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
 from serve_app.foreign_pages import RefuseForeignPages
 from serve_app.graph import GRAPH, Node
 from serve_app.odd_headers import LimitHeaders, NoticeClientsThatLeave
+from serve_app.request_log import LogRequests
 from serve_app.routes import analyze, batch, health
 
 TITLE = "Multimodal analysis"
@@ -39,6 +40,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
+            Middleware(LogRequests),
             Middleware(RefuseForeignPages, serving),
             Middleware(
                 CORSMiddleware,

@@ -5,7 +5,7 @@
                                                  ├── video ───────────> FrameSampler   returns frames to the Ingress
                                                  ├── images, frames ──> Captioner
                                                  ├── audio ───────────> Transcriber
-                                                 └── library, search ─> Library, Embedder, ...
+                                                 └── library, search ─> Library, Embedder, Answerer, ...
                                                                            │ jobs
                                                          Indexing <────────┘ calls all the others
 
@@ -38,23 +38,25 @@ def bind_graph(config: AppConfig, nodes: Sequence[Node[Any]]) -> Application:
     handles: dict[str, Application] = {}
     for node in nodes:
         handles[node.name] = _bind_node(node, config, handles)
-    ingress = _deployment(Ingress, INGRESS_OPTIONS, config, access_log=True)
+    ingress = _deployment(Ingress, INGRESS_OPTIONS, config)
     return ingress.bind(config, nodes, **handles)
 
 
 def _bind_node(node: Node[Any], config: AppConfig, handles: Mapping[str, Application]) -> Application:
     """Bind a deployment; `handles` has those of the nodes before it, by name."""
     cls = resolve_name(node.class_path)
-    # Only the ingress logs each request: its line would be buried under health's calls to the others.
-    deployment = _deployment(
-        background_worker(cls, node.uses) if node.uses else cls, node.serve_options(), config, access_log=False
-    )
+    deployment = _deployment(background_worker(cls, node.uses) if node.uses else cls, node.serve_options(), config)
     sections = {section: getattr(config, section) for section in node.sections}
     loading = {"lazy": node.is_lazy(config.serving.lazy_loading)} if node.model_section else {}
     services = {used.keyword: handles[used.name] for used in node.uses}
     return deployment.bind(**sections, **loading, **services)
 
 
-def _deployment(cls: type, options: Mapping[str, Any], config: AppConfig, *, access_log: bool) -> serve.Deployment:
-    logging_config = {"log_level": config.serving.log_level, "enable_access_log": access_log}
+def _deployment(cls: type, options: Mapping[str, Any], config: AppConfig) -> serve.Deployment:
+    logging_config = {
+        "log_level": config.serving.log_level,
+        "encoding": config.serving.log_format.upper(),
+        # The ingress logs each request itself (request_log.py); a line for each call would bury that.
+        "enable_access_log": False,
+    }
     return serve.deployment(**options, logging_config=logging_config)(cls)

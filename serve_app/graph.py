@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from deployments.answerer.protocol import AnswererService
 from deployments.captioner.protocol import CaptionerService
 from deployments.document_parser.protocol import DocumentParserService
 from deployments.embedder.protocol import EmbedderService
@@ -68,6 +69,8 @@ class Node(Generic[S]):
     """The sections of the settings that the class takes, each under its name."""
     methods: Mapping[str, Replay]
     """Every method of `protocol`, and whether it may be replayed."""
+    streaming_methods: frozenset[str] = frozenset()
+    """Those of `methods` that are asynchronous generators. They are never replayed: what was yielded is out."""
     model_section: str | None = None
     """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
     the keyword `lazy`."""
@@ -151,7 +154,13 @@ DOCUMENT_PARSER = Node(
     class_path="deployments.document_parser.deployment:DocumentParserDeployment",
     protocol=DocumentParserService,
     sections=("document_parser",),
-    methods={"open": "always", "read_pages": "always", "render_page": "always", "read_paragraphs": "always"},
+    methods={
+        "open": "always",
+        "read_pages": "always",
+        "find_words": "always",
+        "render_page": "always",
+        "read_paragraphs": "always",
+    },
     has_threads=True,
 )
 
@@ -160,7 +169,7 @@ TEXT_READER = Node(
     class_path="deployments.text_reader.deployment:TextReaderDeployment",
     protocol=TextReaderService,
     sections=("text_reader",),
-    methods={"read_image": "always", "read_pixels": "always"},
+    methods={"read_image": "always", "read_pixels": "always", "decode": "always"},
     model_section="text_reader",
     is_always_lazy=True,
     has_threads=True,
@@ -217,6 +226,19 @@ LIBRARY = Node(
     has_threads=True,
 )
 
+ANSWERER = Node(
+    name="Answerer",
+    class_path="deployments.answerer.deployment:AnswererDeployment",
+    protocol=AnswererService,
+    sections=("answerer", "weights"),
+    methods={"answer": "never"},
+    streaming_methods=frozenset({"answer"}),
+    model_section="answerer",
+    is_always_lazy=True,
+    max_ongoing_requests=16,
+    has_threads=True,
+)
+
 INDEXING = Node(
     name="Indexing",
     class_path="deployments.indexing.deployment:IndexingDeployment",
@@ -234,6 +256,7 @@ GRAPH: Sequence[Node[Any]] = (
     TEXT_READER,
     EMBEDDER,
     LIBRARY,
+    ANSWERER,
     INDEXING,
 )
 

@@ -11,7 +11,7 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 from starlette.middleware import Middleware
 
-from deployments.log import hide_calls, hide_expected_errors
+from deployments.log import hide_expected_errors
 from serve_app.api import create_api
 from serve_app.context import AppContext
 from serve_app.error_handlers import answer_disconnected_client
@@ -31,7 +31,6 @@ class Ingress:
     def __init__(self, config: AppConfig, nodes: Sequence[Node[Any]], **handles: DeploymentHandle[Any]) -> None:
         """Take the handle of each node by the node's name."""
         hide_expected_errors()
-        hide_calls("wait_until_idle")
         services = {node.name: RemoteService(handles[node.name], node) for node in nodes}
         system = SystemMonitor(nodes, services, config, _read_deployments)
         system.start()

@@ -123,17 +123,41 @@ class Citation(_Body):
     file_id: int
     source_info: SourceInfo = _SOURCE_INFO
     text_preview: str = Field(description="The first 100 characters of the passage.")
-    quote: str
+    quote: str = Field(description="The words of the passage that back the sentence.")
+    chars: tuple[int, int] = Field(
+        description="Where the quote is in the passage's text: its first character, and the first one after it.",
+        examples=[[120, 188]],
+    )
     url: str = Field(description="A path that opens the place.", examples=["/files/12/content#page=5"])
-    supported: bool
+    page_url: str | None = Field(
+        description="The path of the page, the picture or the frame with the quoted words marked; none for sound and "
+        "for documents without pages.",
+        examples=["/files/12/pages/5.png?chunk_id=...&chars=120-188"],
+    )
+    supported: bool = Field(
+        description="Whether these words back the sentence: always true, other words are not cited."
+    )
 
 
 class SearchAnswer(_Body):
     results: list[SearchResult] = Field(description="The best passages, the best first.")
-    response: str
-    citations: list[Citation]
-    query_time: float = Field(description="Seconds.", examples=[0.041])
-    answered_by: str | None = Field(description="`extractive`: the best passage, quoted. None without an answer.")
+    response: str = Field(
+        description="The answer, each sentence followed by the numbers of its citations; or that there is none.",
+        examples=["The budget for travel in 2024 is 12,000 euros. [1]"],
+    )
+    citations: list[Citation] = Field(
+        description="What the answer's sentences are backed by; empty if nothing was found."
+    )
+    query_time: float = Field(description="Seconds that the search took, without the answer.", examples=[0.041])
+    answered_by: str | None = Field(
+        description="Name of the language model, or `extractive`: sentences of the passages, quoted. None without an "
+        "answer.",
+        examples=["Qwen2.5-1.5B-Instruct"],
+    )
+    answer_note: str = Field(
+        description="Why the answer is extractive or not complete, for the user; else empty.",
+        examples=["Qwen2.5-1.5B-Instruct is still loading (fetching its file, 0.3 of 1.1 GB)."],
+    )
 
 
 class SearchHistoryEntry(_Body):

@@ -178,6 +178,51 @@ def describe_json(options: type[BaseModel], example: Mapping[str, Any]) -> Schem
     return _request_body({"application/json": {"schema": schema, "examples": {"a request": {"value": example}}}})
 
 
+def describe_search_events() -> dict[str, Any]:
+    """Return FastAPI's description of a response that is JSON or, with `stream`, server-sent events."""
+    sentence, chunk_id = "The budget for travel is 12,000 euros.", "5ca8fc6f-4d4a-401e-af4c-9c6c52f997e9"
+    place = {"type": "document", "page": 5, "boxes": [[0.1, 0.2, 0.9, 0.22]]}
+    citation = {
+        "citation_number": 1,
+        "chunk_id": chunk_id,
+        "file_id": 12,
+        "source_info": place,
+        "text_preview": sentence,
+        "quote": sentence,
+        "chars": [120, 158],
+        "url": "/files/12/content#page=5",
+        "page_url": f"/files/12/pages/5.png?chunk_id={chunk_id}&chars=120-158",
+        "supported": True,
+    }
+    metadata = {"file_id": 12, "filename": "budget.pdf", "text": f"(120 characters) {sentence}", "source_info": place}
+    body = {
+        "results": [{"chunk_id": chunk_id, "similarity": 0.71, "metadata": metadata}],
+        "response": f"{sentence} [1]",
+        "citations": [citation],
+        "query_time": 0.041,
+        "answered_by": "Qwen2.5-1.5B-Instruct",
+        "answer_note": "",
+    }
+    stream = (
+        'event: results\ndata: {"results": [...], "query_time": 0.041}\n\n'
+        f'event: token\ndata: {{"text": "{sentence} [1]"}}\n\n'
+        f"event: citation\ndata: {json.dumps(citation)}\n\n"
+        f'event: done\ndata: {{"response": "{sentence} [1]", "citations": [...], ...}}\n\n'
+    )
+    about = (
+        "JSON; with `stream`, server-sent events: `results` (`results` and `query_time`), `token` (`text`, to be added "
+        "to the answer), `citation` (as in `citations`), then `done` (all but `results`), or `error` with the body of "
+        "an error. Ignore events of other names."
+    )
+    return {
+        "description": about,
+        "content": {
+            "application/json": {"examples": {"an answer": {"value": body}}},
+            "text/event-stream": {"schema": {"type": "string"}, "examples": {"an answer": {"value": stream}}},
+        },
+    }
+
+
 def _request_body(content: Schema) -> Schema:
     return {"requestBody": {"required": True, "content": content}}
 

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial
 from typing import Any, NoReturn
 
@@ -40,6 +40,9 @@ STORAGE_FULL = (
 )
 
 
+_NO_MORE = object()
+
+
 class _ReplicaDied(Exception):
     """The replica's process ended before it had answered the call."""
 
@@ -54,21 +57,24 @@ class RemoteService:
     If a replica dies during a call whose node allows a replay (`graph.Replay`), the call is made a second time, within
     the deadline, once the next replica has loaded its model. A call that finds a model loading again after a restart
     waits for it in the same way: it may belong to a video that is nearly done.
+
+    A streaming method (`Node.streaming_methods`) returns an asynchronous generator; closing it cancels the work.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], node: Node[Any]) -> None:
         self._handle = handle
         self._name = node.name
         self._methods = node.methods
+        self._streaming_methods = node.streaming_methods
         self._num_calls = 0
         self._was_loaded = False
         self._failure: str | None = None
         self._waiting: set[asyncio.Timeout] = set()
 
-    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]] | Callable[..., AsyncGenerator[Any, None]]:
         if method not in self._methods:
             raise AttributeError(f"{self._name} has no method {method!r} in its node of the graph")
-        return partial(self._call, method)
+        return partial(self._stream if method in self._streaming_methods else self._call, method)
 
     @property
     def is_idle(self) -> bool:
@@ -132,6 +138,21 @@ class RemoteService:
                 raise ProcessingFailed(f"{self._name} stopped twice while working on this request.") from None
         raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
 
+    async def _stream(self, method: str, *args: Any, deadline: float, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        if self._failure is not None:
+            raise ModelNotLoaded(self._failure)
+        items = getattr(self._handle.options(stream=True), method).remote(*args, deadline=deadline, **kwargs)
+        is_done = False
+        try:
+            while (item := await self._wait(_NextItem(items), deadline + GRACE_S - time.time())) is not _NO_MORE:
+                yield item
+            is_done = True
+        except _ReplicaDied:
+            raise ProcessingFailed(f"{self._name} stopped while it was working on this request.") from None
+        finally:
+            if not is_done:
+                items.cancel()
+
     async def _call_once(self, method: str, *args: Any, deadline: float | None = None, **kwargs: Any) -> Any:
         if self._failure is not None:
             raise ModelNotLoaded(self._failure)
@@ -139,14 +160,18 @@ class RemoteService:
         if deadline is not None:
             timeout_s = deadline + GRACE_S - time.time()
             kwargs["deadline"] = deadline
+        result = await self._wait(getattr(self._handle, method).remote(*args, **kwargs), timeout_s)
+        self._was_loaded = True
+        return result
+
+    async def _wait(self, response: Any, timeout_s: float | None) -> Any:
+        """Return the result of a response, or raise as `_result`; until `set_failure` ends that."""
         self._num_calls += 1
         call = asyncio.timeout(None)  # set_failure ends it
         try:
             async with call:
                 self._waiting.add(call)
-                result = await self._result(getattr(self._handle, method).remote(*args, **kwargs), timeout_s)
-            self._was_loaded = True
-            return result
+                return await self._result(response, timeout_s)
         except TimeoutError:
             if not call.expired():
                 raise
@@ -176,6 +201,22 @@ class RemoteService:
             raise StorageFull(STORAGE_FULL) from error
         except RayActorError as error:
             raise _ReplicaDied from error
+
+
+class _NextItem:
+    """The next item of a streamed response, or `_NO_MORE`; like a response, it can be awaited and cancelled."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._next().__await__()
+
+    async def _next(self) -> Any:
+        return await anext(self._items, _NO_MORE)
+
+    def cancel(self) -> None:
+        self._items.cancel()
 
 
 def _raise_cause(error: RayTaskError) -> NoReturn:

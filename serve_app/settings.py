@@ -12,6 +12,7 @@ from typing import Any, Literal
 from dotenv import dotenv_values
 from pydantic import Field, field_validator, model_validator
 
+from deployments.answerer.settings import AnswererConfig
 from deployments.captioner.settings import CaptionerConfig
 from deployments.document_parser.settings import DocumentParserConfig
 from deployments.embedder.settings import EmbedderConfig
@@ -31,6 +32,10 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "WHISPER_MODEL_SIZE": ("transcriber", "model"),
     "CORS_ORIGINS": ("serving", "cors_origins"),
     "LOG_LEVEL": ("serving", "log_level"),
+    "LLM_MODEL": ("answerer", "model"),
+    "LOG_FORMAT": ("serving", "log_format"),
+    "ALLOWED_HOSTS": ("serving", "allowed_hosts"),
+    "REQUESTS_PER_HOUR": ("serving", "requests_per_hour"),
     "DATA_DIR": ("library", "folder"),
     "DATABASE_URL": ("library", "database_url"),
     "PRISM_ENCRYPTION_KEY": ("library", "encryption_key"),
@@ -57,7 +62,7 @@ class ServingConfig(Section):
     min_free_memory_mb: float = Field(512, ge=0)
     """With less memory free on the machine, new analyses are answered SERVER_BUSY; 0 turns this off."""
     requests_per_hour: int = Field(0, ge=0)
-    """Rate limit for each client address; 0 means none. The PRD's figure is 100."""
+    """Rate limit for each client address: analyses, uploads and searches together; 0 means none."""
     lazy_loading: bool = False
     """Load each model at its first request instead of at start."""
     video_summary: Literal["model", "join"] = "model"
@@ -68,6 +73,8 @@ class ServingConfig(Section):
     cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://localhost:3001")
     """Browser origins that may call the API; a comma-separated string in the environment."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """Of the log files: lines of text, or a JSON object a line."""
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -86,6 +93,11 @@ class ServingConfig(Section):
         names = [host.strip().lower() for host in hosts]
         return tuple(f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names)
 
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _to_lower_case(cls, log_format: Any) -> Any:
+        return log_format.lower() if isinstance(log_format, str) else log_format
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _to_upper_case(cls, level: Any) -> Any:
@@ -103,6 +115,7 @@ class AppConfig(Section):
     text_reader: TextReaderConfig = TextReaderConfig()
     embedder: EmbedderConfig = EmbedderConfig()
     library: LibraryConfig = LibraryConfig()
+    answerer: AnswererConfig = AnswererConfig()
     indexing: IndexingConfig = IndexingConfig()
     limits: LimitsConfig = LimitsConfig()
     serving: ServingConfig = ServingConfig()

@@ -8,9 +8,10 @@ import numpy as np
 
 from deployments.cancellation import Cancellation
 from deployments.document_parser.settings import DocumentParserConfig
-from deployments.document_parser.types import DocumentFormat, DocumentInfo, Page, Paragraph
+from deployments.document_parser.types import DocumentFormat, DocumentInfo, LineRange, Page, Paragraph
 from deployments.log import hide_expected_errors
 from deployments.media import Media, Pixels
+from deployments.places import Box
 from deployments.sandbox import Sandbox
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
@@ -51,6 +52,11 @@ class DocumentParserDeployment(ThreadedDeployment):
     async def read_pages(self, media: Media, first: int, count: int, *, deadline: float) -> list[Page]:
         """Return at most `count` pages of a PDF, from page `first` (from 1) on."""
         return await self._run("read_pages", media, first, count, self._max_pages, returns=Page, deadline=deadline)
+
+    async def find_words(self, media: Media, page: int, ranges: list[LineRange], *, deadline: float) -> list[Box]:
+        """Return where characters of a page's lines are; raises NotFound for no such page."""
+        [boxes] = await self._run("find_words", media, page, ranges, self._max_pages, returns=list, deadline=deadline)
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes]
 
     async def render_page(self, media: Media, page: int, dpi: int, *, deadline: float) -> Pixels:
         """Return a page of a PDF as it is displayed; raises NotFound for no such page."""

@@ -13,8 +13,9 @@ from deployments.document_parser.paragraphs import Block, Headings, number_parag
 from deployments.document_parser.pdf import PdfFile
 from deployments.document_parser.plain_text import text_blocks
 from deployments.document_parser.text_encoding import decode
-from deployments.document_parser.types import DocumentFormat, DocumentInfo, Page, Paragraph
+from deployments.document_parser.types import DocumentFormat, DocumentInfo, LineRange, Page, Paragraph
 from deployments.media import Pixels
+from deployments.places import Box
 
 _BATCH = 200
 """Paragraphs in one message to the replica."""
@@ -45,6 +46,13 @@ def read_pages(
         for number in range(first, min(first + count, pdf.num_pages + 1)):
             cancellation.check(f"page {number} of {pdf.num_pages} was being read")
             yield pdf.read_page(number)
+
+
+def find_words(
+    file: io.RawIOBase, number: int, ranges: list[LineRange], max_pages: int, cancellation: Cancellation
+) -> Iterator[list[Box]]:
+    with PdfFile(file, max_pages) as pdf:
+        yield pdf.find_words(number, ranges)
 
 
 def render_page(

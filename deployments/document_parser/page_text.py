@@ -4,7 +4,7 @@ import ctypes
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from deployments.document_parser.text_layer import clean
 from deployments.places import Box, TextLine
 
 SOFT_HYPHEN = "\u00ad"
-_PDFIUM_HYPHEN = "\x02"
+PDFIUM_HYPHEN = "\x02"
 """What pdfium makes of a hyphen at the end of a line (U+FFFE where it returns whole texts); no line end follows it."""
 
 _WIDE_GAP = 1.0
@@ -57,15 +57,28 @@ def read_characters(text_page: "pdfium_c.FPDF_TEXTPAGE") -> str:
     num_units = pdfium_c.FPDFText_GetText(text_page, 0, num_chars, buffer)
     text = bytes(memoryview(buffer)[: max(0, num_units - 1)]).decode("utf-16-le", "replace")
     if len(text) == num_chars:
-        return text.replace("\ufffe", _PDFIUM_HYPHEN)
+        return text.replace("\ufffe", PDFIUM_HYPHEN)
     # pdfium leaves characters out of the text that it counts, such as control characters.
     codes = map(_unicode, repeat(_address(text_page)), range(num_chars))
     return "".join(chr(code) if 0 <= code <= 0x10FFFF else "\ufffd" for code in codes)
 
 
+@dataclass(frozen=True)
+class PlacedLine:
+    """A line, and where its characters are."""
+
+    line: TextLine
+    pieces: tuple[Piece, ...]
+    """What it consists of, in order; only white space stands between them."""
+    characters: str
+    """All of the page, which the pieces' `spans` refer to."""
+    text_page: "pdfium_c.FPDF_TEXTPAGE"
+    """Open only while the page is read."""
+
+
 def read_lines(
     text_page: "pdfium_c.FPDF_TEXTPAGE", characters: str, display: Display, fields: Sequence[tuple[str, Box]]
-) -> list[TextLine]:
+) -> list[PlacedLine]:
     """Return the lines of a page in reading order, lines of another direction than most of them last.
 
     `fields` are what is filled into a form, with boxes in points of the displayed page.
@@ -76,14 +89,20 @@ def read_lines(
         pieces.setdefault(direction, []).append(piece)
     upright = pieces.setdefault("right", [])
     upright += [Piece(text, box, len(characters) + number) for number, (text, box) in enumerate(fields)]
-    lines = []
+    lines: list[TextLine] = []
+    pieces_of: list[tuple[Piece, ...]] = []
     for direction, group in sorted(pieces.items(), key=lambda item: -sum(len(piece.text) for piece in item[1])):
-        turned = [Piece(piece.text, display.upright(piece.box, direction), piece.order) for piece in _drawn_once(group)]
-        lines += [
-            TextLine(line.text, display.fractions(display.turned_back(line.box, direction)))
-            for line in lines_in_reading_order(turned)
+        turned = [
+            Piece(piece.text, display.upright(piece.box, direction), piece.order, piece.spans)
+            for piece in _drawn_once(group)
         ]
-    return _with_plain_hyphens(lines, characters)
+        for line in lines_in_reading_order(turned):
+            lines.append(TextLine(line.text, display.fractions(display.turned_back(line.box, direction))))
+            pieces_of.append(line.pieces)
+    return [
+        PlacedLine(line, line_pieces, characters, text_page)
+        for line, line_pieces in zip(_with_plain_hyphens(lines, characters), pieces_of, strict=True)
+    ]
 
 
 def _drawn_once(pieces: list[Piece]) -> list[Piece]:
@@ -137,8 +156,8 @@ def _with_arabic_ligatures(text_page: "pdfium_c.FPDF_TEXTPAGE", characters: str)
     return _ALEF_BEFORE_LAM.sub(in_order, characters)
 
 
-_WORD = re.compile(rf"[^\s{_PDFIUM_HYPHEN}]+{_PDFIUM_HYPHEN}?")
-_LINE_END = re.compile(rf"[\n{_PDFIUM_HYPHEN}]")
+_WORD = re.compile(rf"[^\s{PDFIUM_HYPHEN}]+{PDFIUM_HYPHEN}?")
+_LINE_END = re.compile(rf"[\n{PDFIUM_HYPHEN}]")
 
 
 class _Word(NamedTuple):
@@ -163,12 +182,13 @@ def _pieces(
         if direction == "right" and words.are_simple(first, after):
             start, end = spans[first][0], spans[after - 1][1]
             if text := _searchable(" ".join(characters[start:end].split())):
-                yield direction, Piece(text, box, start)
+                yield direction, Piece(text, box, start, ((start, end),))
             continue
         direction, groups = words.groups(first, after, direction)
         for group in groups:
             if text := _searchable(_join(characters, group)):
-                yield direction, Piece(text, _union([word.box for word in group]), group[0].start)
+                word_spans = tuple((word.start, word.end) for word in group)
+                yield direction, Piece(text, union([word.box for word in group]), group[0].start, word_spans)
 
 
 class _Words:
@@ -243,18 +263,28 @@ class _Words:
             return [word]
         boxes = [tuple(box) for box in self._boxes(range(word.start, word.end)).tolist()]
         if is_level:
-            return [word._replace(box=_union(boxes))]
+            return [word._replace(box=union(boxes))]
         letters = [_Word(word.start + index, word.start + index + 1, box) for index, box in enumerate(boxes)]
         return [
-            _Word(level[0].start, level[-1].end, _union([letter.box for letter in level]))
+            _Word(level[0].start, level[-1].end, union([letter.box for letter in level]))
             for level in _levels(letters, direction)
         ]
 
     def _boxes(self, indices: Sequence[int]) -> NDArray[np.float64]:
-        """Return the boxes of characters in points of the displayed page, shape (num_characters, 4)."""
-        rects = _rects(self._address, indices)
-        corners = np.stack([rects[name] for name in ("left", "bottom", "right", "top")], axis=1)
-        return self._display.boxes(corners.astype(np.float64))
+        return _boxes(self._address, indices, self._display)
+
+
+def character_boxes(
+    text_page: "pdfium_c.FPDF_TEXTPAGE", indices: Sequence[int], display: Display
+) -> NDArray[np.float64]:
+    """Return the boxes of characters in points of the displayed page, shape (num_characters, 4)."""
+    return _boxes(_address(text_page), indices, display)
+
+
+def _boxes(text_page: int, indices: Sequence[int], display: Display) -> NDArray[np.float64]:
+    rects = _rects(text_page, indices)
+    corners = np.stack([rects[name] for name in ("left", "bottom", "right", "top")], axis=1)
+    return display.boxes(corners.astype(np.float64))
 
 
 def _rects(text_page: int, indices: Sequence[int]) -> NDArray[np.void]:
@@ -307,7 +337,7 @@ def _is_vertical_writing(words: list[_Word], characters: str) -> bool:
     """Return whether upright characters stand below one another, as in Chinese and Japanese."""
     if len(words) < 2 or not all(word.end - word.start == 1 and is_wide(characters[word.start]) for word in words):
         return False
-    x0, y0, x1, y1 = _union([words[0].box, words[-1].box])
+    x0, y0, x1, y1 = union([words[0].box, words[-1].box])
     return y1 - y0 > 2 * (x1 - x0)
 
 
@@ -328,7 +358,8 @@ def _near(words: list[_Word], direction: Direction) -> list[list[_Word]]:
     return groups
 
 
-def _union(boxes: Sequence[Sequence[float]]) -> Box:
+def union(boxes: Sequence[Sequence[float]]) -> Box:
+    """Return the smallest box around boxes."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
 
@@ -345,7 +376,7 @@ def _join(characters: str, words: list[_Word]) -> str:
 
 def _searchable(text: str) -> str:
     """Return a line's text, which ends with a soft hyphen if its last word goes on in another line."""
-    is_hyphenated = text[-1] in (_PDFIUM_HYPHEN, SOFT_HYPHEN)
+    is_hyphenated = text[-1] in (PDFIUM_HYPHEN, SOFT_HYPHEN)
     # Elsewhere than at a line's end a soft hyphen is displayed like any other.
     text = clean(text[:-1] if is_hyphenated else text).replace(SOFT_HYPHEN, "-").strip()
     return text + SOFT_HYPHEN if is_hyphenated and text else text

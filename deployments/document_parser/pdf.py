@@ -2,7 +2,8 @@
 
 import ctypes
 import io
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -11,14 +12,15 @@ import pypdfium2.raw as pdfium_c
 
 from deployments.document_parser.display import Display
 from deployments.document_parser.form_fields import read_fields
-from deployments.document_parser.page_text import read_characters, read_lines
+from deployments.document_parser.page_text import PlacedLine, read_characters, read_lines
 from deployments.document_parser.pictures import find_pictures, is_scan
 from deployments.document_parser.text_layer import is_readable
-from deployments.document_parser.types import DocumentInfo, Page
+from deployments.document_parser.types import DocumentInfo, LineRange, Page
+from deployments.document_parser.word_boxes import boxes_of
 from deployments.errors import InvalidFile, NotFound
 from deployments.log import logger
 from deployments.media import Pixels
-from deployments.places import TextLine
+from deployments.places import Box, TextLine
 
 MAX_RENDERED_SIDE_PX = 4000
 _POINTS_PER_INCH = 72
@@ -74,29 +76,46 @@ class PdfFile:
 
         Raises NotFound for no such page, and InvalidFile for one that is damaged.
         """
-        if not 1 <= number <= self.num_pages:
-            raise NotFound(f"The PDF has {self.num_pages:,} pages; there is no page {number}.")
-        try:
-            page = self._pdf[number - 1]
-        except pdfium.PdfiumError as error:
-            raise InvalidFile(f"Page {number} of the PDF is damaged.") from error
-        with closing(page):
+        with closing(self._page(number)) as page:
             # Slightly less, because a side is rounded up.
             largest = (MAX_RENDERED_SIDE_PX - 0.01) / max(page.get_size())
             bitmap = page.render(scale=min(dpi / _POINTS_PER_INCH, largest), rev_byteorder=True, draw_annots=True)
             return np.ascontiguousarray(bitmap.to_numpy())
 
+    def find_words(self, number: int, ranges: Sequence[LineRange]) -> list[Box]:
+        """Return where characters of a page's lines are; raises as `render_page` does."""
+        with closing(self._page(number)) as page:
+            display = Display.of(page)
+            with self._text(page, display) as lines:
+                return [box for wanted in ranges for box in boxes_of(wanted, lines, display)]
+
+    def _page(self, number: int) -> pdfium.PdfPage:
+        """Return a page, from 1; raises NotFound for no such page, and InvalidFile for one that is damaged."""
+        if not 1 <= number <= self.num_pages:
+            raise NotFound(f"The PDF has {self.num_pages:,} pages; there is no page {number}.")
+        try:
+            return self._pdf[number - 1]
+        except pdfium.PdfiumError as error:
+            raise InvalidFile(f"Page {number} of the PDF is damaged.") from error
+
     def _read_lines(self, page: pdfium.PdfPage, display: Display) -> list[TextLine]:
         """Return the lines of a page in reading order; none if its text layer is garbage."""
+        with self._text(page, display) as lines:
+            return [line.line for line in lines]
+
+    @contextmanager
+    def _text(self, page: pdfium.PdfPage, display: Display) -> Iterator[list[PlacedLine]]:
+        """Yield the lines of a page, whose characters can be placed within the block."""
         fields = read_fields(page, display)
         text_page = pdfium_c.FPDFText_LoadPage(page)
         if not text_page:
-            return []
+            yield []
+            return
         try:
             characters = read_characters(text_page)
             if not is_readable(characters):
                 characters = ""
-            return read_lines(text_page, characters, display, fields)
+            yield read_lines(text_page, characters, display, fields)
         finally:
             pdfium_c.FPDFText_ClosePage(text_page)
 

@@ -28,6 +28,8 @@ class Piece:
     box: Box
     order: int
     """Position in the file, which often is the reading order, but need not be."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """The characters of the page that it consists of; empty if they are not among them, as in a form's field."""
 
     @property
     def height(self) -> float:
@@ -38,6 +40,8 @@ class Piece:
 class Line:
     text: str
     box: Box
+    pieces: tuple[Piece, ...]
+    """In the order of the text, in which white space may stand between them."""
 
 
 Row = list[Piece]
@@ -301,7 +305,7 @@ def _fill(pieces: list[Piece]) -> float:
 
 def _line(row: Row) -> Line:
     if len(row) == 1:
-        return Line(row[0].text, row[0].box)
+        return Line(row[0].text, row[0].box, (row[0],))
     is_rtl = _is_right_to_left(" ".join(piece.text for piece in row))
     pieces = sorted(row, key=lambda piece: -piece.box[2]) if is_rtl else row
     height = max(piece.height for piece in pieces)
@@ -311,7 +315,7 @@ def _line(row: Row) -> Line:
         text += CELL_SEPARATOR if gap > _CELL_GAP * height else " " if gap > _WORD_GAP * height else ""
         text += after.text
     x0, y0, x1, y1 = zip(*(piece.box for piece in pieces), strict=True)
-    return Line(text, (min(x0), min(y0), max(x1), max(y1)))
+    return Line(text, (min(x0), min(y0), max(x1), max(y1)), tuple(pieces))
 
 
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")

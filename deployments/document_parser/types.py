@@ -40,6 +40,19 @@ class Page:
 
 
 @dataclass(frozen=True)
+class LineRange:
+    """Some characters of a line of a PDF's page."""
+
+    box: Box
+    """Of the whole line, by which it is found again; to a ten-thousandth of the page."""
+    start: int
+    end: int
+    """Exclusive. Positions in the line's text without soft hyphens and with single spaces."""
+    text: str
+    """These characters."""
+
+
+@dataclass(frozen=True)
 class Paragraph:
     """A paragraph of a document without pages."""
 

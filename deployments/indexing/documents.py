@@ -5,6 +5,7 @@ from typing import Literal
 
 from deployments.document_parser.types import DocumentFormat, Page, Paragraph
 from deployments.errors import DeadlineExceeded, InvalidFile, InvalidFileType
+from deployments.indexing.joined_text import clean
 from deployments.indexing.line_layout import runs_on, separators
 from deployments.indexing.pieces import Break, Piece
 from deployments.indexing.reading import Reading
@@ -122,7 +123,7 @@ def _line_pieces(lines: list[TextLine], place: SourceInfo, last_line: str) -> li
     first_break = Break.CLAUSE if runs_on(last_line, lines[0].text) else Break.SENTENCE
     joints = [(" ", first_break), *separators(lines)]
     return [
-        Piece(line.text, {**place, "box": rounded_box(line)}, {"type": "document"}, *joint, is_border=index == 0)
+        Piece(line.text, {**place, **line_place(line)}, {"type": "document"}, *joint, is_border=index == 0)
         for index, (line, joint) in enumerate(zip(lines, joints, strict=True))
     ]
 
@@ -133,9 +134,21 @@ def _is_inside(line: Box, picture: Box) -> bool:
     return picture[0] <= x <= picture[2] and picture[1] <= y <= picture[3]
 
 
-def rounded_box(line: TextLine) -> list[float]:
-    """Return a line's box to a ten-thousandth of the page, which is finer than a pixel on a screen."""
-    return [round(float(coordinate), 4) for coordinate in line.box]
+def line_place(line: TextLine) -> SourceInfo:
+    """Return where a line is, and its words if that is known: `box` and `words`, as in deployments/source_info.py."""
+    place: SourceInfo = {"box": _rounded(line.box)}
+    words = []
+    start = 0
+    for word, box in zip(line.text.split(), line.words, strict=bool(line.words)):
+        if text := clean(word):
+            words.append([start, start + len(text), *_rounded(box)])
+            start += len(text) + 1
+    return {**place, "words": words} if words else place
+
+
+def _rounded(box: Box) -> list[float]:
+    """Return a box to a ten-thousandth of the page, which is finer than a pixel on a screen."""
+    return [round(float(coordinate), 4) for coordinate in box]
 
 
 async def _paragraph_pieces(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from deployments.indexing.pieces import Break, Piece
-from deployments.library.types import ChunkPart, NewChunk
+from deployments.library.types import ChunkPart, NewChunk, SourceInfo
 from deployments.sentences import sentence_ranges
 from deployments.source_info import source_info
 
@@ -21,6 +21,13 @@ class _Span:
     start: int
     end: int
     piece: Piece
+    offset: int = 0
+    """How many characters of the piece were cut off before it."""
+
+    def place(self, start: int) -> SourceInfo:
+        """Return the place of what begins at `start` of the whole text."""
+        offset = self.offset + max(0, start - self.start)
+        return {**self.piece.place, "offset": offset} if offset and "box" in self.piece.place else self.piece.place
 
 
 class JoinedText:
@@ -70,14 +77,14 @@ class JoinedText:
         """Return the text of a range, with its place and its parts."""
         spans = self._spans_in(start, end)
         parts = [
-            ChunkPart(max(span.start, start) - start, min(span.end, end) - start, span.piece.place) for span in spans
+            ChunkPart(max(span.start, start) - start, min(span.end, end) - start, span.place(start)) for span in spans
         ]
         return NewChunk(self.text[start:end], source_info(spans[0].piece.common, parts), parts)
 
     def cut_off(self, end: int) -> None:
         """Remove the text before `end`."""
         self._spans = [
-            _Span(max(span.start, end) - end, span.end - end, span.piece)
+            _Span(max(span.start, end) - end, span.end - end, span.piece, span.offset + max(0, end - span.start))
             for span in self._spans_in(end, len(self.text))
         ]
         self.text = self.text[end:]

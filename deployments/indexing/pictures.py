@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from deployments.captioner.types import CaptionTask
-from deployments.indexing.documents import rounded_box
+from deployments.indexing.documents import line_place
 from deployments.indexing.line_layout import separators
 from deployments.indexing.pieces import Break, Piece
 from deployments.indexing.reading import Reading, as_stream
@@ -40,7 +40,7 @@ def _line_pieces(image: ReadImage) -> list[Piece]:
             "width": round(x1 * image.width) - left,
             "height": round(y1 * image.height) - top,
         }
-        place = {"box": rounded_box(line), "image_region": region}
+        place = {**line_place(line), "image_region": region}
         common = {"type": "image", "extraction": "ocr"}
         pieces.append(Piece(line.text, place, common, *joints[index], is_border=index == 0))
     return pieces

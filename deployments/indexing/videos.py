@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from deployments.captioner.types import Caption, CaptionTask
 from deployments.errors import InvalidFile
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask
-from deployments.indexing.documents import rounded_box
+from deployments.indexing.documents import line_place
 from deployments.indexing.line_layout import separators
 from deployments.indexing.pieces import Break, Piece
 from deployments.indexing.reading import Reading, as_stream
@@ -95,7 +95,7 @@ def _line_pieces(text: _ScreenText) -> list[Piece]:
     joints = [(" ", Break.SENTENCE), *separators(text.lines)]
     pieces = []
     for index, line in enumerate(text.lines):
-        piece = _frame_piece(line.text, text.frame, text.end_s, "on-screen text", {"box": rounded_box(line)})
+        piece = _frame_piece(line.text, text.frame, text.end_s, "on-screen text", line_place(line))
         separator, break_before = joints[index]
         pieces.append(replace(piece, separator=separator, break_before=break_before, is_border=index == 0))
     return pieces

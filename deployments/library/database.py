@@ -342,6 +342,22 @@ def _engine(
     return engine
 
 
+def connect_to_file(path: Path, key: bytes | None) -> sqlite3.Connection:
+    """Open a database file as it is, with `key` an encrypted one; one that is missing is made."""
+    return sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S) if key is None else connect_encrypted(path, key)
+
+
+def connect_encrypted(path: Path, key: bytes) -> sqlite3.Connection:
+    """Open an encrypted database file with SQLCipher; one that is missing is made."""
+    connection: sqlite3.Connection = _import_sqlcipher().connect(path, timeout=_BUSY_TIMEOUT_S)
+    try:
+        _unlock(connection, key)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _unlock(connection: sqlite3.Connection, key: bytes) -> None:
     connection.execute("PRAGMA cipher_log_level = NONE")  # it would write to stderr what is raised anyway
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")

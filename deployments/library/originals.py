@@ -8,6 +8,7 @@ either case.
 import hmac
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,9 +62,27 @@ class Originals:
             raise
         return path
 
+    def copy_from(self, other: "Originals", name: str) -> bool:
+        """Copy a file by the name under which it is stored, as it is on the disk; False if `other` has it no more."""
+        path = self._incoming / uuid.uuid4().hex
+        try:
+            with other._path(name).open("rb") as source, path.open("xb") as file:
+                shutil.copyfileobj(source, file, _BLOCK)
+                file.flush()
+                os.fsync(file.fileno())
+            self._keep_as(path, name)
+        except FileNotFoundError:
+            return False
+        finally:
+            self.discard(path)
+        return True
+
     def keep(self, written: Path, checksum: str) -> None:
         """Give a written file its lasting name."""
-        path = self._path(self.name(checksum))
+        self._keep_as(written, self.name(checksum))
+
+    def _keep_as(self, written: Path, name: str) -> None:
+        path = self._path(name)
         if not path.parent.exists():
             path.parent.mkdir()
             sync_folder(self._folder)

@@ -15,7 +15,7 @@ from deployments.media import Media, Pixels
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.sandbox import Sandbox
 from deployments.text_reader.settings import TextReaderConfig
-from deployments.text_reader.types import ReadImage
+from deployments.text_reader.types import DecodedPicture, ReadImage
 from deployments.worker_threads import LOWEST_PRIORITY, ThreadedDeployment, WorkerThreads, set_niceness
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class TextReaderDeployment(ThreadedDeployment):
         self._calls = 0
         # One thread: two pictures at once would take twice the memory and be no faster.
         self._threads = WorkerThreads("text_reader", 1, niceness=LOWEST_PRIORITY)
+        # For people who wait, beside what is read in the background.
+        self._decoding_threads = WorkerThreads("decoding", 1)
         self._loader: ModelLoader[TextReader] = ModelLoader(
             text_reader.name, partial(_load, text_reader), lazy=lazy, is_miniature=False
         )
@@ -59,8 +61,23 @@ class TextReaderDeployment(ThreadedDeployment):
         """Return the text in a rendered page or a video frame."""
         return await self._run(lambda reader, cancellation: reader.read(pixels, cancellation), deadline)
 
+    async def decode(self, media: Media, max_side_px: int, *, deadline: float) -> Pixels:
+        """Return an encoded picture as it is displayed; raises InvalidFile if it cannot be decoded."""
+
+        def work(cancellation: Cancellation) -> Pixels:
+            picture: DecodedPicture
+            [picture] = self._sandbox.run(
+                "decode_for_display", media, self._max_pixels, max_side_px, cancellation=cancellation
+            )
+            return picture.pixels
+
+        return await self._decoding_threads.run(work, deadline)
+
     async def status(self) -> ModelStatus:
         return self._loader.status()
+
+    def _all_threads(self) -> tuple[WorkerThreads, ...]:
+        return self._threads, self._decoding_threads
 
     async def _run(self, work: Callable[["TextReader", Cancellation], ReadImage], deadline: float) -> ReadImage:
         self._calls += 1

@@ -35,6 +35,8 @@ class Fragment:
     """In pixels, from the top left, as the picture is."""
     rectangle: Box
     """The same with the skew of the page taken away, on which the order is based."""
+    words: tuple[Box, ...] = ()
+    """Where each word of the text is, as `box`."""
 
     @property
     def left(self) -> float:
@@ -165,6 +167,7 @@ def _joined(row: Sequence[Fragment]) -> Fragment:
         confidence=float(np.average([fragment.confidence for fragment in row], weights=lengths)),
         box=_union([fragment.box for fragment in row]),
         rectangle=_union([fragment.rectangle for fragment in row]),
+        words=tuple(word for fragment in row for word in fragment.words),
     )
 
 

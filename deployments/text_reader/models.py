@@ -5,7 +5,10 @@ would download models that it misses, take all cores and log to the terminal.
 """
 
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,22 @@ _BLANK = 0
 _MIN_SPACE_PROBABILITY = 0.05
 """Between two words that stand close, the network may find the space less probable than a blank. Between letters of one
 word its probability was always below 0.02 (measured on scanned pages and receipts)."""
+WORD_REACH = 0.7
+"""With this, the boxes of words on rendered pages and scans overlap the true ones best: .90 of their union on average,
+where places in proportion to the number of characters have .66 (measured)."""
 _DETECTION_STEP_PX = 32
 """The sides of what the detection network sees are multiples of this."""
+
+
+@dataclass(frozen=True)
+class RecognizedLine:
+    """What is written on one line."""
+
+    text: str
+    confidence: float
+    """Between 0 and 1."""
+    words: list[tuple[float, float]]
+    """Where each word of `text.split()` begins and ends, in fractions of the line's width."""
 
 
 class OcrModels:
@@ -63,29 +80,54 @@ class OcrModels:
         [probabilities] = self._upside_down.run(None, {"x": _as_input(scaled, _UPSIDE_DOWN_WIDTH_PX)})
         return np.asarray(probabilities[:, 1] > 0.5)
 
-    def read(self, lines: Sequence[Pixels]) -> list[tuple[str, float]]:
-        """Return the text of each line, with a confidence between 0 and 1. The widest line decides what they cost."""
+    def read(self, lines: Sequence[Pixels]) -> list[RecognizedLine]:
+        """Return the text of each line. The widest line decides what they cost."""
         scaled = [_scaled_to_line(line) for line in lines]
         width = max(_MIN_LINE_WIDTH_PX, *(line.shape[1] for line in scaled))
         [probabilities] = self._recognition.run(None, {"x": _as_input(scaled, width)})
-        return [self._decode(line) for line in probabilities]
+        return [
+            self._decode(columns, line.shape[1] / width) for columns, line in zip(probabilities, scaled, strict=True)
+        ]
 
-    def _decode(self, probabilities: NDArray[np.float32]) -> tuple[str, float]:
-        """Return text and confidence of a line, by greedy CTC; the probabilities have shape (columns, characters)."""
+    def _decode(self, probabilities: NDArray[np.float32], used: float) -> RecognizedLine:
+        """Return what is on a line, by greedy CTC.
+
+        The probabilities have shape (columns, characters); `used` is the part of the columns that the line takes.
+        """
         best = probabilities.argmax(axis=1)
         is_character = (best != _BLANK) & (best != np.concatenate([[_BLANK], best[:-1]]))
         columns = np.flatnonzero(is_character)
         if not len(columns):
-            return "", 0.0
+            return RecognizedLine("", 0.0, [])
         text = ""
+        middles: list[float] = []
+        """Of each character, in columns."""
         spaces = probabilities[:, -1]
         for column, following in zip(columns, [*columns[1:], len(best)], strict=True):
             character = self._characters[best[column]]
             text += character
+            middles.append(column + 0.5)
             is_between_letters = following < len(best) and " " not in (character, self._characters[best[following]])
             if is_between_letters and spaces[column:following].max() >= _MIN_SPACE_PROBABILITY:
                 text += " "
-        return text, float(probabilities[columns, best[columns]].mean())
+                middles.append((column + following + 1) / 2)
+        confidence = float(probabilities[columns, best[columns]].mean())
+        return RecognizedLine(text, confidence, _word_ranges(text, middles, used * len(best)))
+
+
+def _word_ranges(text: str, middles: Sequence[float], width: float) -> list[tuple[float, float]]:
+    """Return where each word begins and ends on a line of `width`, in fractions of it, from its characters' middles.
+
+    A word goes beyond the middles of its first and last character by WORD_REACH usual distances between characters, as
+    far as it has room.
+    """
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    reach = WORD_REACH * float(np.median(np.diff(middles))) if len(middles) > 1 else width / 2
+    edges = [0.0, *((middles[end - 1] + middles[start]) / 2 for (_, end), (start, _) in pairwise(words)), width]
+    return [
+        (max(left, middles[start] - reach) / width, min(right, middles[end - 1] + reach) / width)
+        for (start, end), (left, right) in zip(words, pairwise(edges), strict=True)
+    ]
 
 
 def line_width(line: Pixels) -> int:

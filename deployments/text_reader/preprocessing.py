@@ -1,6 +1,6 @@
 """Decodes an image file to at most the size that the text reader can use. Needs no model.
 
-Replicas run `decode_for_reading` in a process of its own (deployments/sandbox).
+Replicas run these functions in a process of its own (deployments/sandbox).
 """
 
 import io
@@ -12,6 +12,7 @@ from PIL import Image
 
 from deployments.cancellation import Cancellation
 from deployments.images.decoding import decode_file
+from deployments.media import Pixels
 from deployments.text_reader.types import DecodedPicture
 
 MAX_READ_PIXELS = 12_000_000
@@ -23,8 +24,21 @@ def decode_for_reading(file: io.RawIOBase, max_pixels: int, cancellation: Cancel
     cancellation.check()
     image = decode_file(file, max_pixels)
     width, height = image.size
-    scale = math.sqrt(MAX_READ_PIXELS / (width * height))
+    yield DecodedPicture(width, height, _scaled_down(image, math.sqrt(MAX_READ_PIXELS / (width * height))))
+
+
+def decode_for_display(
+    file: io.RawIOBase, max_pixels: int, max_side_px: int, cancellation: Cancellation
+) -> Iterator[DecodedPicture]:
+    """Yield the one picture of `file` at most `max_side_px` a side; raises as `decode_for_reading` does."""
+    cancellation.check()
+    image = decode_file(file, max_pixels)
+    yield DecodedPicture(*image.size, _scaled_down(image, max_side_px / max(image.size)))
+
+
+def _scaled_down(image: Image.Image, scale: float) -> Pixels:
+    """Return the pixels of a picture, scaled if that makes it smaller."""
     if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    yield DecodedPicture(width, height, np.asarray(image))
+    return np.asarray(image)

@@ -14,3 +14,8 @@ class TextReaderService(Protocol):
 
     async def read_pixels(self, pixels: Pixels, *, deadline: float) -> ReadImage:
         """Return the text in a rendered page or a video frame."""
+
+    async def decode(self, media: Media, max_side_px: int, *, deadline: float) -> Pixels:
+        """Return an encoded picture as it is displayed, scaled down to at most `max_side_px` a side; needs no model.
+
+        Raises InvalidFile if it cannot be decoded."""

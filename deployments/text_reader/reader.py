@@ -13,7 +13,7 @@ from deployments.malloc import trim_freed_memory
 from deployments.media import Pixels
 from deployments.places import Box, TextLine
 from deployments.text_reader.layout import Fragment, order_lines
-from deployments.text_reader.models import OcrModels, Quadrilaterals, line_width
+from deployments.text_reader.models import OcrModels, Quadrilaterals, RecognizedLine, line_width
 from deployments.text_reader.types import ReadImage
 
 MAX_DETECTION_PIXELS = 1_800_000
@@ -80,13 +80,25 @@ class TextReader:
         lines = _cut_lines(text.pixels, text.boxes)
         skew = _skew(text.boxes)
         fragments = [
-            Fragment(string, confidence, box=_bounds(box), rectangle=_bounds(_rotated(box, -skew)))
-            for box, (string, confidence) in zip(text.boxes, self._read(lines, cancellation), strict=True)
-            if confidence >= MIN_CONFIDENCE and string.strip()
+            Fragment(
+                line.text,
+                line.confidence,
+                box=_bounds(box),
+                rectangle=_bounds(_rotated(box, -skew)),
+                words=tuple(_bounds(word) for word in _word_boxes(box, line.words, is_turned)),
+            )
+            for box, line, is_turned in zip(
+                text.boxes, self._read(lines, cancellation), _are_turned(text.boxes), strict=True
+            )
+            if line.confidence >= MIN_CONFIDENCE and line.text.strip()
         ]
         height, width = text.pixels.shape[:2]
+
+        def displayed(box: Box) -> Box:
+            return _as_displayed(box, width, height, text.quarter_turns)
+
         return [
-            TextLine(line.text, _as_displayed(line.box, width, height, text.quarter_turns), line.confidence)
+            TextLine(line.text, displayed(line.box), line.confidence, words=tuple(map(displayed, line.words)))
             for line in order_lines(fragments)
         ]
 
@@ -113,14 +125,14 @@ class TextReader:
         lines = _cut_lines(text.pixels, text.boxes[sample])
         if self._models.are_upside_down(lines).mean() < DOUBTFUL_FRACTION:
             return text
-        confidence = np.mean([confidence for _, confidence in self._read(lines, cancellation)])
+        confidence = np.mean([line.confidence for line in self._read(lines, cancellation)])
         turned = [np.rot90(line, 2) for line in lines]
-        confidence_turned = np.mean([confidence for _, confidence in self._read(turned, cancellation)])
+        confidence_turned = np.mean([line.confidence for line in self._read(turned, cancellation)])
         return text.turned(2) if confidence_turned > confidence else text
 
-    def _read(self, lines: Sequence[Pixels], cancellation: Cancellation) -> list[tuple[str, float]]:
-        """Return text and confidence of each line; lines of about one width are read together."""
-        results: list[tuple[str, float]] = [("", 0.0)] * len(lines)
+    def _read(self, lines: Sequence[Pixels], cancellation: Cancellation) -> list[RecognizedLine]:
+        """Return what is on each line; lines of about one width are read together."""
+        results = [RecognizedLine("", 0.0, [])] * len(lines)
         order = sorted(range(len(lines)), key=lambda index: line_width(lines[index]))
         for batch in _batches(order, [line_width(line) for line in lines]):
             cancellation.check("the lines of text were being read")
@@ -165,19 +177,37 @@ def _sizes(boxes: Quadrilaterals) -> tuple[NDArray[np.float32], NDArray[np.float
 
 
 def _cut_lines(pixels: Pixels, boxes: Quadrilaterals) -> list[Pixels]:
-    """Return what is inside each box, straightened; text that runs up or down among others is turned."""
+    """Return what is inside each box, straightened; text that runs down among others is turned."""
     widths, heights = _sizes(boxes)
-    usual_height = np.median(heights)
     lines = []
-    for box, width, height in zip(boxes, widths, heights, strict=True):
+    for box, width, height, is_turned in zip(boxes, widths, heights, _are_turned(boxes), strict=True):
         size = (max(1, round(float(width))), max(1, round(float(height))))
         corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
         transform = cv2.getPerspectiveTransform(box, corners)
         line = cv2.warpPerspective(pixels, transform, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        if height > TALL * width and height > 2 * usual_height:
+        if is_turned:
             line = np.rot90(line)
         lines.append(np.asarray(line, np.uint8))
     return lines
+
+
+def _are_turned(boxes: Quadrilaterals) -> NDArray[np.bool_]:
+    """Return for each box whether its text is taken to run down, unlike that of the others."""
+    widths, heights = _sizes(boxes)
+    return np.asarray((heights > TALL * widths) & (heights > 2 * np.median(heights)))
+
+
+def _word_boxes(
+    line: NDArray[np.float32], words: Sequence[tuple[float, float]], is_turned: bool
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the corners of each word on a line with these corners; the text of a turned one runs down."""
+    top_left, top_right, bottom_right, bottom_left = line
+    for start, end in words:
+        if is_turned:
+            sides = [(top_left, bottom_left), (top_right, bottom_right)]
+        else:
+            sides = [(top_left, top_right), (bottom_left, bottom_right)]
+        yield np.stack([first + (last - first) * part for first, last in sides for part in (start, end)])
 
 
 def _skew(boxes: Quadrilaterals) -> float:

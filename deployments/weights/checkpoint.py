@@ -50,12 +50,16 @@ class ModelCheckpoint:
     """None for models whose full weights cannot be replaced by a quantized copy."""
     package: str | None = None
     """The installed package that the model is inside, with its version."""
+    external: str | None = None
+    """What there is in place of files, such as a server; for a sentence."""
 
     @property
     def label(self) -> str:
         """What kind of checkpoint it is and where, for a sentence."""
         if self.official is not None:
             return f"{self.official.name}, in {self.official.folder}"
+        if self.external is not None:
+            return self.external
         if self.package is not None:
             return f"{self.settings.name}, inside the package {self.package}"
         path = self.settings.checkpoint_path

@@ -2,8 +2,9 @@
 
 import argparse
 import hashlib
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,22 @@ class LibraryClient:
     def delete(self, file_id: int) -> None:
         self._send("DELETE", f"/files/{file_id}")
 
-    def search(self, query: str, limit: int, file_types: list[str]) -> dict[str, Any]:
-        body: dict[str, Any] = {"query": query, "limit": limit}
-        if file_types:
-            body["filter_type"] = file_types
-        return self._send("POST", "/search", json=body)
+    def search(self, query: str, limit: int, file_types: list[str], *, answer: bool = True) -> dict[str, Any]:
+        return self._send("POST", "/search", json=_search_body(query, limit, file_types, answer))
+
+    def stream_search(
+        self, query: str, limit: int, file_types: list[str], *, answer: bool = True
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the events of a search as they arrive, names and data: `results`, `token`, `citation`, `done`."""
+        body = {**_search_body(query, limit, file_types, answer), "stream": True}
+        with self._retry_while_busy(lambda: self._open("POST", "/search", json=body, stream=True)) as response:
+            try:
+                for name, data in _events(response):
+                    if name == "error":
+                        raise ApiError(str(data["error"]["code"]), str(data["error"]["message"]))
+                    yield name, data
+            except requests.RequestException as error:
+                raise NoConnection(f"The connection to {self.url} was lost.") from error
 
     def check(self, action: str) -> dict[str, Any]:
         """Run `verify` or `rebuild`."""
@@ -97,16 +109,24 @@ class LibraryClient:
 
     def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """Return the body of a successful response; waits while the server is busy."""
+        response = self._retry_while_busy(lambda: self._open(method, path, **arguments))
+        body = _json_object(response)
+        if body is None:
+            raise self._foreign(response)
+        return body
+
+    def _retry_while_busy(self, send: Callable[[], requests.Response]) -> requests.Response:
         end = time.monotonic() + MAX_BUSY_S
         while True:
             try:
-                return self._send_once(method, path, **arguments)
+                return send()
             except _Busy as busy:
                 if time.monotonic() > end:
                     raise
                 time.sleep(busy.retry_after_s)
 
-    def _send_once(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    def _open(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Return a successful response; raises Failure for others."""
         url = self.url + path
         try:
             response = self._session.request(method, url, timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S), **arguments)
@@ -118,25 +138,53 @@ class LibraryClient:
             ) from error
         except requests.RequestException as error:
             raise Failure(str(error)) from error
-        try:
-            body = response.json()
-        except requests.JSONDecodeError:
-            body = None
-        if not isinstance(body, dict):
-            raise Failure(f"{url} answered {response.status_code} {response.reason}, which is not this API.")
         if response.ok:
-            return body
+            return response
+        body = _json_object(response)
+        if body is None:
+            raise self._foreign(response)
         error_detail = body.get("error") or {}
         code, message = str(error_detail.get("code")), str(error_detail.get("message"))
         if code == "SERVER_BUSY":
             raise _Busy(code, message, float(response.headers.get("Retry-After", 5)))
         raise ApiError(code, message)
 
+    @staticmethod
+    def _foreign(response: requests.Response) -> Failure:
+        return Failure(f"{response.url} answered {response.status_code} {response.reason}, which is not this API.")
+
 
 class _Busy(ApiError):
     def __init__(self, code: str, message: str, retry_after_s: float) -> None:
         super().__init__(code, message)
         self.retry_after_s = retry_after_s
+
+
+def _search_body(query: str, limit: int, file_types: list[str], answer: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"query": query, "limit": limit, "answer": answer}
+    if file_types:
+        body["filter_type"] = file_types
+    return body
+
+
+def _json_object(response: requests.Response) -> dict[str, Any] | None:
+    """Return the JSON object in a response; None if there is something else."""
+    try:
+        body = response.json()
+    except requests.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _events(response: requests.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the server-sent events of a response, each with a name and one line of JSON."""
+    name = ""
+    for line in response.iter_lines():
+        field, _, value = line.decode().partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
 
 
 def checksum_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The command `prism search`: finds passages and says where they are."""
+"""The command `prism search`: finds passages, says where they are, and answers from them."""
 
 import argparse
 import json
@@ -23,20 +23,46 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism search") -> 
     parser.add_argument("query", help="a question or some words")
     parser.add_argument("--limit", type=int, default=5, help="how many passages (default: %(default)s)")
     parser.add_argument("--type", action="append", choices=FILE_TYPES, default=[], help="only files of this type")
+    parser.add_argument("--no-answer", action="store_true", help="only find passages")
     parser.add_argument("--json", action="store_true", help="show the server's answer as it is")
     return run_command(parser, arguments, _run)
 
 
 def _run(client: LibraryClient, options: argparse.Namespace) -> int:
-    answer = client.search(options.query, options.limit, options.type)
     if options.json:
+        answer = client.search(options.query, options.limit, options.type, answer=not options.no_answer)
         say(json.dumps(answer, ensure_ascii=False))
-    else:
-        for number, result in enumerate(answer["results"], start=1):
-            for line in format_result(number, result, shutil.get_terminal_size().columns):
+        return 0 if answer["results"] else 1
+    width = shutil.get_terminal_size().columns
+    results: list[dict[str, Any]] = []
+    for name, data in client.stream_search(options.query, options.limit, options.type, answer=not options.no_answer):
+        if name == "results":
+            results = data["results"]
+            for number, result in enumerate(results, start=1):
+                for line in format_result(number, result, width):
+                    say(line)
+            say(f"{len(results)} passages in {data['query_time']:.2f} s.")
+        elif name == "token":
+            for line in textwrap.wrap(data["text"], max(40, min(width, 100))):
                 say(line)
-        say(f"{len(answer['results'])} passages in {answer['query_time']:.2f} s.")
-    return 0 if answer["results"] else 1
+        elif name == "done" and not options.no_answer:
+            for line in format_end(data, results, width):
+                say(line)
+    return 0 if results else 1
+
+
+def format_end(answer: dict[str, Any], results: list[dict[str, Any]], width: int) -> list[str]:
+    """Return what follows the sentences of an answer as lines: each citation, and what answered."""
+    names = {result["metadata"]["file_id"]: result["metadata"]["filename"] for result in results}
+    lines = []
+    for citation in answer["citations"]:
+        file_id = citation["file_id"]
+        place = describe_place(citation["source_info"])
+        where = f"{names.get(file_id, f'file {file_id}')}{f', {place}' if place else ''}"
+        text = f'[{citation["citation_number"]}] {where}: "{" ".join(citation["quote"].split())}"'
+        lines += textwrap.wrap(text, max(40, min(width, 100)), subsequent_indent="    ")
+    note = f" {answer['answer_note']}" if answer["answer_note"] else ""
+    return [*lines, *textwrap.wrap(f"Answered by {answer['answered_by']}.{note}", max(40, min(width, 100)))]
 
 
 def format_result(number: int, result: dict[str, Any], width: int) -> list[str]:

@@ -66,6 +66,14 @@ class LibraryClient:
     def post_search(self, query: str, **fields: Any) -> requests.Response:
         return requests.post(f"{self.url}/search", json={"query": query, **fields}, timeout=TIMEOUT_S)
 
+    @contextmanager
+    def stream_search(self, query: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+        """Yield the events of a streamed search as they arrive, names and data; the client leaves with the block."""
+        body = {"query": query, "stream": True}
+        with requests.post(f"{self.url}/search", json=body, stream=True, timeout=TIMEOUT_S) as response:
+            assert response.status_code == 200, response.text
+            yield _events(response)
+
     def search(self, query: str, **fields: Any) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = _body(self.post_search(query, **fields))["results"]
         return results
@@ -127,6 +135,15 @@ class LibraryClient:
     @property
     def _ws(self) -> str:
         return self.url.replace("http", "ws", 1) + "/ws"
+
+
+def _events(response: requests.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    for line in response.iter_lines(decode_unicode=True):
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
 
 
 def _body(response: requests.Response) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The library from the upload to the search, with the real embedder, OCR and parsers, and the miniatures' words."""
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from websockets.typing import Origin
 
 from samples.running_server import RunningServer
 from tests.data.contents import CLIP_SENTENCE, SENTENCE
+from tests.deployments.answerer.chat_server import ChatServer
 from tests.deployments.document_parser.docx_files import docx, paragraph
 from tests.deployments.document_parser.pdf_files import PdfWriter, lines, text
 from tests.deployments.text_reader.pictures import encoded, overlap, receipt
@@ -48,8 +50,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def library_server(start_server: StartServer, model_cache: Path, folder: Path) -> Iterator[RunningServer]:
-    with start_server(env={"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder)}) as running:
+def chat() -> Iterator[ChatServer]:
+    """The language model's server."""
+    with ChatServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def library_server(
+    start_server: StartServer, model_cache: Path, folder: Path, chat: ChatServer
+) -> Iterator[RunningServer]:
+    env = {"MODEL_CACHE_DIR": str(model_cache), "DATA_DIR": str(folder), "LOG_FORMAT": "json"}
+    with start_server({"answerer": {"server_url": chat.url}}, env) as running:
         yield running
 
 
@@ -187,6 +199,39 @@ def test_a_video_is_found_by_its_speech_and_by_its_pictures(library: LibraryClie
     assert picture["frame_number"] >= 0
 
 
+def test_the_url_of_a_citation_opens_its_place(library: LibraryClient, indexed: Indexed) -> None:
+    queries = {
+        "report.pdf": ("lamp of the lighthouse", "document"),
+        "trip.docx": ("hotel in Lisbon", "document"),
+        "receipt.png": ('"Orange juice"', "image"),
+        "speech.wav": ("a small blue square at the top right", "audio"),
+        "clip.mp4": ("red circle on the left", "video"),
+    }
+    for name, (query, file_type) in queries.items():
+        [citation] = library.post_search(query, filter_type=file_type).json()["citations"]
+        assert citation["file_id"] == indexed.ids[name]
+        path, _, fragment = citation["url"].partition("#")
+        opened = library.get(path)
+        assert opened.status_code == 200
+        place = citation["source_info"]
+        if name == "trip.docx":
+            assert f'<p id="{fragment}">Budget</p>\n<p id="paragraph-2">The hotel in Lisbon' in opened.text
+            continue
+        assert opened.content == indexed.contents[name]
+        if name == "report.pdf":
+            assert fragment == "page=2"
+        elif name == "receipt.png":
+            region = place["image_region"]
+            left, top, width, height = map(int, fragment.removeprefix("xywh=pixel:").split(","))
+            assert [left, top, width, height] == [region[key] for key in ("x", "y", "width", "height")]
+            assert left + width <= RECEIPT.width
+            assert top + height <= RECEIPT.height
+        else:
+            assert float(fragment.removeprefix("t=")) == place["start"]
+    seconds = place["start"]  # of the video
+    assert library.get(f"/files/{indexed.ids['clip.mp4']}/frames/{seconds}.jpg").status_code == 200
+
+
 def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexed: Indexed) -> None:
     query = "blue square, lighthouse, bread"
     assert {result["metadata"]["source_info"]["type"] for result in library.search(query, filter_type="image")} == {
@@ -194,6 +239,23 @@ def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexe
     }
     both = library.search(query, filter_type=["audio", "document"])
     assert {result["metadata"]["source_info"]["type"] for result in both} == {"audio", "document"}
+
+
+def test_the_log_has_an_object_for_each_request_and_no_words(
+    library_server: RunningServer, library: LibraryClient, indexed: Indexed
+) -> None:
+    answer = library.post_search("xylophone lighthouse")
+    folder = library_server.log.parent / "ray"
+    end = time.monotonic() + 10
+    found: list[dict[str, Any]] = []
+    while not found:  # the line is written after the answer is sent
+        assert time.monotonic() < end
+        lines = [line for path in folder.glob("**/logs/serve/replica_*.log") for line in path.read_text().splitlines()]
+        found = [line for line in map(json.loads, lines) if line.get("request_id") == answer.headers["X-Request-ID"]]
+    [line] = [line for line in found if "http_route" in line]
+    assert (line["http_method"], line["http_route"], line["http_status"]) == ("POST", "/search", 200)
+    assert line["duration_ms"] > 0
+    assert not [line for line in lines if "xylophone" in line]
 
 
 def test_searches_are_in_the_history_until_it_is_cleared(library: LibraryClient, indexed: Indexed) -> None:
@@ -324,6 +386,80 @@ def test_a_file_that_is_deleted_while_it_is_indexed_is_gone(library: LibraryClie
     library.until_completed(next_id)
     assert all(result["metadata"]["file_id"] != deleted_id for result in library.search("notes about walruses"))
     assert_sound(library)
+
+
+QUESTION = "How long does the dough rest?"
+REPLY = "The dough rests for two hours."
+
+
+@pytest.fixture
+def talking(chat: ChatServer, indexed: Indexed) -> Iterator[ChatServer]:
+    """The language model knows the answer to QUESTION."""
+    before, chat.pieces = chat.pieces, [f" {word}" for word in REPLY.split()]
+    yield chat
+    chat.pieces, chat.pause_s = before, 0.0
+
+
+def test_a_language_model_answers_and_its_sentence_leads_to_the_words(
+    library: LibraryClient, indexed: Indexed, talking: ChatServer
+) -> None:
+    body = library.post_search(QUESTION).json()
+    assert body["response"].startswith(f"{REPLY} [1]")
+    assert (body["answered_by"], body["answer_note"]) == ("first", "")
+    citation = body["citations"][0]
+    assert (citation["file_id"], citation["quote"]) == (indexed.ids["recipe.txt"], REPLY)
+    [cited] = [result for result in body["results"] if result["chunk_id"] == citation["chunk_id"]]
+    start, end = citation["chars"]
+    assert cited["metadata"]["text"][start:end] == REPLY
+    assert talking.requests[-1]["messages"][-1]["content"].endswith(QUESTION)
+
+
+def test_an_answer_is_streamed_sentence_by_sentence(library: LibraryClient, talking: ChatServer) -> None:
+    talking.pause_s = 0.1
+    times: dict[str, float] = {}
+    text, done = "", {}
+    with library.stream_search(QUESTION) as events:
+        for name, data in events:
+            times.setdefault(name, time.monotonic())
+            text += data["text"] if name == "token" else ""
+            done = data
+    assert list(times) == ["results", "token", "citation", "done"]
+    assert times["token"] - times["results"] > 0.3  # the model needs longer than that for its first sentence
+    assert text == done["response"]
+    assert text.startswith(REPLY)
+
+
+def test_a_client_that_leaves_stops_the_model(library: LibraryClient, talking: ChatServer) -> None:
+    talking.pieces, talking.pause_s, num_left = [REPLY, " "] * 150, 0.1, talking.num_left
+    with library.stream_search(QUESTION) as events:
+        assert next(events)[0] == "results"
+        assert next(events)[0] == "token"
+    end = time.monotonic() + 10  # saying it all would take 30 s
+    while talking.num_left == num_left:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    talking.pieces, talking.pause_s = [REPLY], 0.0
+    assert library.post_search(QUESTION).json()["answered_by"] == "first"
+
+
+@pytest.mark.faults
+def test_when_the_answerers_process_is_killed_the_answer_quotes_the_passages(
+    library_server: RunningServer, library: LibraryClient, talking: ChatServer
+) -> None:
+    talking.pieces, talking.pause_s, num_requests = ["Hm. "] * 300, 0.1, len(talking.requests)
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(library.post_search, QUESTION)
+        while len(talking.requests) == num_requests:
+            time.sleep(0.01)
+        replica_of(library_server.pid, "Answerer").kill()
+        response = answer.result()
+    assert response.status_code == 200
+    body = response.json()
+    assert body["answered_by"] == "extractive"
+    assert REPLY in body["response"]
+    assert "Answerer stopped" in body["answer_note"]
+    talking.pieces, talking.pause_s = [REPLY], 0.0
+    assert library.post_search(QUESTION).json()["answered_by"] == "first"
 
 
 @pytest.mark.faults

@@ -3,21 +3,35 @@
 import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
+from deployments.answerer.answering import AnswerLimits, answer
+from deployments.answerer.types import AnswerPart
+from deployments.cancellation import Cancellation
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
+from deployments.library.types import SearchHit
 from deployments.media import Media, Pixels, as_media
 from deployments.model_loader import ModelStatus
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from serve_app.context import AppContext
-from serve_app.graph import CAPTIONER, DOCUMENT_PARSER, EMBEDDER, FRAME_SAMPLER, INDEXING, LIBRARY, TRANSCRIBER
+from serve_app.graph import (
+    ANSWERER,
+    CAPTIONER,
+    DOCUMENT_PARSER,
+    EMBEDDER,
+    FRAME_SAMPLER,
+    INDEXING,
+    LIBRARY,
+    TEXT_READER,
+    TRANSCRIBER,
+)
 from serve_app.settings import AppConfig
 from serve_app.system import DeploymentStatus
 
@@ -126,6 +140,37 @@ class FakeFrameSampler(Fake):
         return SampledVideo(VideoProperties(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
 
 
+@dataclass
+class FakeAnswerer:
+    """Yields `parts`, or without any an extractive answer; then raises `error` if there is one."""
+
+    parts: list[AnswerPart] | None = None
+    error: Exception | None = None
+    pause_s: float = 0.0
+    """Before each part."""
+    deadlines: list[float] = field(default_factory=list)
+    num_hits: list[int] = field(default_factory=list)
+    num_cancelled: int = 0
+
+    async def answer(
+        self, question: str, hits: Sequence[SearchHit], *, deadline: float
+    ) -> AsyncGenerator[AnswerPart, None]:
+        self.deadlines.append(deadline)
+        self.num_hits.append(len(hits))
+        try:
+            parts = self.parts
+            if parts is None and self.error is None:
+                parts = list(answer(question, hits, None, AnswerLimits(), Cancellation(deadline)))
+            for part in parts or []:
+                await asyncio.sleep(self.pause_s)
+                yield part
+        except (asyncio.CancelledError, GeneratorExit):
+            self.num_cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+
+
 class FakeIndexing:
     async def look_for_work(self, *, deadline: float) -> None:
         """Do nothing: tests index by themselves."""
@@ -174,6 +219,8 @@ class FakeGraph:
     """None, or a real library; and the embedder and the parser as far as a test needs them."""
     embedder: Any = None
     document_parser: Any = None
+    answerer: FakeAnswerer = field(default_factory=FakeAnswerer)
+    text_reader: Any = None
     indexing: Any = field(default_factory=FakeIndexing)
     system: FakeSystem = field(default_factory=FakeSystem)
     uploads: list["weakref.ref[Media]"] = field(default_factory=list)
@@ -189,6 +236,8 @@ class FakeGraph:
             LIBRARY.name: OpensSharedMedia(self.library),
             EMBEDDER.name: self.embedder,
             DOCUMENT_PARSER.name: OpensSharedMedia(self.document_parser),
+            ANSWERER.name: self.answerer,
+            TEXT_READER.name: OpensSharedMedia(self.text_reader),
             INDEXING.name: self.indexing,
         }
         return AppContext(services, settings, self.system, self.share)

@@ -3,8 +3,9 @@
 import inspect
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import yaml
@@ -19,11 +20,17 @@ each_node = pytest.mark.parametrize("node", [*GRAPH, NOTEBOOK], ids=lambda node:
 
 
 def public_methods(cls: type) -> dict[str, inspect.Signature]:
+    """Return the methods that can be called from another process: those that return a coroutine or a generator."""
     return {
         name: inspect.signature(method)
         for name, method in vars(cls).items()
-        if inspect.iscoroutinefunction(method) and not name.startswith("_")
+        if (inspect.iscoroutinefunction(method) or is_streaming(method)) and not name.startswith("_")
     }
+
+
+def is_streaming(method: Any) -> bool:
+    """Whether a method is an asynchronous generator, or, in a Protocol, says that it returns one."""
+    return inspect.isfunction(method) and get_origin(inspect.signature(method).return_annotation) is AsyncGenerator
 
 
 @each_node
@@ -47,6 +54,14 @@ def test_a_deployment_has_the_methods_of_its_protocol_with_the_same_signatures(n
 @each_node
 def test_each_method_says_whether_it_may_be_replayed(node: Node[Any]) -> None:
     assert node.methods.keys() == public_methods(node.protocol).keys()
+
+
+@each_node
+def test_the_methods_that_stream_are_named_and_never_replayed(node: Node[Any]) -> None:
+    cls = resolve_name(node.class_path)
+    assert {name for name in node.methods if inspect.isasyncgenfunction(vars(cls)[name])} == node.streaming_methods
+    assert {name for name in node.methods if is_streaming(vars(node.protocol)[name])} == node.streaming_methods
+    assert all(node.methods[name] == "never" for name in node.streaming_methods)
 
 
 @each_node

@@ -1,7 +1,7 @@
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any, Protocol, cast
 
 import pytest
@@ -282,3 +282,130 @@ def test_no_room_for_the_data_of_a_call_is_storage_full(error: Exception) -> Non
 def test_a_replica_that_cannot_write_to_its_disk_has_no_room(number: int) -> None:
     with pytest.raises(StorageFull, match="Free some space"):
         call(FakeHandle(as_ray_raises(OSError(number, "No space left on device"))))
+
+
+class FakeStream:
+    """What calling a streaming method of a handle returns."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = items
+        self.is_cancelled = False
+
+    async def __anext__(self) -> Any:
+        if not self._items:
+            raise StopAsyncIteration
+        item = self._items.pop(0)
+        if callable(item):
+            return await item()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class FakeStreamingHandle:
+    def __init__(self, *items: Any) -> None:
+        self.stream = FakeStream(list(items))
+        self.calls: list[dict[str, Any]] = []
+
+    def options(self, *, stream: bool) -> "FakeStreamingHandle":
+        assert stream
+        return self
+
+    @property
+    def work(self) -> "FakeStreamingHandle":
+        return self
+
+    def remote(self, **keywords: Any) -> FakeStream:
+        self.calls.append(keywords)
+        return self.stream
+
+
+class StreamingWorker(Protocol):
+    def work(self, *, deadline: float) -> AsyncGenerator[Any, None]: ...
+
+
+def streaming_service(handle: FakeStreamingHandle) -> tuple[StreamingWorker, RemoteService]:
+    node = Node("Worker", "tests:Worker", StreamingWorker, (), {"work": "never"}, frozenset({"work"}))
+    remote = RemoteService(handle, node)  # type: ignore[arg-type]
+    return cast(StreamingWorker, remote), remote
+
+
+def items_of(handle: FakeStreamingHandle, seconds: float = 5.0) -> list[Any]:
+    async def collect() -> list[Any]:
+        return [item async for item in streaming_service(handle)[0].work(deadline=time.time() + seconds)]
+
+    return asyncio.run(collect())
+
+
+def test_the_items_of_a_stream_arrive_and_the_deadline_goes_with_the_call() -> None:
+    handle = FakeStreamingHandle(1, None, 3)
+    assert items_of(handle) == [1, None, 3]
+    assert handle.calls[0].keys() == {"deadline"}
+    assert not handle.stream.is_cancelled
+
+
+def test_closing_a_stream_cancels_the_work() -> None:
+    async def run() -> None:
+        handle = FakeStreamingHandle(1, 2)
+        items = streaming_service(handle)[0].work(deadline=time.time() + 5)
+        assert await anext(items) == 1
+        assert not handle.stream.is_cancelled
+        await items.aclose()
+        assert handle.stream.is_cancelled
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_leaves_while_it_waits_for_an_item_cancels_the_work() -> None:
+    async def run() -> None:
+        handle = FakeStreamingHandle(1, forever)
+        items = streaming_service(handle)[0].work(deadline=time.time() + 5)
+        await anext(items)
+        waiting = asyncio.create_task(anext(items))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert handle.stream.is_cancelled
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_stream_past_its_deadline_is_cancelled() -> None:
+    handle = FakeStreamingHandle(1, forever)
+    with pytest.raises(DeadlineExceeded):
+        items_of(handle, 0.05)
+    assert handle.stream.is_cancelled
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (as_ray_raises(InvalidFile("It is broken.")), InvalidFile),
+        (ActorDiedError(), ProcessingFailed),
+        (BackPressureError(64, 64), ServerBusy),
+    ],
+)
+def test_an_error_ends_a_stream_and_nothing_is_replayed(raised: Exception, expected: type[Exception]) -> None:
+    handle = FakeStreamingHandle(1, raised)
+    with pytest.raises(expected):
+        items_of(handle)
+    assert len(handle.calls) == 1
+    assert handle.stream.is_cancelled
+
+
+def test_a_stream_from_a_deployment_that_keeps_dying_is_ended_with_the_cause() -> None:
+    async def run() -> None:
+        worker, remote = streaming_service(FakeStreamingHandle(forever))
+        waiting = asyncio.create_task(anext(worker.work(deadline=time.time() + 5)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        remote.set_failure("Worker has stopped 3 times in a row.")
+        for call in (waiting, anext(worker.work(deadline=time.time() + 5))):
+            with pytest.raises(ModelNotLoaded, match="3 times in a row"):
+                await call
+
+    asyncio.run(run())

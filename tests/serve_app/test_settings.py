@@ -27,6 +27,7 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("WHISPER_MODEL_SIZE", "tiny", "tiny"),
         ("CORS_ORIGINS", "http://a:1, http://b:2/", ("http://a:1", "http://b:2")),
         ("LOG_LEVEL", "debug", "DEBUG"),
+        ("LLM_MODEL", "Qwen2.5-0.5B-Instruct", "Qwen2.5-0.5B-Instruct"),
         ("PRISM_ENCRYPTION_KEY", "a key, long enough", SecretStr("a key, long enough")),
     ],
 )

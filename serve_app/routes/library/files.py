@@ -105,7 +105,7 @@ async def files(
 async def file(request: Request, file_id: int, include_content: bool = False) -> JSONResponse:
     context = context_of(request)
     record = await _record(context, file_id)
-    content = [chunk async for chunk in _chunks(context, file_id)] if include_content else None
+    content = [chunk async for chunk in all_chunks(context, file_id)] if include_content else None
     body = file_body(record, content).model_dump(mode="json", exclude=None if include_content else {"content"})
     return JSONResponse(body)
 
@@ -199,7 +199,8 @@ async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
         yield part
 
 
-async def _chunks(context: AppContext, file_id: int) -> AsyncIterator[ChunkRecord]:
+async def all_chunks(context: AppContext, file_id: int) -> AsyncIterator[ChunkRecord]:
+    """Yield all chunks of a file, in order."""
     first = 0
     while True:
         chunks = await context.service(LIBRARY).chunks(file_id, first, CHUNKS_PER_CALL, deadline=context.deadline())

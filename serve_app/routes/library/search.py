@@ -1,20 +1,25 @@
-"""`POST /search`: the best passages of the library, with the places that they come from."""
+"""`POST /search`: the best passages of the library, and the answer from them, each sentence with its citations."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from fastapi import APIRouter
-from pydantic import Field, field_validator
+from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from deployments.library.types import FILE_TYPES, FileType, SearchHit, SearchRequest
-from serve_app.citations import cite
+from serve_app.answers import AnswerText, answer_parts
+from serve_app.context import AppContext
+from serve_app.error_handlers import as_service_error, error_body
 from serve_app.graph import EMBEDDER, LIBRARY
 from serve_app.library_schemas import ResultMetadata, SearchAnswer, SearchResult
 from serve_app.metrics import SEARCHES
-from serve_app.openapi import describe_json, error_responses
+from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
-from serve_app.request_info import context_of
+from serve_app.request_info import client_address, context_of
+from serve_app.server_sent_events import event
 from serve_app.uploads import read_small_json
 
 router = APIRouter()
@@ -22,8 +27,8 @@ router = APIRouter()
 MAX_BODY_BYTES = 64 * 1024
 MODEL_TIMEOUT_S = 10.0
 """How long a search waits for a model that is being loaded; a download takes longer."""
-
-NOTHING_FOUND = "Nothing in the library answers this."
+MIN_HITS_FOR_ANSWER = 10
+"""An answer is made from so many passages at least, also if fewer are wanted as results."""
 
 
 class SearchOptions(Options):
@@ -31,56 +36,86 @@ class SearchOptions(Options):
     limit: int = Field(10, ge=1, le=100)
     filter_type: FileType | list[FileType] | None = Field(None, description="Only files of this type or these types.")
     answer: bool = Field(True, description="Whether to answer from the results, with citations.")
-    stream: bool = Field(
-        False, description="Streamed answers are not available yet.", json_schema_extra={"const": False}
-    )
-
-    @field_validator("stream")
-    @classmethod
-    def _is_not_streamed(cls, stream: bool) -> bool:
-        # Literal[False] would also take 0, which equals False.
-        if stream:
-            raise ValueError("must be false: streamed answers are not available yet")
-        return stream
+    stream: bool = Field(False, description="Whether to send server-sent events, each sentence once it is checked.")
 
 
 @router.post(
     "/search",
-    summary="Find passages, by meaning and by word",
+    summary="Find passages, by meaning and by word, and answer from them",
     response_model=SearchAnswer,
-    responses=error_responses(400, 403, 500, 503, 504),
+    responses={200: describe_search_events(), **error_responses(400, 403, 429, 500, 503, 504)},
     openapi_extra=describe_json(SearchOptions, {"query": "budget for travel", "limit": 5}),
 )
-async def search(request: Request) -> JSONResponse:
-    """Words in double quotes must occur as they are. An answer quotes the best passage and cites it."""
+async def search(request: Request) -> Response:
+    """Words in double quotes must occur as they are.
+
+    Every sentence of the answer is backed by the words that it cites. With `stream` there are the events `results`,
+    `token` (text to add to the answer), `citation` and `done`; `error` if the answer fails.
+    """
     context = context_of(request)
     start, deadline = time.monotonic(), context.deadline()
+    context.admission.count(client_address(request))
     query = parse_json_options(SearchOptions, await read_small_json(request, MAX_BODY_BYTES, deadline))
     with context.explain_timeouts("Search again when the server is less busy"):
         vector = await context.service(EMBEDDER).embed_query(
             query.query, deadline=min(deadline, context.seconds_from_now(MODEL_TIMEOUT_S))
         )
-        wanted = SearchRequest(query.query, query.limit, _types(query))
+        limit = max(query.limit, MIN_HITS_FOR_ANSWER) if query.answer else query.limit
+        wanted = SearchRequest(query.query, limit, _types(query))
         hits = await context.service(LIBRARY).search(wanted, vector, deadline=deadline)
+        results = [_result(hit) for hit in hits[: query.limit]]
         seconds = time.monotonic() - start
-        await context.service(LIBRARY).add_history(query.query, len(hits), seconds * 1000, deadline=deadline)
+        await context.service(LIBRARY).add_history(query.query, len(results), seconds * 1000, deadline=deadline)
     SEARCHES.inc()
-    return JSONResponse(_answer(query, hits, seconds).model_dump(mode="json"))
+    body = SearchAnswer(
+        results=results, response="", citations=[], query_time=round(seconds, 4), answered_by=None, answer_note=""
+    )
+    if query.stream:
+        events = _events(request, context, query, hits, body, deadline)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    if query.answer:
+        text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
+        async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
+            async for part in parts:
+                text.add(part)
+        body = _with_answer(body, text)
+    return JSONResponse(body.model_dump(mode="json"))
 
 
-def _answer(query: SearchOptions, hits: list[SearchHit], seconds: float) -> SearchAnswer:
-    response, citations = "", []
-    if query.answer and hits:
-        best = hits[0].chunk
-        response, citations = f'"{best.text.strip()}" [1]', [cite(1, best)]
-    elif query.answer:
-        response = NOTHING_FOUND
-    return SearchAnswer(
-        results=[_result(hit) for hit in hits],
-        response=response,
-        citations=citations,
-        query_time=round(seconds, 4),
-        answered_by="extractive" if query.answer else None,
+async def _events(
+    request: Request,
+    context: AppContext,
+    query: SearchOptions,
+    hits: list[SearchHit],
+    body: SearchAnswer,
+    deadline: float,
+) -> AsyncIterator[str]:
+    """Yield the events of a search whose results are there. Every error becomes an event, since the status is sent."""
+    try:
+        yield event("results", body.model_dump(mode="json", include={"results", "query_time"}))
+        if query.answer:
+            text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
+            async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
+                async for part in parts:
+                    added, citations = text.add(part)
+                    if added:
+                        yield event("token", {"text": added})
+                    for citation in citations:
+                        yield event("citation", citation.model_dump(mode="json"))
+            body = _with_answer(body, text)
+        yield event("done", body.model_dump(mode="json", exclude={"results"}))
+    except Exception as error:
+        yield event("error", error_body(as_service_error(error, request)).model_dump(mode="json"))
+
+
+def _with_answer(body: SearchAnswer, text: AnswerText) -> SearchAnswer:
+    return body.model_copy(
+        update={
+            "response": text.response,
+            "citations": text.citations,
+            "answered_by": text.answered_by,
+            "answer_note": text.note,
+        }
     )
 
 

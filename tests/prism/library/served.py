@@ -18,6 +18,8 @@ from deployments.indexing.settings import IndexingConfig
 from deployments.library.deployment import LibraryDeployment
 from deployments.library.settings import LibraryConfig
 from deployments.media import Media, Pixels
+from deployments.text_reader.deployment import TextReaderDeployment
+from deployments.text_reader.settings import TextReaderConfig
 from deployments.text_reader.types import ReadImage
 from samples.running_server import free_port
 from serve_app.api import create_api
@@ -49,22 +51,26 @@ class NoText:
 
 
 @contextmanager
-def serving_library(graph: FakeGraph, folder: Path) -> Iterator[str]:
-    """Serve the library in `folder` until the block ends, and yield the URL."""
+def serving_library(
+    graph: FakeGraph, folder: Path, *, with_ocr: bool = False, encryption_key: str | None = None
+) -> Iterator[str]:
+    """Serve the library in `folder` until the block ends, and yield the URL; `with_ocr` with the real text reader."""
     port = free_port()
     started: list[uvicorn.Server] = []
     failure: list[BaseException] = []
 
     async def run() -> None:
-        library = LibraryDeployment(LibraryConfig(folder=folder))
+        library = LibraryDeployment(LibraryConfig.model_validate({"folder": folder, "encryption_key": encryption_key}))
+        text_reader = TextReaderDeployment(TextReaderConfig(), lazy=True) if with_ocr else NoText()
         parser = DocumentParserDeployment(DocumentParserConfig())
         embedder = graph.embedder or WordEmbedder()
         graph.library, graph.document_parser, graph.embedder = library, parser, embedder
+        graph.text_reader = text_reader
         graph.indexing = indexing = IndexingDeployment(
             IndexingConfig(),
             library=library,
             document_parser=cast(Any, OpensSharedMedia(parser)),
-            text_reader=NoText(),
+            text_reader=cast(Any, OpensSharedMedia(text_reader)),
             embedder=embedder,
             captioner=graph.captioner,
             transcriber=graph.transcriber,
@@ -98,7 +104,7 @@ def serving_library(graph: FakeGraph, folder: Path) -> Iterator[str]:
         thread.join()
         # The library closes when nothing refers to it any more, as when a replica's process ends.
         started.clear()
-        graph.library = graph.document_parser = graph.indexing = None
+        graph.library = graph.document_parser = graph.text_reader = graph.indexing = None
         gc.collect()
     assert failure == []
 

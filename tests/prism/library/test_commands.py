@@ -37,6 +37,18 @@ def test_search_says_where_a_passage_is(prism: Prism, ids: dict[str, int]) -> No
     assert "Plum trees are pruned in June." in text
 
 
+def test_search_shows_the_answer_and_what_it_cites(prism: Prism, ids: dict[str, int]) -> None:
+    _, text = prism("search", "when are plum trees pruned?")
+    _, answer = text.split(" s.\n", 1)
+    lines = answer.splitlines()
+    assert lines[0].endswith("Plum trees are pruned in June. [1]")
+    assert any(line.startswith("[1] plum.md, Trees, paragraph ") for line in lines)
+    assert '"Plum trees are pruned in June."' in answer
+    assert "Answered by extractive." in answer
+    _, text = prism("search", "--no-answer", "when are plum trees pruned?")
+    assert text.endswith(" s.\n")
+
+
 def test_search_takes_a_limit_types_and_json(prism: Prism, ids: dict[str, int]) -> None:
     status, text = prism("search", "--json", "--limit", "1", "--type", "document", "rope for the boat")
     assert status == 0

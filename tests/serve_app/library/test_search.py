@@ -1,13 +1,35 @@
 """`POST /search` and the history."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from deployments.errors import ModelLoading
+from deployments.library.deployment import LibraryDeployment
+from deployments.library.settings import LibraryConfig
+from tests.serve_app.conftest import MakeApi
+from tests.serve_app.fakes import FakeGraph
 from tests.serve_app.library.conftest import LibraryApi, WordVectors
 
 PAGE = {"type": "document", "page": 5, "boxes": [[0.1, 0.2, 0.9, 0.22]]}
+
+
+def test_uploads_and_searches_count_against_the_rate_limit(
+    make_api: MakeApi, graph: FakeGraph, embedder: WordVectors, tmp_path: Path
+) -> None:
+    graph.library, graph.embedder = LibraryDeployment(LibraryConfig(folder=tmp_path)), embedder
+    with TestClient(make_api(serving={"requests_per_hour": 2})) as client:
+        assert client.post("/upload", files={"file": ("a.txt", b"One.")}).status_code == 200
+        assert client.post("/search", json={"query": "one"}).status_code == 200
+        for refused in (
+            client.post("/search", json={"query": "one"}),
+            client.post("/upload", files={"file": ("b.txt", b"Two.")}),
+        ):
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
+            assert 0 < int(refused.headers["Retry-After"]) <= 3600
+        assert client.get("/files").json()["total"] == 1
 
 
 @pytest.fixture
@@ -35,7 +57,7 @@ def test_an_answer_quotes_the_best_passage_and_cites_it(filled: LibraryApi) -> N
         "source_info": PAGE,
     }
     assert 0 < result["similarity"] <= 1
-    assert body["response"] == '"The travel budget for 2024 is 4,200 euros." [1]'
+    assert body["response"] == "The travel budget for 2024 is 4,200 euros. [1]"
     assert body["answered_by"] == "extractive"
     assert body["citations"] == [
         {
@@ -45,17 +67,20 @@ def test_an_answer_quotes_the_best_passage_and_cites_it(filled: LibraryApi) -> N
             "source_info": PAGE,
             "text_preview": "The travel budget for 2024 is 4,200 euros.",
             "quote": "The travel budget for 2024 is 4,200 euros.",
+            "chars": [0, 42],
             "url": "/files/1/content#page=5",
+            "page_url": f"/files/1/pages/5.png?chunk_id={result['chunk_id']}&chars=0-42",
             "supported": True,
         }
     ]
-    assert set(body) == {"results", "response", "citations", "query_time", "answered_by"}
+    assert set(body) == {"results", "response", "citations", "query_time", "answered_by", "answer_note"}
 
 
 def test_without_an_answer_there_is_none(filled: LibraryApi) -> None:
     body = search(filled, query="travel budget", answer=False)
     assert body["results"]
     assert (body["response"], body["citations"], body["answered_by"]) == ("", [], None)
+    assert body["answer_note"] == ""
 
 
 def test_nothing_found_is_said(filled: LibraryApi) -> None:
@@ -91,7 +116,7 @@ def test_a_filter_takes_one_type_or_several(filled: LibraryApi, filter_type: Any
         {"query": "x", "limit": "5"},
         {"query": "x", "filter_type": "film"},
         {"query": "x", "answer": "yes"},
-        {"query": "x", "stream": True},
+        {"query": "x", "stream": "yes"},
         {"query": "x", "stream": 0},
         {"query": "x", "top_k": 5},
         {"query": "x" * 70_000},

@@ -1,0 +1,174 @@
+"""Copies a library, also while a server works with it, and puts a copy in place again.
+
+A backup is itself a library's folder: the database, the originals and, if the library is encrypted, `encryption.json`.
+It is the state at one moment. The database is copied by SQLite's backup interface (https://sqlite.org/backup.html)
+under a transaction that reads, so writers go on. Originals never change, so what an earlier backup in the same folder
+has is not copied again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployments.errors import Conflict, ModelNotLoaded, NotFound
+from deployments.library.backend import DATABASE_FILE
+from deployments.library.database import connect_to_file, storage_errors
+from deployments.library.database_id import database_id_of
+from deployments.library.encryption import KEY_FILE, Keys, open_keys
+from deployments.library.folder_lock import FolderInUse, FolderLock
+from deployments.library.library import ORIGINALS_FOLDER
+from deployments.library.originals import Originals
+from deployments.library.settings import LibraryConfig
+from deployments.library.sync import sync_folder
+
+BACKUP_FILE = "backup.json"
+"""Marks a folder that `back_up` may change, and says of which library it is."""
+MAX_SNAPSHOTS = 5
+"""Files that are deleted between the copy of the database and that of their originals make another one necessary."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What is in a backup."""
+
+    num_files: int
+    num_copied: int
+    """Originals that no earlier backup in the folder had."""
+
+
+def back_up(config: LibraryConfig, target: Path) -> Backup:
+    """Copy the library to the folder `target`: a new or empty one, or one with an earlier backup of this library.
+
+    Raises NotFound if there is no library, Conflict if `target` is not such a folder, ModelNotLoaded if the library is
+    in Postgres, the key is not the library's or another process has `target`, and StorageFull.
+    """
+    source = config.folder
+    if database_id_of(source) is not None or config.database_url.get_secret_value():
+        raise ModelNotLoaded(
+            "The rows of this library are in Postgres. Back up that database with pg_dump, and then copy the folder "
+            f"{source}."
+        )
+    if not (source / DATABASE_FILE).exists():
+        raise NotFound(f"There is no library in {source}.")
+    keys = open_keys(source, source / DATABASE_FILE, config.encryption_key)
+    with storage_errors(), _locked_target(source, target):
+        if keys is not None:
+            _copy_file(source / KEY_FILE, target / KEY_FILE)
+        stored, copied = Originals(source / ORIGINALS_FOLDER, keys), Originals(target / ORIGINALS_FOLDER, keys)
+        for unfinished in copied.unfinished():
+            copied.discard(unfinished)
+        # First without the database: then little is left to copy after it, and little deleted meanwhile.
+        num_copied = sum(copied.copy_from(stored, name) for name in set(stored.stored()) - set(copied.stored()))
+        for _ in range(MAX_SNAPSHOTS):
+            checksums = _copy_database(source / DATABASE_FILE, target / DATABASE_FILE, keys)
+            names = set(map(copied.name, checksums))
+            missing = names - set(copied.stored())
+            arrived = [name for name in missing if copied.copy_from(stored, name)]
+            num_copied += len(arrived)
+            if len(arrived) == len(missing):
+                break
+        else:
+            raise Conflict("Files are being deleted from the library all the time; try again later.")
+        for name in set(copied.stored()) - names:
+            copied.remove_stored(name)
+    return Backup(len(checksums), num_copied)
+
+
+def restore(backup: Path, config: LibraryConfig) -> int:
+    """Copy a backup to the folder of `config`, which must be new or empty, and return the number of its files.
+
+    Raises NotFound if there is no backup, Conflict if the folder is not empty, ModelNotLoaded if the key is not that of
+    the backup, and StorageFull. What breaks off leaves no library in the folder.
+    """
+    if not (backup / DATABASE_FILE).exists():
+        raise NotFound(f"There is no backup in {backup}.")
+    keys = open_keys(backup, backup / DATABASE_FILE, config.encryption_key)
+    if config.folder.exists() and any(config.folder.iterdir()):
+        raise Conflict(f"{config.folder} is not empty. Choose another folder (DATA_DIR), or move this one away.")
+    with storage_errors():
+        config.folder.mkdir(parents=True, exist_ok=True)
+        stored = Originals(backup / ORIGINALS_FOLDER, keys)
+        copied = Originals(config.folder / ORIGINALS_FOLDER, keys)
+        for name in stored.stored():
+            copied.copy_from(stored, name)
+        if keys is not None:
+            _copy_file(backup / KEY_FILE, config.folder / KEY_FILE)
+        # Last: without it, the folder is no library.
+        return len(_copy_database(backup / DATABASE_FILE, config.folder / DATABASE_FILE, keys))
+
+
+@contextmanager
+def _locked_target(source: Path, target: Path) -> Iterator[None]:
+    """Make the folder of a backup, or take one that is there; raises Conflict if it holds something else."""
+    marker, origin = target / BACKUP_FILE, str(source.resolve())
+    if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
+        raise Conflict(f"{target} and the library's folder {source} are in one another; choose another folder.")
+    if target.exists() and any(target.iterdir()) and _origin(marker) != origin:
+        raise Conflict(
+            f"{target} is not empty, and has no earlier backup of the library in {source}; choose another folder."
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FolderLock(target)
+    except FolderInUse as error:
+        raise ModelNotLoaded(str(error)) from None
+    try:
+        incomplete = target / f"{BACKUP_FILE}.new"
+        _write_durably(incomplete, json.dumps({"library": origin}).encode())
+        os.replace(incomplete, marker)
+        sync_folder(target)
+        yield
+    finally:
+        lock.close()
+
+
+def _origin(marker: Path) -> str | None:
+    """Return the folder of which a backup is; None if there is none."""
+    try:
+        content: dict[str, Any] = json.loads(marker.read_bytes())
+    except FileNotFoundError:
+        return None
+    return str(content["library"])
+
+
+def _copy_database(source: Path, target: Path, keys: Keys | None) -> list[str]:
+    """Copy a database in one transaction that reads, and return the checksums of its files.
+
+    The copy has its lasting name once it is complete, and takes the place of an earlier one.
+    """
+    key = None if keys is None else keys.database
+    incomplete = target.with_suffix(".new")
+    incomplete.unlink(missing_ok=True)
+    with (
+        closing(connect_to_file(source, key)) as original,
+        closing(connect_to_file(incomplete, key)) as copy,
+    ):
+        original.backup(copy)
+        # A copy of a database with a log begins with one, too. Without it, one file is everything.
+        copy.execute("PRAGMA journal_mode=DELETE")
+        checksums = [checksum for (checksum,) in copy.execute("SELECT checksum FROM files")]
+    with incomplete.open("rb") as file:
+        os.fsync(file.fileno())
+    for suffix in ("-wal", "-shm"):
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+    os.replace(incomplete, target)
+    sync_folder(target.parent)
+    return checksums
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    incomplete = target.with_suffix(".new")
+    _write_durably(incomplete, source.read_bytes())
+    os.replace(incomplete, target)
+    sync_folder(target.parent)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
