@@ -1,13 +1,13 @@
 """Measures answers and their citations: `prism benchmark answers [--model FILE.gguf] SOURCE...`.
 
-A SOURCE is a file in the form of SQuAD (version 1 or 2: `{"data": [{"title", "paragraphs": [{"context", "qas": [...]}]}]}`),
+A SOURCE is a file in the form of SQuAD, version 1 or 2 (`{"data": [{"title", "paragraphs": [{"context", "qas"}]}]}`),
 whose articles become text files, or a folder with a `cases.json` (benchmarks/search_cases.py). All of it goes into one
 library in this process, without Ray. Without `--model` the answers are extractive.
 
     truth               answerable questions with an answer of the key in the sentences shown as supported
     wrongly abstained   answerable questions without an answer
     abstained           unanswerable questions without an answer (the passage is near, the answer is not in it)
-    not found           questions about nothing in the library (`--outside`, a file in the form of SQuAD) without an answer
+    not found           questions about nothing in the library (of `--outside`) without an answer
     citations           of the shown sentences that contain an answer of the key, those whose quote contains it
 """
 

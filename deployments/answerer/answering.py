@@ -5,8 +5,8 @@ In order:
 1. hits that are not about the question: no answer (`nothing_relevant`);
 2. the model gets the best sentences of the hits and the plain question;
 3. each sentence that it says is checked as soon as it is complete, and yielded with what backs it;
-4. if nothing backs any of them, there is no answer (`nothing_supported`), unless the hits are so near to the question that
-   the extractive answer probably has it;
+4. if nothing backs any of them, there is no answer (`nothing_supported`), unless the hits are so near to the question
+   that the extractive answer probably has it;
 5. otherwise quoted sentences follow: those of other files that say something else, then those that answer best, up to 3
    of them and 80 words in all. A small model often misses what the passages say; the quotes have it.
 """

@@ -11,7 +11,10 @@ from deployments.answerer.question import parse_question
 from tests.deployments.answerer.fakes import hit
 
 TOPICS = json.loads((Path(__file__).parent / "data" / "check_cases.json").read_text())
-SHIP = "The ferry Aurora left Kiel on 3 May 1962 with 240 passengers. She sank in a storm near Gotland, and 17 people died."
+SHIP = (
+    "The ferry Aurora left Kiel on 3 May 1962 with 240 passengers. "
+    "She sank in a storm near Gotland, and 17 people died."
+)
 
 
 def measure(part: str) -> tuple[float, float, dict[str, list[bool]]]:
