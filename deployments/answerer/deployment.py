@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from deployments.answerer.answering import AnswerLimits, answer
 from deployments.answerer.settings import AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart
-from deployments.answerer.weights import is_there
 from deployments.cancellation import Cancellation
 from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
@@ -106,6 +105,8 @@ class AnswererDeployment(ThreadedDeployment):
             return None, NO_MODEL
         if not hits:
             return None, ""
+        from deployments.answerer.weights import is_there  # here, because it imports what fetches files
+
         wait_s = MAX_LOAD_WAIT_S if is_there(self._config, self._cache_dir) else 0.0
         try:
             return await self._loader.get(min(deadline - EXTRACTIVE_S, time.time() + wait_s)), ""
@@ -166,6 +167,13 @@ class AnswererDeployment(ThreadedDeployment):
             del model
             trim_freed_memory()
 
+    def __del__(self) -> None:
+        """Close the model: Serve calls this when it ends the replica, and then kills the process."""
+        loader = self.__dict__.get("_loader")  # __init__ may have failed
+        model = None if loader is None else loader.unload()
+        if model is not None:
+            model.close()
+
     def _all_threads(self) -> Sequence[WorkerThreads]:
         return self._model_threads, self._extractive_threads
 
@@ -200,13 +208,24 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
     # Imported here, because processes that only bind or call the deployment import this module too.
     import psutil
 
+    from deployments.answerer.openmp import load_openmp
+
+    load_openmp()
     from deployments.answerer.llama import LlamaModel
-    from deployments.answerer.weights import ensure_gguf
+    from deployments.answerer.weights import MEMORY_BESIDE_WEIGHTS, ensure_gguf
+    from deployments.weights.download import format_bytes
 
     file = ensure_gguf(config, weights.cache_dir, report)
+    size = file.path.stat().st_size
+    needed, available = size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available
+    if available < needed:  # it would have the machine swap
+        raise ModelNotLoaded(
+            f"{file.name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
+            "programs, or choose a smaller answerer.model."
+        )
     threads = config.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
     limits = _limits(config)
     context_tokens = limits.max_passage_tokens + TEMPLATE_TOKENS + limits.max_answer_tokens
     report("reading weights")
     model = LlamaModel(file.path, file.name, threads=threads, context_tokens=-(-context_tokens // 256) * 256)
-    return LoadedModel(model, revision=file.revision, weight_bytes=file.path.stat().st_size, threads=threads)
+    return LoadedModel(model, revision=file.revision, weight_bytes=size, threads=threads)
