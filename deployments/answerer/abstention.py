@@ -26,7 +26,7 @@ MIN_IN_ONE_SENTENCE = 0.75
 other articles .96 are not found with it."""
 _MIN_TELLING_WORDS = 2
 
-MIN_CONFIDENCE = 0.53
+MIN_CONFIDENCE = 0.46
 MISSING_NAME_COST = 0.27
 """Relative to the similarity; a logistic regression on SQuAD 2.0's training set (488 answerable and 346 unanswerable
 questions about two articles)."""
