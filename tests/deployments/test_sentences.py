@@ -13,6 +13,8 @@ from deployments.sentences import clause_starts, sentence_ranges, word_starts
         ["今天天气很好。", "我们去公园吧！"],
         ["هل هذا سؤال؟", "نعم."],
         ["Привет, мир.", "Это тест."],
+        ["Der Vertrag endet am 31. Dezember 2027.", "Er galt seit dem 1. März.", "Im 19. Jahrhundert war das neu."],
+        ["The village has 12 houses, built in 2011.", "May was cold, and the bus is number 7.", "It runs daily."],
     ],
 )
 def test_sentences_end_at_full_stops_but_not_at_abbreviations_and_decimals(sentences: list[str]) -> None:
