@@ -13,8 +13,8 @@ from deployments.answerer.words import Word, analyse, stem, stems
 from deployments.library.types import SearchHit
 
 MIN_RELEVANCE = 0.58
-"""With MIN_IN_ONE_SENTENCE, and 11 articles of SQuAD's training set in the library: of 1561 questions about them .95 are
-relevant, of 400 about three other articles .05, of 300 about medicine (COVID-QA) .02."""
+"""With MIN_IN_ONE_SENTENCE, and 11 articles of SQuAD's training set in the library: of 1561 questions about them .95
+are relevant, of 400 about three other articles .05, of 300 about medicine (COVID-QA) .02."""
 
 _COVERED_WEIGHT = 0.22
 _NAMES_WEIGHT = 0.06
