@@ -20,8 +20,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
+from deployments.answerer import qualifiers
 from deployments.answerer.orders import without_citation_marks
-from deployments.answerer.passages import Sentence, sentences_of
+from deployments.answerer.passages import Sentence, is_question, sentences_of
 from deployments.answerer.question import Question
 from deployments.answerer.ranking import title_stems
 from deployments.answerer.synonyms import OPPOSITES, same_meaning
@@ -29,7 +30,7 @@ from deployments.answerer.types import AnswerSentence, Quote
 from deployments.answerer.words import MONTHS, Number, Word, analyse, fold, stem
 from deployments.library.types import SearchHit
 
-Problem = Literal["", "number", "name", "words", "negation", "opposite", "order"]
+Problem = Literal["", "number", "name", "words", "negation", "qualifier", "opposite", "order", "subject"]
 
 MIN_WORDS_FOUND = 0.6
 """Part of all words, those of the question included; these may stand in the sentences before and after."""
@@ -72,6 +73,8 @@ _LEADING_PHRASE = re.compile(
     r"^\W*(?:in|on|at|by|during|after|before|since|from|until|under|with|for|as|of|when|while|although)\b[^,]*,", re.I
 )
 _BY = re.compile(r"\bby\b", re.I)
+_BE = re.compile(r"\b(?:is|are|was|were|be|been|being)\b", re.I)
+_ARTICLE = re.compile(r"\W*(?:(?:the|an?|der|die|das|ein|eine|le|la|les|el|los|las)\s+)?", re.I)
 _CLAUSE_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
 """Between clauses."""
 _RELATIVE = re.compile(r"(\w+)\s+(?:who|which|that)\s+$")
@@ -140,7 +143,8 @@ def windows_of(hit: SearchHit) -> Iterator[Window]:
     for length in (1, 2):
         for start in range(len(sentences) - length + 1):
             chosen = sentences[start : start + length]
-            if not any(sentence.is_order for sentence in chosen):
+            # A question says nothing; its answer behind it does.
+            if not any(sentence.is_order for sentence in chosen) and not is_question(chosen[-1].text):
                 yield Window(chosen, sentences[:start], sentences[start + length :], hit)
 
 
@@ -204,6 +208,8 @@ class _Claim:
     negations: tuple[Word, ...]
     given: frozenset[str]
     """Stems of the question."""
+    verbs: frozenset[str]
+    """Of the question."""
     written_small: frozenset[str]
     """Words that the question writes with a small first letter."""
 
@@ -217,6 +223,7 @@ class _Claim:
             tuple(word for word in words if not word.is_negation),
             tuple(word for word in words if word.is_negation),
             given,
+            question.verbs if question is not None else frozenset(),
             frozenset(word.text for word in question.words if word.text[0].islower())
             if question is not None
             else frozenset(),
@@ -239,10 +246,14 @@ class _Claim:
             return "words"
         if not self._negations_agree(window):
             return "negation"
-        if any(is_opposed(word, window) for word in self.words):
+        if self._is_qualified_otherwise(window):
+            return "qualifier"
+        if any(is_opposed(word, window) for word in self.words) or self._is_opposed_in_each_clause(window):
             return "opposite"
         if self._is_reversed(window):
             return "order"
+        if self._is_about_something_else(window):
+            return "subject"
         return ""
 
     def differs_from(self, window: Window) -> bool:
@@ -357,6 +368,50 @@ class _Claim:
                 return False
         return True
 
+    def _is_qualified_otherwise(self, window: Window) -> bool:
+        texts = [(sentence.text, sentence.words) for sentence in window.sentences]
+        return (
+            qualifiers.bounds_differ(self.text, self.words, texts)
+            or qualifiers.quantifiers_differ(self.text, self.words, texts)
+            or qualifiers.times_differ(self.text, self.words, texts)
+            or qualifiers.is_certain_only_here(self.text, self.words, texts)
+            or qualifiers.is_of_relative(self.text, [word for word in self.words if word.is_name], texts)
+            or qualifiers.follows_another_verb(self.text, self.words, texts)
+        )
+
+    def _is_opposed_in_each_clause(self, window: Window) -> bool:
+        """Return whether each clause that has words of the sentence has the opposite of another word of it, which it
+        lacks: "The left lamp is green, the right lamp is red" for "The left lamp is red"."""
+        contrary = []
+        for sentence in window.sentences:
+            for start, end in qualifiers.clauses(sentence.text):
+                there = [word for word in sentence.words if start <= word.start < end]
+                if any(is_in(word, there) for word in self.words):
+                    contrary.append(any(_has_opposite(word, there) for word in self.words))
+        return len(contrary) > 1 and all(contrary)
+
+    def _is_about_something_else(self, window: Window) -> bool:
+        """Return whether the sentence that says what is new lacks what it is said of, and names another subject: "The
+        hotel costs 90 euros. Breakfast is served from seven." for "Breakfast costs 90 euros"."""
+        new = [word for word in self.words if not self._is_given(word) and word.stem not in LIGHT_WORDS]
+        if not new:
+            new = [word for word in self.words if word.stem not in self.verbs]
+        for sentence in window.sentences:
+            lacking = [
+                word
+                for word in self.words
+                if word.stem not in self.verbs | LIGHT_WORDS and not is_in(word, sentence.words, sentence.text)
+            ]
+            says_new = [word for word in new if is_in(word, sentence.words)]
+            if not lacking or not says_new:
+                continue
+            if len(window.sentences) == 1 and all(word.is_name for word in lacking):
+                continue  # a name from the title or the sentences before
+            subject = _subject(sentence)
+            if subject and not any(is_in(word, self.words) for word in subject if word.stem not in self.verbs):
+                return True
+        return False
+
     def _is_reversed(self, window: Window) -> bool:
         """Return whether the words go together in another way there."""
         return any(
@@ -412,6 +467,11 @@ class _Claim:
                 same_voice = bool(_BY.search(self.text, verb.end)) == bool(_BY.search(sentence.text, other.end))
                 if is_reversed and same_voice:
                     return True
+                is_in_order = is_in(subject, left) and is_in(object_, right)
+                if is_in_order and _is_passive(self.text, verb, object_) != _is_passive(
+                    sentence.text, other, next(word for word in right if is_in(object_, (word,)))
+                ):
+                    return True
         return False
 
     def _is_torn_apart(self, first: Word, second: Word, window: Window) -> bool:
@@ -442,14 +502,37 @@ class _Claim:
         ]
 
 
+def _is_passive(text: str, verb: Word, agent: Word) -> bool:
+    """Return whether it is "was hired by Alice"."""
+    return bool(_BY.search(text, verb.end, agent.start)) and bool(_BE.search(text, 0, verb.start))
+
+
+def _subject(sentence: Sentence) -> tuple[Word, ...]:
+    """Return the words with which a sentence begins, after a phrase such as "In 1990," and an article: at most two that
+    follow one another. None if it begins with a pronoun or with another function word."""
+    leading = _LEADING_PHRASE.match(sentence.text)
+    start = leading.end() if leading else 0
+    words = [word for word in sentence.words if word.start >= start]
+    if not words or not _ARTICLE.fullmatch(sentence.text, start, words[0].start):
+        return ()
+    if len(words) > 1 and words[1].position == words[0].position + 1:
+        return tuple(words[:2])
+    return tuple(words[:1])
+
+
+def _has_opposite(word: Word, words: Sequence[Word]) -> bool:
+    """Return whether words lack a word and have one that excludes it."""
+    opposites = OPPOSITES.get(word.stem, frozenset())
+    return bool(opposites) and not is_in(word, words) and any(other.stem in opposites for other in words)
+
+
 def _nearest_name(words: Iterable[Word]) -> Word | None:
     return next((word for word in words if word.is_name), None)
 
 
 def is_opposed(word: Word, window: Window) -> bool:
     """Return whether a window lacks a word and has one that excludes it."""
-    opposites = OPPOSITES.get(word.stem, frozenset())
-    return bool(opposites) and not is_in(word, window.words) and any(other.stem in opposites for other in window.words)
+    return _has_opposite(word, window.words)
 
 
 def is_in(word: Word, words: Iterable[Word], text: str = "") -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from deployments.answerer.orders import without_citation_marks
+from deployments.answerer.passages import is_question
 from deployments.answerer.ranking import RankedSentence
 from deployments.answerer.types import AnswerSentence, Quote
 from deployments.answerer.words import count_words, fold
@@ -25,7 +26,7 @@ def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
         if quoted and one.score < ranked[0].score - MAX_SCORE_BELOW_BEST:
             break
         sentence = one.sentence
-        if fold(sentence.text) in seen or not _is_prose(sentence.text):
+        if fold(sentence.text) in seen or is_question(sentence.text) or not _is_prose(sentence.text):
             continue
         text = sentence.text if quoted else _beginning(sentence.text, room)
         num_words = count_words(text)

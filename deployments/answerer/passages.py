@@ -38,6 +38,11 @@ class Passage:
     text: str
 
 
+def is_question(sentence: str) -> bool:
+    """Return whether a sentence of a document asks something, so that it backs nothing and answers nothing."""
+    return sentence.rstrip(" \n\t\"'”’»)]").endswith(("?", "？", "؟"))
+
+
 def sentences_of(chunk: ChunkRecord) -> tuple[Sentence, ...]:
     """Return the sentences of a chunk in their order."""
     return _sentences(chunk.chunk_id, chunk.text)
