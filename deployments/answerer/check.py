@@ -377,6 +377,9 @@ class _Claim:
             or qualifiers.is_certain_only_here(self.text, self.words, texts)
             or qualifiers.is_of_relative(self.text, [word for word in self.words if word.is_name], texts)
             or qualifiers.follows_another_verb(self.text, self.words, texts)
+            or qualifiers.is_in_another_phrase(
+                self.text, self.words, [word for word in self.words if not self._is_given(word)], texts
+            )
         )
 
     def _is_opposed_in_each_clause(self, window: Window) -> bool:
@@ -402,15 +405,26 @@ class _Claim:
                 for word in self.words
                 if word.stem not in self.verbs | LIGHT_WORDS and not is_in(word, sentence.words, sentence.text)
             ]
-            says_new = [word for word in new if is_in(word, sentence.words)]
-            if not lacking or not says_new:
+            if not lacking or not any(is_in(word, sentence.words) for word in new):
                 continue
             if len(window.sentences) == 1 and all(word.is_name for word in lacking):
                 continue  # a name from the title or the sentences before
+            if self._is_of_another_sentence(sentence, window):
+                return True
             subject = _subject(sentence)
+            if any(word.number is not None and not is_in(word, self.words) for word in subject):
+                return True
             if subject and not any(is_in(word, self.words) for word in subject if word.stem not in self.verbs):
                 return True
         return False
+
+    def _is_of_another_sentence(self, sentence: Sentence, window: Window) -> bool:
+        """Return whether a sentence excludes a word that only the other one has, or lacks the verb, which the other one
+        has."""
+        if any(_has_opposite(word, sentence.words) for word in self.words):
+            return True
+        verbs = [word for word in self.words if word.stem in self.verbs and is_in(word, window.nearby_words)]
+        return bool(verbs) and not any(is_in(word, sentence.words) for word in verbs)
 
     def _is_reversed(self, window: Window) -> bool:
         """Return whether the words go together in another way there."""
@@ -427,7 +441,8 @@ class _Claim:
             return False
         if _is_abbreviated(before[-1].text, window.text):
             return False
-        others = []
+        after = [word for word in self.words if word.position > verb.position]
+        found: list[tuple[int, Word | None]] = []
         for sentence in window.sentences:
             for place, word in enumerate(sentence.words):
                 if word.is_name or not same_meaning(verb.stem, word.stem):
@@ -442,8 +457,14 @@ class _Claim:
                 antecedent = _RELATIVE.search(sentence.text[: word.start])
                 if antecedent is not None and previous is not None and previous.text == antecedent[1]:
                     is_subject = True
-                others.append(previous if is_subject else None)
-        return bool(others) and all(other is not None and not is_in(other, self.words) for other in others)
+                stop = _STRONG_BREAK.search(sentence.text, word.end)
+                end = len(sentence.text) if stop is None else stop.start()
+                rest = [other for other in sentence.words[place + 1 :] if other.start < end]
+                found.append((sum(is_in(other, rest) for other in after), previous if is_subject else None))
+        # Of two clauses with the verb, the one that says the same of it counts.
+        most = max((number for number, _ in found), default=0)
+        subjects = [subject for number, subject in found if number == most]
+        return bool(subjects) and all(subject is not None and not is_in(subject, self.words) for subject in subjects)
 
     def _has_subject_and_object_reversed(self, verb: Word, window: Window) -> bool:
         """Return whether names are before and after a word here, and the other way round there: "A defeated B" and

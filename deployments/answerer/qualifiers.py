@@ -26,10 +26,14 @@ _QUANTIFIERS = (
 )
 _QUANTIFIED_DISTANCE = 3
 _ORDER_IN_TIME = re.compile(r"\b(before|after)\s+((?:the|an?|his|her|its|their)\s+)?", re.I)
-_MODAL = re.compile(r"\b(?:may|might|could|can)\s+(?:also\s+|be\s+|have\s+|not\s+|well\s+)*$", re.I)
-_ANY_MODAL = re.compile(
-    r"\b(?:may|might|could|can|possibl[ey]|perhaps|potential(?:ly)?|maybe|(?:un)?likely|able|capable|option(?:al)?)\b",
-    re.I,
+_NOT_A_FACT = (
+    r"may|might|could|can|allegedly|reportedly|almost|nearly|stop(?:s|ped)?|ceas(?:e|es|ed)|quits?|"
+    r"(?:tr(?:y|ies|ied)|attempt(?:s|ed)?|want(?:s|ed)?|plan(?:s|ned)?|intend(?:s|ed)?|hop(?:e|es|ed)|threaten(?:s|ed)?|"
+    r"promis(?:e|es|ed)|expected|supposed)\s+to"
+)
+_POSSIBLE = re.compile(rf"\b(?:{_NOT_A_FACT})\s+(?:also\s+|be\s+|have\s+|been\s+|not\s+|well\s+)*$", re.I)
+_ANY_POSSIBLE = re.compile(
+    rf"\b(?:{_NOT_A_FACT}|possibl[ey]|perhaps|potential(?:ly)?|maybe|(?:un)?likely|able|capable|option(?:al)?)\b", re.I
 )
 _RELATIVES = re.compile(
     r"\s*(?:father|mother|parents?|son|daughter|child(?:ren)?|wife|husband|brother|sister|uncle|aunt|cousin|nephew|niece|"
@@ -39,6 +43,8 @@ _RELATIVES = re.compile(
 )
 _POSSESSIVE_END = re.compile(r"['’]s?$")
 _CLAUSE_END = re.compile(r"[;:]|\b(?:and|but|while|whereas|then)\b", re.I)
+_PREPOSITION = re.compile(r"\b(in|at|on|from|for|by|of|to)\s+$", re.I)
+_PHRASE_BORDER = re.compile(r"[;,]\s|\b(?:and|but|while|whereas)\b", re.I)
 _CLAUSE = re.compile(r"[;,]\s|\b(?:but|while|whereas)\b", re.I)
 
 
@@ -111,14 +117,14 @@ def times_differ(claim: str, words: Sequence[Word], texts: Sequence[tuple[str, S
 
 
 def is_certain_only_here(claim: str, words: Iterable[Word], texts: Sequence[tuple[str, Sequence[Word]]]) -> bool:
-    """Return whether the claim says as a fact what the passage says to be possible ("may reduce")."""
-    if _ANY_MODAL.search(claim):
+    """Return whether the claim says as a fact what the passage says to be possible, tried or ended ("may reduce")."""
+    if _ANY_POSSIBLE.search(claim):
         return False
     for word in words:
         if word.is_name or word.number is not None:
             continue
         there = [
-            bool(_MODAL.search(text[: other.start]))
+            bool(_POSSIBLE.search(text[: other.start]))
             for text, others in texts
             for other in others
             if same_meaning(word.stem, other.stem)
@@ -178,6 +184,56 @@ def _names_after(text: str, words: Sequence[Word], place: int) -> list[Word]:
     end = len(text) if stop is None else stop.start()
     names = [other for other in words[place + 1 :] if other.is_name and other.start < end]
     return names if names and names[0].position - word.position <= MAX_FOLLOWING else []
+
+
+def is_in_another_phrase(
+    claim: str, words: Sequence[Word], new: Sequence[Word], texts: Sequence[tuple[str, Sequence[Word]]]
+) -> bool:
+    """Return whether a number stands beside another place or year there: "sold 3400 bicycles in Spain" for "in Spain
+    1200 bicycles, in France 3400 bicycles"."""
+    for place in words:
+        here = _phrase(claim, place)
+        if not here:
+            continue
+        for number in new:
+            if number is place or number.number is None or _is_year(number):
+                continue
+            found = [
+                _is_elsewhere(here, place, words, text, others, start, end)
+                for text, others in texts
+                for start, end in _phrase_clauses(text)
+                if any(_is_same_number(number, other) and start <= other.start < end for other in others)
+            ]
+            if found and all(found):
+                return True
+    return False
+
+
+def _phrase(text: str, word: Word) -> str:
+    """Return the preposition of a name or a year, or nothing."""
+    if not (word.is_name or _is_year(word)):
+        return ""
+    match = _PREPOSITION.search(text[: word.start])
+    return match[1].lower() if match else ""
+
+
+def _is_year(word: Word) -> bool:
+    return word.number is not None and not word.number.unit and 1000 <= word.number.value <= 2100
+
+
+def _is_elsewhere(
+    preposition: str, place: Word, words: Sequence[Word], text: str, others: Sequence[Word], start: int, end: int
+) -> bool:
+    """Return whether a clause of a text has another place in the same form, and only another clause has this one."""
+    in_form = [other for other in others if _phrase(text, other) == preposition and _is_year(other) == _is_year(place)]
+    same = [other for other in in_form if other.stem == place.stem]
+    inside = [other for other in in_form if start <= other.start < end]
+    return bool(same) and bool(inside) and not any(other.stem in {word.stem for word in words} for other in inside)
+
+
+def _phrase_clauses(text: str) -> list[tuple[int, int]]:
+    starts = [0, *(match.end() for match in _PHRASE_BORDER.finditer(text))]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def clauses(text: str) -> list[tuple[int, int]]:

@@ -34,7 +34,7 @@ _AUXILIARY = re.compile(r"\b(?:do|does|did)\b", re.I)
 _BEFORE_NOUN = re.compile(
     r"\b(?:the|a|an|his|her|its|their|this|that|these|those|of|in|on|at|for|with|by|from|s)\W*$", re.I
 )
-_VERB_ENDING = re.compile(r"(?:ed|ing|ize[sd]?|ise[sd]?)$", re.I)
+_VERB_ENDING = re.compile(r"[a-z]{2}(?:ed|ing|ize[sd]?|ise[sd]?)$", re.I)
 _BEFORE_VERB = re.compile(r"\b(?:to|who|that|could|can|will|would|must|should|may|might)\s+$", re.I)
 
 _PLACE = re.compile(r"\b(?:in|at|near|from|to|of|into|around)\s+(?:the\s+)?[A-Z]")
@@ -82,7 +82,7 @@ class Question:
                 and not _BEFORE_NOUN.search(before)
             )
             has_main_verb = has_main_verb or is_main_verb
-            if is_main_verb or _VERB_ENDING.search(word.text) or _BEFORE_VERB.search(before):
+            if is_main_verb or _VERB_ENDING.search(word.text) and not _BEFORE_NOUN.search(before) or _BEFORE_VERB.search(before):
                 verbs.add(word.stem)
         return frozenset(verbs)
 

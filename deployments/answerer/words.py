@@ -129,6 +129,7 @@ _TOKEN = re.compile(
     r"|(?P<sign>US\$|[%$€£]|°[CF]\b)"
     r"|(?P<word>\d+(?:[.,]\d+)*[^\W\d_]+|[^\W_]+(?:['’][^\W\d_]+)*)"
 )
+_MINUS = re.compile(r"(?:(?:^|[\s(])[-−]|\bminus )$", re.I)
 _NOT_CONTRACTED = re.compile(r"n['’]t$")
 _POSSESSIVE = re.compile(r"['’]s?$")
 _NUMBER_AND_UNIT = re.compile(r"(\d+(?:[.,]\d+)*)([^\W\d_]+)$")
@@ -176,6 +177,7 @@ class _Token:
     end: int
     digits: str
     suffix: str
+    is_negative: bool = False
 
 
 @lru_cache(maxsize=50_000)
@@ -253,7 +255,10 @@ def _tokens(text: str) -> list[_Token]:
     tokens = []
     for match in _TOKEN.finditer(text):
         if match["number"]:
-            tokens.append(_Token(match[0], match.start(), match.end(), match["number"], match["suffix"] or ""))
+            is_negative = bool(_MINUS.search(text[: match.start()]))
+            tokens.append(
+                _Token(match[0], match.start(), match.end(), match["number"], match["suffix"] or "", is_negative)
+            )
             continue
         attached = _NUMBER_AND_UNIT.match(match[0])
         if attached and attached[2].lower() in _UNITS:
@@ -359,7 +364,7 @@ def _digits(tokens: Sequence[_Token], index: int) -> tuple[float | None, str, in
     plain = token.digits.replace(",", "")
     if plain.count(".") > 1:  # a version or an address
         return None, "", 0
-    value, kind, used = float(plain), "cardinal", 1
+    value, kind, used = -float(plain) if token.is_negative else float(plain), "cardinal", 1
     if token.suffix in ("st", "nd", "rd", "th"):
         kind = "ordinal"
     elif token.suffix == "s":
