@@ -72,7 +72,10 @@ _FRAME = re.compile(
 _LEADING_PHRASE = re.compile(
     r"^\W*(?:in|on|at|by|during|after|before|since|from|until|under|with|for|as|of|when|while|although)\b[^,]*,", re.I
 )
+_OF = re.compile(r"\s+of\b", re.I)
 _BY = re.compile(r"\bby\b", re.I)
+_NOT_ITS_SUBJECT = re.compile(r",|\band\b|\bor\b|\bbut\b", re.I)
+"""Between a name and a verb: "born in Warsaw and died"."""
 _BE = re.compile(r"\b(?:is|are|was|were|be|been|being)\b", re.I)
 _ARTICLE = re.compile(r"\W*(?:(?:the|an?|der|die|das|ein|eine|le|la|les|el|los|las)\s+)?", re.I)
 _CLAUSE_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
@@ -377,7 +380,7 @@ class _Claim:
             or qualifiers.is_certain_only_here(self.text, self.words, texts)
             or qualifiers.is_of_relative(self.text, [word for word in self.words if word.is_name], texts)
             or qualifiers.follows_another_verb(self.text, self.words, texts)
-            or qualifiers.is_in_another_phrase(
+            or qualifiers.is_of_another_clause(
                 self.text, self.words, [word for word in self.words if not self._is_given(word)], texts
             )
         )
@@ -452,7 +455,7 @@ class _Claim:
                     previous is not None
                     and previous.is_name
                     and word.position - previous.position <= _SUBJECT_DISTANCE
-                    and "," not in sentence.text[previous.end : word.start]
+                    and not _NOT_ITS_SUBJECT.search(sentence.text, previous.end, word.start)
                 )
                 antecedent = _RELATIVE.search(sentence.text[: word.start])
                 if antecedent is not None and previous is not None and previous.text == antecedent[1]:
@@ -615,7 +618,11 @@ def _denied(text: str, words: Iterable[Word]) -> list[Word]:
     in_order = sorted(words, key=lambda word: word.start)
     denied: list[Word] = []
     for index, negation in enumerate(in_order):
-        if not negation.is_negation or _NOT_DENIED.match(text, negation.end):
+        if (
+            not negation.is_negation
+            or _NOT_DENIED.match(text, negation.end)
+            or (negation.stem == stem("instead") and not _OF.match(text, negation.end))
+        ):
             continue
         following = [word for word in in_order[index + 1 :] if not word.is_negation]
         stop = _STRONG_BREAK.search(text, negation.end)

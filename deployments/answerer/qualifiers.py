@@ -4,7 +4,7 @@ Each function compares a sentence to be checked (`claim`) with sentences of a pa
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from deployments.answerer.synonyms import same_meaning
 from deployments.answerer.words import Word, fold
@@ -29,7 +29,7 @@ _ORDER_IN_TIME = re.compile(r"\b(before|after)\s+((?:the|an?|his|her|its|their)\
 _NOT_A_FACT = (
     r"may|might|could|can|allegedly|reportedly|almost|nearly|stop(?:s|ped)?|ceas(?:e|es|ed)|quits?|"
     r"(?:tr(?:y|ies|ied)|attempt(?:s|ed)?|want(?:s|ed)?|plan(?:s|ned)?|intend(?:s|ed)?|hop(?:e|es|ed)|threaten(?:s|ed)?|"
-    r"promis(?:e|es|ed)|expected|supposed)\s+to"
+    r"promis(?:e|es|ed)|expected|supposed|used)\s+to"
 )
 _POSSIBLE = re.compile(rf"\b(?:{_NOT_A_FACT})\s+(?:also\s+|be\s+|have\s+|been\s+|not\s+|well\s+)*$", re.I)
 _ANY_POSSIBLE = re.compile(
@@ -43,7 +43,10 @@ _RELATIVES = re.compile(
 )
 _POSSESSIVE_END = re.compile(r"['’]s?$")
 _CLAUSE_END = re.compile(r"[;:]|\b(?:and|but|while|whereas|then)\b", re.I)
-_PREPOSITION = re.compile(r"\b(in|at|on|from|for|by|of|to)\s+$", re.I)
+_PREPOSITION = re.compile(r"\b(in|at|on|from|for|by|of|to|with)\s+(?:(?:the|an?)\s+)?$", re.I)
+_ARTICLE = re.compile(r"\W*(?:(?:the|an?)\s+)?", re.I)
+_DIFFERENCE = re.compile(r"\s+(?:\w+\s+)?(?:more|less|fewer|\w+er)\s+than\b", re.I)
+"""Behind a number."""
 _PHRASE_BORDER = re.compile(r"[;,]\s|\b(?:and|but|while|whereas)\b", re.I)
 _CLAUSE = re.compile(r"[;,]\s|\b(?:but|while|whereas)\b", re.I)
 
@@ -67,6 +70,8 @@ def _is_same_number(word: Word, other: Word) -> bool:
 
 def _bound(text: str, number: Word) -> str:
     before = text[: number.start]
+    if _DIFFERENCE.match(text, number.end):
+        return "difference"
     return next((name for name, pattern in _BOUND_BEFORE_NUMBER if pattern.search(before)), "")
 
 
@@ -77,7 +82,10 @@ def quantifiers_differ(claim: str, words: Iterable[Word], texts: Sequence[tuple[
         if here is None:
             continue
         there = [
-            _quantifier(text, other) for text, others in texts for other in others if same_meaning(word.stem, other.stem)
+            _quantifier(text, other)
+            for text, others in texts
+            for other in others
+            if same_meaning(word.stem, other.stem)
         ]
         if there and all(other is not None and other != here for other in there):
             return True
@@ -152,8 +160,8 @@ def is_of_relative(claim: str, names: Iterable[Word], texts: Sequence[tuple[str,
 
 
 def follows_another_verb(claim: str, words: Sequence[Word], texts: Sequence[tuple[str, Sequence[Word]]]) -> bool:
-    """Return whether a name stands after a word here, and other names after that word there: "arrived on Monday" for
-    "left on Monday and arrived on Friday"."""
+    """Return whether a name stands after a word here, and in the same way another name after that word there: "arrived
+    on Monday" for "left on Monday and arrived on Friday"."""
     for index, name in enumerate(words[1:], 1):
         verb = words[index - 1]
         if not name.is_name or verb.is_name or verb.number is not None or verb.is_negation:
@@ -161,47 +169,53 @@ def follows_another_verb(claim: str, words: Sequence[Word], texts: Sequence[tupl
         if name.position - verb.position > MAX_FOLLOWING or _CLAUSE_END.search(claim, verb.end, name.start):
             continue
         there = [
-            _names_after(text, others, place)
+            _names_after(text, others, place, _preposition(claim, name))
             for text, others in texts
             for place, other in enumerate(others)
             if not other.is_name and other.number is None and same_meaning(verb.stem, other.stem)
         ]
-        if there and all(
-            names and not any(_is_same_name(name, other) or other in words for other in names) for names in there
-        ):
+        stems = {word.stem for word in words}
+        if there and all(names and not any(_may_be_one(other, stems) for other in names) for names in there):
             return True
     return False
 
 
-def _is_same_name(name: Word, other: Word) -> bool:
-    return name.stem == other.stem or name.text.isupper() or other.text.isupper()
+def _may_be_one(name: Word, stems: Collection[str]) -> bool:
+    """Return whether a name is among others; an abbreviation may be one of them written in full."""
+    return name.stem in stems or name.text.isupper()
 
 
-def _names_after(text: str, words: Sequence[Word], place: int) -> list[Word]:
-    """Return the names in the rest of a word's clause if the first of them is near."""
+def _names_after(text: str, words: Sequence[Word], place: int, preposition: str) -> list[Word]:
+    """Return the names in the rest of a word's clause if the first of them is near and has that preposition."""
     word = words[place]
     stop = _CLAUSE_END.search(text, word.end)
     end = len(text) if stop is None else stop.start()
     names = [other for other in words[place + 1 :] if other.is_name and other.start < end]
-    return names if names and names[0].position - word.position <= MAX_FOLLOWING else []
+    near = [other for other in names if other.position - word.position <= MAX_FOLLOWING]
+    return names if any(_preposition(text, other) == preposition for other in near[:1]) else []
 
 
-def is_in_another_phrase(
+def _preposition(text: str, word: Word) -> str:
+    match = _PREPOSITION.search(text[: word.start])
+    return match[1].lower() if match else ""
+
+
+def is_of_another_clause(
     claim: str, words: Sequence[Word], new: Sequence[Word], texts: Sequence[tuple[str, Sequence[Word]]]
 ) -> bool:
-    """Return whether a number stands beside another place or year there: "sold 3400 bicycles in Spain" for "in Spain
-    1200 bicycles, in France 3400 bicycles"."""
-    for place in words:
-        here = _phrase(claim, place)
+    """Return whether a number stands in a clause about something else there, and what it is said of here is in another
+    clause: "sold 3400 bicycles in Spain" for "in Spain 1200 bicycles, in France 3400 bicycles"."""
+    for subject in words:
+        here = _form(claim, subject, 0)
         if not here:
             continue
         for number in new:
-            if number is place or number.number is None or _is_year(number):
+            if number is subject or number.number is None:
                 continue
             found = [
-                _is_elsewhere(here, place, words, text, others, start, end)
+                _is_of_another(here, subject, number, words, text, others, start)
                 for text, others in texts
-                for start, end in _phrase_clauses(text)
+                for start, end in _clauses(_PHRASE_BORDER, text)
                 if any(_is_same_number(number, other) and start <= other.start < end for other in others)
             ]
             if found and all(found):
@@ -209,34 +223,52 @@ def is_in_another_phrase(
     return False
 
 
-def _phrase(text: str, word: Word) -> str:
-    """Return the preposition of a name or a year, or nothing."""
-    if not (word.is_name or _is_year(word)):
+def _form(text: str, word: Word, start: int) -> str:
+    """Return the preposition of a word in a clause that begins at `start`, or "subject" if it is its first word;
+    nothing else has a form."""
+    if word.number is not None and not _is_year(word):
         return ""
-    match = _PREPOSITION.search(text[: word.start])
-    return match[1].lower() if match else ""
+    if _ARTICLE.fullmatch(text, start, word.start):
+        return "subject"
+    return _preposition(text, word)
 
 
 def _is_year(word: Word) -> bool:
     return word.number is not None and not word.number.unit and 1000 <= word.number.value <= 2100
 
 
-def _is_elsewhere(
-    preposition: str, place: Word, words: Sequence[Word], text: str, others: Sequence[Word], start: int, end: int
+def _is_of_another(
+    form: str, subject: Word, number: Word, words: Sequence[Word], text: str, others: Sequence[Word], start: int
 ) -> bool:
-    """Return whether a clause of a text has another place in the same form, and only another clause has this one."""
-    in_form = [other for other in others if _phrase(text, other) == preposition and _is_year(other) == _is_year(place)]
-    same = [other for other in in_form if other.stem == place.stem]
-    inside = [other for other in in_form if start <= other.start < end]
-    return bool(same) and bool(inside) and not any(other.stem in {word.stem for word in words} for other in inside)
-
-
-def _phrase_clauses(text: str) -> list[tuple[int, int]]:
-    starts = [0, *(match.end() for match in _PHRASE_BORDER.finditer(text))]
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+    """Return whether the clause of a text that begins at `start` has another word in the form of the subject, and the
+    subject is in another clause, with a number of its own."""
+    stems = {word.stem for word in words}
+    inside = []
+    has_own_number = False
+    for first, last in _clauses(_PHRASE_BORDER, text):
+        clause = [other for other in others if first <= other.start < last]
+        in_form = [
+            other
+            for other in clause
+            if _form(text, other, first) == form
+            and _is_year(other) == _is_year(subject)
+            and (other.is_name == subject.is_name or form == "subject")
+        ]
+        if first == start:
+            inside = in_form
+        elif any(other.stem == subject.stem for other in in_form):
+            has_own_number = has_own_number or any(
+                other.number is not None and other.stem not in stems and _is_year(other) == _is_year(number)
+                for other in clause
+            )
+    return has_own_number and bool(inside) and not any(other.stem in stems for other in inside)
 
 
 def clauses(text: str) -> list[tuple[int, int]]:
     """Return where the clauses of a sentence begin and end."""
-    starts = [0, *(match.end() for match in _CLAUSE.finditer(text))]
+    return _clauses(_CLAUSE, text)
+
+
+def _clauses(border: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+    starts = [0, *(match.end() for match in border.finditer(text))]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))

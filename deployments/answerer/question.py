@@ -82,7 +82,12 @@ class Question:
                 and not _BEFORE_NOUN.search(before)
             )
             has_main_verb = has_main_verb or is_main_verb
-            if is_main_verb or _VERB_ENDING.search(word.text) and not _BEFORE_NOUN.search(before) or _BEFORE_VERB.search(before):
+            if (
+                is_main_verb
+                or _VERB_ENDING.search(word.text)
+                and not _BEFORE_NOUN.search(before)
+                or _BEFORE_VERB.search(before)
+            ):
                 verbs.add(word.stem)
         return frozenset(verbs)
 

@@ -26,7 +26,8 @@ FUNCTION_WORDS = frozenset(
 
 NEGATIONS = frozenset(
     """not no never none neither nor nothing nobody nowhere without cannot hardly barely scarcely unable lack lacks
-    lacked fail fails failed n't refuse refuses refused deny denies denied rarely seldom false untrue
+    lacked fail fails failed n't refuse refuses refused deny denies denied rarely seldom false untrue except unlike
+    instead
     nicht kein keine keinen keinem keiner nie niemals niemand nichts pas jamais aucun aucune nunca niet geen""".split()
 )
 
