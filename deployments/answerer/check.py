@@ -76,6 +76,7 @@ _OF = re.compile(r"\s+of\b", re.I)
 _BY = re.compile(r"\bby\b", re.I)
 _NOT_ITS_SUBJECT = re.compile(r",|\band\b|\bor\b|\bbut\b", re.I)
 """Between a name and a verb: "born in Warsaw and died"."""
+_BY_LAST = re.compile(r"\bby\b(?!.*\b(?:on|in|at)\b)", re.I | re.S)
 _BE = re.compile(r"\b(?:is|are|was|were|be|been|being)\b", re.I)
 _ARTICLE = re.compile(r"\W*(?:(?:the|an?|der|die|das|ein|eine|le|la|les|el|los|las)\s+)?", re.I)
 _CLAUSE_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
@@ -528,7 +529,7 @@ class _Claim:
 
 def _is_passive(text: str, verb: Word, agent: Word) -> bool:
     """Return whether it is "was hired by Alice"."""
-    return bool(_BY.search(text, verb.end, agent.start)) and bool(_BE.search(text, 0, verb.start))
+    return bool(_BY_LAST.search(text, verb.end, agent.start)) and bool(_BE.search(text, 0, verb.start))
 
 
 def _subject(sentence: Sentence) -> tuple[Word, ...]:

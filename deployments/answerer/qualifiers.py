@@ -213,7 +213,7 @@ def is_of_another_clause(
             if number is subject or number.number is None:
                 continue
             found = [
-                _is_of_another(here, subject, number, words, text, others, start)
+                _is_of_another(here, subject, words, text, others, start)
                 for text, others in texts
                 for start, end in _clauses(_PHRASE_BORDER, text)
                 if any(_is_same_number(number, other) and start <= other.start < end for other in others)
@@ -238,7 +238,7 @@ def _is_year(word: Word) -> bool:
 
 
 def _is_of_another(
-    form: str, subject: Word, number: Word, words: Sequence[Word], text: str, others: Sequence[Word], start: int
+    form: str, subject: Word, words: Sequence[Word], text: str, others: Sequence[Word], start: int
 ) -> bool:
     """Return whether the clause of a text that begins at `start` has another word in the form of the subject, and the
     subject is in another clause, with a number of its own."""
@@ -258,8 +258,7 @@ def _is_of_another(
             inside = in_form
         elif any(other.stem == subject.stem for other in in_form):
             has_own_number = has_own_number or any(
-                other.number is not None and other.stem not in stems and _is_year(other) == _is_year(number)
-                for other in clause
+                other.number is not None and other.stem not in stems for other in clause
             )
     return has_own_number and bool(inside) and not any(other.stem in stems for other in inside)
 

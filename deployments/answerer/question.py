@@ -13,7 +13,8 @@ Expected = Literal["person", "time", "place", "number", "reason", "any"]
 _PATTERNS: tuple[tuple[Expected, str], ...] = (
     (
         "number",
-        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often)\b|\b(percentage|percent|"
+        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often|wide|heavy|hot|"
+        r"cold|warm|expensive|thick)\b|\b(percentage|percent|"
         r"number|amount)\b.* of",
     ),
     ("time", r"\bwhen\b|\b(what|which) (\w+ )?(year|date|day|month|decade|century|time)s?\b"),
@@ -30,6 +31,10 @@ _HEAD = re.compile(
     re.I,
 )
 """The noun by which a question asks: "which river", "how many school buildings"."""
+_HOW = re.compile(
+    r"\bhow\s+(long|old|far|large|big|tall|high|deep|fast|often|wide|heavy|hot|cold|warm|expensive|strong|thick)\b",
+    re.I,
+)
 _AUXILIARY = re.compile(r"\b(?:do|does|did)\b", re.I)
 _BEFORE_NOUN = re.compile(
     r"\b(?:the|a|an|his|her|its|their|this|that|these|those|of|in|on|at|for|with|by|from|s)\W*$", re.I
@@ -60,8 +65,8 @@ class Question:
 
     @cached_property
     def telling(self) -> tuple[Word, ...]:
-        """The words without those by which it asks, such as "year" in "in which year"."""
-        head = _HEAD.search(self.text)
+        """The words without those by which it asks, such as "year" in "in which year" and "long" in "how long"."""
+        head = _HEAD.search(self.text) or _HOW.search(self.text)
         asking = range(*head.span(1)) if head else range(0)
         return tuple(word for word in self.words if word.stem not in _ASKED_STEMS and word.start not in asking)
 
