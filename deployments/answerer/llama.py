@@ -229,6 +229,9 @@ def _parameters(path: Path, threads: int, context_tokens: int, socket: str, key:
     parameters.model.path = str(path)
     parameters.offline = True
     parameters.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP
+    # Else it keeps most weights a second time, in another order: 0.7 GB for 1.5 billion parameters. In CPU time, that
+    # makes reading 8 % slower and writing 18 % faster, which evens out in an answer.
+    parameters.no_extra_bufts = True
     parameters.n_ctx = context_tokens
     parameters.n_parallel = 1
     parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS

@@ -61,12 +61,18 @@ def wait_for(part: Path) -> None:
 
 
 def test_fetch_downloads_both_models(
-    hub: Hub, whisper_content: bytes, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub,
+    whisper_content: bytes,
+    cache_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LLM_MODEL", "none")
     assert main(["fetch"]) == 0
     output = capsys.readouterr().out
     assert "model.safetensors (1.0 MB)" in output
     assert str(cache_dir) in output
+    assert "answerer: no language model: answers quote the passages\n  nothing to fetch\n" in output
     assert "are free" in output
     assert output.endswith("serving needs no network.\n")
     assert (cache_dir / "whisper-base" / "base.pt").read_bytes() == whisper_content

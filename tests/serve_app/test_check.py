@@ -85,5 +85,5 @@ def test_a_queue_too_short_for_the_admitted_analyses_is_refused() -> None:
     config = _parsed()
     config["applications"][0]["args"] = {"serving": {"max_concurrent_requests": 65}}
     assert [problem.split(" is ")[0] for problem in problems(config)] == [
-        f"applications[0].deployments[{index}].max_queued_requests: 64" for index in range(1, 9)
+        f"applications[0].deployments[{index}].max_queued_requests: 64" for index in range(1, 10)
     ]

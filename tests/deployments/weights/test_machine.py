@@ -1,6 +1,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from deployments.weights.machine import check_cpu, check_memory, needed_bytes
 from prism.weights import describe_models
 from serve_app.settings import AppConfig
@@ -36,7 +38,8 @@ def test_too_little_free_memory_asks_to_close_other_programs() -> None:
 def test_int8_needs_least_memory_except_for_miniatures() -> None:
     fp32, bf16, int8 = (needed(captioner={"precision": precision}) for precision in ("fp32", "bf16", "int8"))
     assert 16 * GB > fp32 > bf16 > int8 > needed(**MINIATURES)
-    assert int8 < 5.2 * GB
+    assert int8 < 6.6 * GB
+    assert int8 - needed(answerer={"model": "none"}) == pytest.approx(1.4 * GB, rel=0.05)
 
 
 def test_memory_of_the_users_own_checkpoints_depends_on_the_size_of_their_files(tmp_path: Path) -> None:
