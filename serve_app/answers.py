@@ -30,14 +30,16 @@ async def answer_parts(
     """Yield the sentences of an answer, each as soon as it is checked, then its end; never raises ServiceErrors.
 
     When the answerer fails, what it has said stands; if that is nothing that is backed, an extractive answer follows.
-    Either way the end has a note. `deadline` is the request's, in epoch seconds.
+    Either way the end has a note. `deadline` is the request's, in epoch seconds; the answerer gets less (MARGIN_S), and
+    at most `answerer.timeout_s`.
     """
     if not hits:
         yield AnswerEnd("extractive", no_answer="nothing_relevant")
         return
     has_said_something = False
+    latest = min(deadline - MARGIN_S, context.seconds_from_now(context.settings.answerer.timeout_s))
     try:
-        async with aclosing(context.service(ANSWERER).answer(question, hits, deadline=deadline - MARGIN_S)) as parts:
+        async with aclosing(context.service(ANSWERER).answer(question, hits, deadline=latest)) as parts:
             async for part in parts:
                 has_said_something |= isinstance(part, AnswerSentence) and part.supported
                 yield part

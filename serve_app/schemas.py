@@ -166,8 +166,8 @@ class ModelReport(_Body):
     name: str = Field(examples=["moondream2"])
     state: State
     detail: str = Field(
-        description="While loading, the progress; after a failure, the reason and what to do; for a miniature, a "
-        "note; else empty."
+        description="While loading, the progress; after a failure, the reason and what to do; for a miniature, and "
+        "without a language model, a note; else empty."
     )
     revision: str | None
     load_seconds: float | None

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Sequence
 
+from rapidfuzz.distance import Levenshtein
+
+from deployments.answerer.check import Window, is_in, is_opposed
 from deployments.answerer.passages import sentences_of
 from deployments.answerer.question import ASKED_WORDS, Question
 from deployments.answerer.ranking import covered, inverse_frequencies, title_stems
-from deployments.answerer.words import stem, stems
+from deployments.answerer.words import Word, analyse, stem, stems
 from deployments.library.types import SearchHit
 
 MIN_RELEVANCE = 0.58
@@ -17,6 +20,10 @@ medical articles (COVID-QA) .97."""
 _COVERED_WEIGHT = 0.22
 _NAMES_WEIGHT = 0.06
 """Relative to the similarity's; a logistic regression on the other half of the same questions."""
+
+MIN_ADDRESSED = 0.5
+_MIN_MISSPELT = 5
+"""Letters of a name that may be misspelt."""
 
 _ASKED_STEMS = frozenset(map(stem, ASKED_WORDS))
 
@@ -57,6 +64,46 @@ def relevance(question: Question, hits: Sequence[SearchHit]) -> float:
 
 def is_relevant(question: Question, hits: Sequence[SearchHit]) -> bool:
     return relevance(question, hits) >= MIN_RELEVANCE
+
+
+def addresses(question: Question, sentence: str, window: Window) -> bool:
+    """Return whether a backed sentence, with what backs it, is about what the question asks.
+
+    Not so if the passage up to there lacks a name or a number of the question or says the opposite of one of its words,
+    if less than half of the question's telling words are in the sentence or near what backs it, if a number was asked
+    for and the sentence has none of its own, or if the question denies something and the passage does not.
+    """
+    words = analyse(sentence)
+    telling = question.telling
+    if lacks_name_or_number(question, window) or any(is_opposed(word, window) for word in telling):
+        return False
+    num_found = sum(is_in(word, words) or is_near(word, window) for word in telling)
+    if num_found < MIN_ADDRESSED * len(telling):
+        return False
+    asked = {word.stem for word in question.words}
+    if question.expected == "number" and not any(word.number is not None and word.stem not in asked for word in words):
+        return False
+    return not question.is_negated or any(word.is_negation for word in (*words, *window.words))
+
+
+def lacks_name_or_number(question: Question, window: Window) -> bool:
+    """Return whether a name or a number of the question is neither near a sentence nor before it in its passage."""
+    return any(not is_near(word, window) for word in question.telling if word.number is not None or _is_name(word))
+
+
+def is_near(word: Word, window: Window) -> bool:
+    """Return whether a word of the question is in a window, beside it, or earlier in its passage; a name may be
+    misspelt by a letter."""
+    if is_in(word, window.nearby_words, window.text) or word.stem in window.earlier:
+        return True
+    if not _is_name(word) or len(word.stem) < _MIN_MISSPELT:
+        return False
+    nearby = window.earlier.union(other.stem for other in window.nearby_words)
+    return any(Levenshtein.distance(word.stem, other, score_cutoff=1) <= 1 for other in nearby)
+
+
+def _is_name(word: Word) -> bool:
+    return word.is_name and not word.is_first
 
 
 def says_not_found(sentence: str) -> bool:

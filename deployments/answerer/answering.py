@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from deployments.answerer.abstention import is_relevant, says_not_found
+from deployments.answerer.abstention import addresses, is_relevant, says_not_found
 from deployments.answerer.check import Verdict, check, contradictions
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
 from deployments.answerer.language_model import LanguageModel
@@ -116,7 +116,11 @@ def _model_answer(
 def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[AnswerSentence, Verdict]:
     text = without_citation_marks(text)
     verdict = check(text, hits, question)
-    supported = verdict.supported and not says_not_found(text)
+    supported = (
+        verdict.supported
+        and not says_not_found(text)
+        and any(addresses(question, text, one) for one in verdict.windows)
+    )
     return AnswerSentence(text, verdict.quotes, supported), verdict
 
 
@@ -125,7 +129,7 @@ def _quotes(
 ) -> Iterator[AnswerSentence]:
     """Yield sentences to quote after the model's."""
     room = MAX_WORDS - sum(count_words(sentence.text) for sentence in shown)
-    sentences = MAX_SENTENCES - len(shown)
+    sentences = MAX_SENTENCES
     quoted = {sentence.text for sentence in shown}
     for quote in (*others, *extract(ranked)):
         num_words = count_words(quote.text)

@@ -33,6 +33,10 @@ Problem = Literal["", "number", "name", "words", "negation", "opposite", "order"
 
 MIN_WORDS_FOUND = 0.6
 """Part of all words, those of the question included; these may stand in the sentences before and after."""
+MIN_WORDS_IN_WINDOW = 0.5
+"""Part of all words that must be in the quote itself."""
+MAX_VERBS_MISSING = 1
+"""Of the question's verbs that a sentence repeats: the passage may use another one."""
 LIGHT_WORDS = frozenset(
     map(
         stem,
@@ -69,7 +73,12 @@ _LEADING_PHRASE = re.compile(
     r"^\W*(?:in|on|at|by|during|after|before|since|from|until|under|with|for|as|of|when|while|although)\b[^,]*,", re.I
 )
 _BY = re.compile(r"\bby\b", re.I)
-_SUBJECT_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
+_CLAUSE_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
+"""Between clauses."""
+_SUBJECT_CHANGE = re.compile(
+    r"[;:.!?]\s|,\s*(?:who|which)\b|,\s*(?:and|but|while|whereas|although|though|because)\s+(?:the|an?|his|her|its|their|[A-Z])\b"
+)
+"""Between clauses with subjects of their own."""
 _NOT_DENIED = re.compile(r"\W*(?:only|until|just|merely|least|\d)", re.I)
 
 
@@ -113,10 +122,15 @@ class Window:
         return (*self.words, *(word for sentence in beside for word in sentence.words))
 
     @cached_property
-    def context(self) -> frozenset[str]:
-        """Stems of the whole chunk and of its title."""
-        of_chunk = {word.stem for sentence in sentences_of(self.hit.chunk) for word in sentence.words}
-        return frozenset(of_chunk | title_stems(self.hit.chunk))
+    def earlier(self) -> frozenset[str]:
+        """Stems of the sentences before it and of the title: what "he" and "the film" can mean."""
+        before = {word.stem for sentence in self.before for word in sentence.words}
+        return frozenset(before | title_stems(self.hit.chunk))
+
+    @cached_property
+    def subjects(self) -> tuple[tuple[Word, ...], ...]:
+        """The names with which each sentence begins."""
+        return tuple(_subject_names(sentence, self.hit.chunk.text) for sentence in self.sentences)
 
 
 def windows_of(hit: SearchHit) -> Iterator[Window]:
@@ -189,6 +203,10 @@ class _Claim:
     negations: tuple[Word, ...]
     given: frozenset[str]
     """Stems of the question."""
+    verbs: frozenset[str]
+    """Of the question."""
+    written_small: frozenset[str]
+    """Words that the question writes with a small first letter."""
 
     @staticmethod
     def of(sentence: str, question: Question | None) -> "_Claim":
@@ -200,11 +218,15 @@ class _Claim:
             tuple(word for word in words if not word.is_negation),
             tuple(word for word in words if word.is_negation),
             given,
+            question.verbs if question is not None else frozenset(),
+            frozenset(word.text for word in question.words if word.text[0].islower())
+            if question is not None
+            else frozenset(),
         )
 
     def closeness(self, window: Window) -> float:
         """Return the part of the words that the window has; of two equal windows the shorter one is closer."""
-        matched = sum(_is_in(word, window.words) for word in self.words)
+        matched = sum(is_in(word, window.words) for word in self.words)
         return matched / len(self.words) - 0.001 * len(window.words) if matched else 0.0
 
     def problem(self, window: Window) -> Problem:
@@ -217,7 +239,7 @@ class _Claim:
             return "words"
         if not self._negations_agree(window):
             return "negation"
-        if self._has_opposite(window):
+        if any(is_opposed(word, window) for word in self.words):
             return "opposite"
         if self._is_reversed(window):
             return "order"
@@ -228,16 +250,16 @@ class _Claim:
         numbers = [word for word in self.words if word.number is not None and not self._is_given(word)]
         names = [word for word in self.words if self._is_name(word, window) and not self._is_given(word)]
         rest = [word for word in self.words if word not in numbers and word not in names]
-        if len(rest) < _MIN_FRAME_WORDS or sum(_is_in(word, window.words) for word in rest) < MIN_FRAME_FOUND * len(
+        if len(rest) < _MIN_FRAME_WORDS or sum(is_in(word, window.words) for word in rest) < MIN_FRAME_FOUND * len(
             rest
         ):
             return False
         if numbers:
             other = [word for word in window.words if word.number is not None and not self._is_given(word)]
             comparable = [word for word in other if any(_are_comparable(word, number) for number in numbers)]
-            return bool(comparable) and not any(_is_in(word, numbers) for word in comparable)
-        others = [word for word in window.words if word.is_name and not _is_in(word, self.words) and not word.is_first]
-        return bool(names) and bool(others) and not any(_is_in(word, window.words) for word in names)
+            return bool(comparable) and not any(is_in(word, numbers) for word in comparable)
+        others = [word for word in window.words if word.is_name and not is_in(word, self.words) and not word.is_first]
+        return bool(names) and bool(others) and not any(is_in(word, window.words) for word in names)
 
     def _is_given(self, word: Word) -> bool:
         return word.stem in self.given
@@ -247,7 +269,7 @@ class _Claim:
             if word.number is None:
                 continue
             where = window.nearby_words if self._is_given(word) else window.words
-            if not _is_in(word, where):
+            if not is_in(word, where):
                 return False
             if any(test(index, self.words, window) for test in _NUMBER_TESTS):
                 return False
@@ -255,13 +277,12 @@ class _Claim:
 
     def _names_agree(self, window: Window) -> bool:
         names = [word for word in self.words if self._is_name(word, window)]
-        missing = [word for word in names if not _is_in(word, window.words, window.text)]
+        missing = [word for word in names if not is_in(word, window.words, window.text)]
         if not missing:
             return not self._is_split(window, names)
-        if any(not self._is_given(word) or word.stem not in window.context for word in missing):
+        if any(not self._is_given(word) or word.stem not in window.earlier for word in missing):
             return False
-        subject = _subject_names(window.sentences[0])
-        return not subject or any(_is_in(word, subject) for word in names)
+        return all(not subject or any(is_in(word, subject) for word in names) for subject in window.subjects)
 
     def _is_name(self, word: Word, window: Window) -> bool:
         """Return whether a word is a name. At the start of a sentence every word has a capital letter; there it is a
@@ -279,40 +300,38 @@ class _Claim:
         """Return whether of two sentences the first has the names and the second is about somebody else."""
         if len(window.sentences) < 2 or not names:
             return False
-        second = window.sentences[1]
-        subject = _subject_names(second)
-        return bool(subject) and not any(_is_in(word, subject) for word in names)
+        subject = window.subjects[1]
+        return bool(subject) and not any(is_in(word, subject) for word in names)
 
     def _words_agree(self, window: Window) -> bool:
         ordinary = [word for word in self.words if word.number is None and not self._is_name(word, window)]
         new = [word for word in ordinary if not self._is_given(word) and word.stem not in LIGHT_WORDS]
-        if not all(_is_in(word, window.words) for word in new):
+        if not all(is_in(word, window.words) for word in new):
+            return False
+        given = [word for word in ordinary if self._is_given(word) and word.stem not in LIGHT_WORDS]
+        missing = [word for word in given if not is_in(word, window.nearby_words) and word.stem not in window.earlier]
+        if len(missing) > MAX_VERBS_MISSING or any(word.stem not in self.verbs for word in missing):
             return False
         found = sum(
-            _is_in(word, window.nearby_words if self._is_given(word) else window.words, window.text)
+            is_in(word, window.nearby_words if self._is_given(word) else window.words, window.text)
             or self._is_given(word)
-            and word.stem in window.context
+            and word.stem in window.earlier
             and word.is_name
             for word in self.words
         )
-        return found >= MIN_WORDS_FOUND * len(self.words)
+        in_window = sum(is_in(word, window.words, window.text) for word in self.words)
+        return found >= MIN_WORDS_FOUND * len(self.words) and in_window >= MIN_WORDS_IN_WINDOW * len(self.words)
 
     def _negations_agree(self, window: Window) -> bool:
         denied_here = _denied(self.text, (*self.words, *self.negations))
         denied_there = [word for sentence in window.sentences for word in _denied(sentence.text, sentence.words)]
         for word in denied_here:
-            if _is_in(word, window.words) and not _is_in(word, denied_there):
+            if is_in(word, window.words) and not is_in(word, denied_there):
                 return False
         for word in denied_there:
-            if _is_in(word, self.words) and not _is_in(word, denied_here):
+            if is_in(word, self.words) and not is_in(word, denied_here):
                 return False
         return True
-
-    def _has_opposite(self, window: Window) -> bool:
-        stems = {word.stem for word in window.words}
-        return any(
-            not _is_in(word, window.words) and not stems.isdisjoint(OPPOSITES.get(word.stem, ())) for word in self.words
-        )
 
     def _is_reversed(self, window: Window) -> bool:
         """Return whether the words go together in another way there."""
@@ -342,7 +361,7 @@ class _Claim:
                     and "," not in sentence.text[previous.end : word.start]
                 )
                 others.append(previous if is_subject else None)
-        return bool(others) and all(other is not None and not _is_in(other, self.words) for other in others)
+        return bool(others) and all(other is not None and not is_in(other, self.words) for other in others)
 
     def _has_subject_and_object_reversed(self, verb: Word, window: Window) -> bool:
         """Return whether names are before and after a word here, and the other way round there: "A defeated B" and
@@ -358,10 +377,10 @@ class _Claim:
                 left = [word for word in sentence.words if word.position < other.position]
                 right = [word for word in sentence.words if word.position > other.position]
                 is_reversed = (
-                    _is_in(subject, right)
-                    and _is_in(object_, left)
-                    and not _is_in(subject, left)
-                    and not _is_in(object_, right)
+                    is_in(subject, right)
+                    and is_in(object_, left)
+                    and not is_in(subject, left)
+                    and not is_in(object_, right)
                 )
                 same_voice = bool(_BY.search(self.text, verb.end)) == bool(_BY.search(sentence.text, other.end))
                 if is_reversed and same_voice:
@@ -371,18 +390,16 @@ class _Claim:
     def _is_torn_apart(self, first: Word, second: Word, window: Window) -> bool:
         """Return whether two words that follow one another here stand there in the other order and in clauses with
         subjects of their own."""
-        if (
-            _SUBJECT_CHANGE.search(self.text, first.end, second.start)
-            or self._is_given(first)
-            and self._is_given(second)
-        ):
+        num_given = self._is_given(first) + self._is_given(second)
+        if _CLAUSE_CHANGE.search(self.text, first.end, second.start) or num_given == 2:
             return False
-        places_of_first = [word.start for word in self._placed(window) if _is_in(first, (word,))]
-        places_of_second = [word.start for word in self._placed(window) if _is_in(second, (word,))]
+        border = _SUBJECT_CHANGE if num_given else _CLAUSE_CHANGE
+        places_of_first = [word.start for word in self._placed(window) if is_in(first, (word,))]
+        places_of_second = [word.start for word in self._placed(window) if is_in(second, (word,))]
         if not places_of_first or not places_of_second:
             return False
         return all(
-            there_second < there_first and bool(_SUBJECT_CHANGE.search(window.text, there_second, there_first))
+            there_second < there_first and bool(border.search(window.text, there_second, there_first))
             for there_first in places_of_first
             for there_second in places_of_second
         )
@@ -402,7 +419,13 @@ def _nearest_name(words: Iterable[Word]) -> Word | None:
     return next((word for word in words if word.is_name), None)
 
 
-def _is_in(word: Word, words: Iterable[Word], text: str = "") -> bool:
+def is_opposed(word: Word, window: Window) -> bool:
+    """Return whether a window lacks a word and has one that excludes it."""
+    opposites = OPPOSITES.get(word.stem, frozenset())
+    return bool(opposites) and not is_in(word, window.words) and any(other.stem in opposites for other in window.words)
+
+
+def is_in(word: Word, words: Iterable[Word], text: str = "") -> bool:
     """Return whether a word is among others: the same number, name, stem, or a synonym. `text` is where the others
     stand, for the words of an abbreviation."""
     if word.number is not None:
@@ -432,8 +455,9 @@ def _is_abbreviated(name: str, text: str) -> bool:
     return bool(re.search(rf"\b{pattern}", text))
 
 
-def _subject_names(sentence: Sentence) -> list[Word]:
-    """Return the names with which a sentence begins, after a phrase such as "In 1990,"."""
+def _subject_names(sentence: Sentence, text: str) -> tuple[Word, ...]:
+    """Return the names with which a sentence of a text begins, after a phrase such as "In 1990,". Its first word is a
+    name if the text never writes it small."""
     leading = _LEADING_PHRASE.match(sentence.text)
     start = leading.end() if leading else 0
     names: list[Word] = []
@@ -450,7 +474,9 @@ def _subject_names(sentence: Sentence) -> list[Word]:
             break
         names.append(word)
         position = word.position
-    return names if len(names) > 1 or names and not names[0].is_first else []
+    if len(names) == 1 and names[0].is_first and re.search(rf"\b{re.escape(names[0].text.lower())}\b", text):
+        return ()
+    return tuple(names)
 
 
 def _denied(text: str, words: Iterable[Word]) -> list[Word]:
@@ -485,7 +511,7 @@ def _counts_something_else(index: int, words: Sequence[Word], window: Window) ->
                     if other.number is not None and word.position - other.position <= _COUNTED_DISTANCE
                 ]
                 others += before[-1:]
-    return bool(others) and not any(_is_in(number, (other,)) for other in others)
+    return bool(others) and not any(is_in(number, (other,)) for other in others)
 
 
 def _is_date_of_something_else(index: int, words: Sequence[Word], window: Window) -> bool:
@@ -511,7 +537,7 @@ def _is_date_of_something_else(index: int, words: Sequence[Word], window: Window
                     and _is_day(sentence.words, position) == _is_day(words, index)
                 ]
                 dates += following[:1]
-    return bool(dates) and not any(_is_in(number, (date,)) for date in dates)
+    return bool(dates) and not any(is_in(number, (date,)) for date in dates)
 
 
 def _is_behind_another_number(index: int, words: Sequence[Word], window: Window) -> bool:
@@ -522,13 +548,13 @@ def _is_behind_another_number(index: int, words: Sequence[Word], window: Window)
             continue
         nearest: tuple[int, bool] | None = None
         for sentence in window.sentences:
-            here = [place for place, word in enumerate(sentence.words) if _is_in(number, (word,))]
-            there = [place for place, word in enumerate(sentence.words) if _is_in(neighbour, (word,))]
+            here = [place for place, word in enumerate(sentence.words) if is_in(number, (word,))]
+            there = [place for place, word in enumerate(sentence.words) if is_in(neighbour, (word,))]
             for one in here:
                 for other in there:
                     between = sentence.words[min(one, other) + 1 : max(one, other)]
                     is_foreign = any(
-                        word.number is not None and not _is_in(word, words) and not _is_date(between, place)
+                        word.number is not None and not is_in(word, words) and not _is_date(between, place)
                         for place, word in enumerate(between)
                     )
                     if nearest is None or abs(one - other) < nearest[0]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deployments.answerer.answering import AnswerLimits, answer
 from deployments.answerer.settings import AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart
-from deployments.answerer.weights import is_there
+from deployments.answerer.weights import MEMORY_BESIDE_WEIGHTS, is_there
 from deployments.cancellation import Cancellation
 from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
@@ -19,6 +19,7 @@ from deployments.log import hide_expected_errors
 from deployments.malloc import trim_freed_memory
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import WeightsConfig
+from deployments.weights.download import format_bytes
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads, set_niceness
 
 if TYPE_CHECKING:
@@ -166,6 +167,13 @@ class AnswererDeployment(ThreadedDeployment):
             del model
             trim_freed_memory()
 
+    def __del__(self) -> None:
+        """Close the model: Serve calls this when it ends the replica, and then kills the process."""
+        loader = self.__dict__.get("_loader")  # __init__ may have failed
+        model = None if loader is None else loader.unload()
+        if model is not None:
+            model.close()
+
     def _all_threads(self) -> Sequence[WorkerThreads]:
         return self._model_threads, self._extractive_threads
 
@@ -200,13 +208,27 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
     # Imported here, because processes that only bind or call the deployment import this module too.
     import psutil
 
+    from deployments.answerer.openmp import load_openmp
+
+    load_openmp()
     from deployments.answerer.llama import LlamaModel
     from deployments.answerer.weights import ensure_gguf
 
     file = ensure_gguf(config, weights.cache_dir, report)
+    size = file.path.stat().st_size
+    _require_memory(file.name, size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available)
     threads = config.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
     limits = _limits(config)
     context_tokens = limits.max_passage_tokens + TEMPLATE_TOKENS + limits.max_answer_tokens
     report("reading weights")
     model = LlamaModel(file.path, file.name, threads=threads, context_tokens=-(-context_tokens // 256) * 256)
-    return LoadedModel(model, revision=file.revision, weight_bytes=file.path.stat().st_size, threads=threads)
+    return LoadedModel(model, revision=file.revision, weight_bytes=size, threads=threads)
+
+
+def _require_memory(name: str, needed: int, available: int) -> None:
+    """Raise ModelNotLoaded if the model would have the machine swap; in bytes."""
+    if available < needed:
+        raise ModelNotLoaded(
+            f"{name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
+            "programs, or choose a smaller answerer.model."
+        )

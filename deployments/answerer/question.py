@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from deployments.answerer.words import MONTHS, Word, analyse, fold
+from deployments.answerer.words import MONTHS, Word, analyse, fold, stem
 
 Expected = Literal["person", "time", "place", "number", "reason", "any"]
 
@@ -21,6 +22,19 @@ _PATTERNS: tuple[tuple[Expected, str], ...] = (
 )
 _PATTERNS_COMPILED = tuple((expected, re.compile(pattern)) for expected, pattern in _PATTERNS)
 
+_HEAD = re.compile(
+    r"\b(?:what|which|whose|how many|how much)\s+((?:[\w'’-]+\s+){0,2}?[\w'’-]+)\s+(?:is|are|was|were|did|does|do|has|have|"
+    r"had|can|could|will|would|of|for|in|on|at|by|from|that|which|who|to)\b",
+    re.I,
+)
+"""The noun by which a question asks: "which river", "how many school buildings"."""
+_AUXILIARY = re.compile(r"\b(?:do|does|did)\b", re.I)
+_BEFORE_NOUN = re.compile(
+    r"\b(?:the|a|an|his|her|its|their|this|that|these|those|of|in|on|at|for|with|by|from|s)\W*$", re.I
+)
+_VERB_ENDING = re.compile(r"(?:ed|ing|ize[sd]?|ise[sd]?)$", re.I)
+_BEFORE_VERB = re.compile(r"\b(?:to|who|that|could|can|will|would|must|should|may|might)\s+$", re.I)
+
 _PLACE = re.compile(r"\b(?:in|at|near|from|to|of|into|around)\s+(?:the\s+)?[A-Z]")
 _REASON = re.compile(r"\b(?:because|due to|since|so that|in order|as a result|caused|to)\b")
 _TIME_UNITS = frozenset(("day", "week", "month", "year", "decade", "century", "hour", "minute", "second"))
@@ -32,18 +46,51 @@ ASKED_WORDS = frozenset(
 )
 """Words by which a question asks, and which need not stand in what answers it."""
 
+_ASKED_STEMS = frozenset(map(stem, ASKED_WORDS))
+
 
 @dataclass(frozen=True)
 class Question:
     text: str
     words: tuple[Word, ...]
     expected: Expected
+    is_negated: bool
+
+    @cached_property
+    def telling(self) -> tuple[Word, ...]:
+        """The words without those by which it asks, such as "year" in "in which year"."""
+        head = _HEAD.search(self.text)
+        asking = range(*head.span(1)) if head else range(0)
+        return tuple(word for word in self.words if word.stem not in _ASKED_STEMS and word.start not in asking)
+
+    @cached_property
+    def verbs(self) -> frozenset[str]:
+        """Stems of the words that are probably verbs, which answers often replace by others."""
+        auxiliary = _AUXILIARY.search(self.text)
+        verbs: set[str] = set()
+        has_main_verb = False
+        for word in self.words:
+            if word.is_name and not word.is_first or word.number is not None:
+                continue
+            before = self.text[: word.start]
+            is_main_verb = (
+                auxiliary is not None
+                and not has_main_verb
+                and word.start > auxiliary.end()
+                and not _BEFORE_NOUN.search(before)
+            )
+            has_main_verb = has_main_verb or is_main_verb
+            if is_main_verb or _VERB_ENDING.search(word.text) or _BEFORE_VERB.search(before):
+                verbs.add(word.stem)
+        return frozenset(verbs)
 
 
 def parse_question(text: str) -> Question:
     lower = fold(text)
     expected: Expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
-    return Question(text, tuple(word for word in analyse(text) if not word.is_negation), expected)
+    words = analyse(text)
+    is_negated = any(word.is_negation for word in words)
+    return Question(text, tuple(word for word in words if not word.is_negation), expected, is_negated)
 
 
 def has_expected(expected: Expected, text: str, new_words: Sequence[Word]) -> bool:

@@ -73,6 +73,8 @@ class AnswererConfig(ModelSection):
     """Tokens of passages in a prompt, at most; 0 derives them from the speed at which the model reads."""
     max_tokens: int = Field(96, ge=16, le=1024)
     """Tokens of an answer, at most."""
+    timeout_s: float = Field(45, gt=0)
+    """Seconds for an answer, at most; then it ends with what is backed so far, or quotes the passages."""
     show_unsupported: bool = False
     """Whether sentences that no passage backs are shown, with a mark, or left out."""
     idle_unload_s: float = Field(300, ge=0)

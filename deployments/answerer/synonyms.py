@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from deployments.answerer.words import stem
 
 _SAME = """
-film movie; begin start commence; end finish conclude; big large; little small; found establish; create make;
+film movie; film shoot; begin start commence; end finish conclude; big large; little small; found establish; create make;
 author write; buy purchase acquire; build construct; locate situate; reside live; marry wed; wife husband spouse;
 physician doctor; car automobile; street road; help assist aid; show display; obtain get; receive get; rise grow increase;
 fall decrease decline; launch release; publish release; issue release; need require; choose select; get receive;

@@ -16,7 +16,7 @@ import snowballstemmer
 FUNCTION_WORDS = frozenset(
     """a about above after again all also although am among an and any are as at be because been before being below
     between both but by can could did do does doing done down during each either etc even ever for from further had has
-    have having he her here hers herself him himself his how however i if in indeed into is it its itself just let may me
+    have having he her here hers herself despite throughout among amid order him himself his how however i if in indeed into is it its itself just let may me
     might more most much must my myself of off on once only onto or other our ours out over own per quite rather s same
     shall she should since so some such than that the their theirs them themselves then there thereby therefore these
     they this those though through thus to too toward towards under until up upon us very via was we well were what

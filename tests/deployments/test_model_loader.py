@@ -102,3 +102,16 @@ def test_a_full_disk_is_named_with_its_file() -> None:
     model_loader = ModelLoader("m", load, lazy=False, is_miniature=False)
     wait_until(lambda: model_loader.status().state == "failed")
     assert model_loader.status().detail == "The disk is full (/cache/model.safetensors): free some space."
+
+
+def test_an_unloaded_model_is_handed_out_to_be_closed_and_loaded_again_when_it_is_needed() -> None:
+    load = FakeLoad()
+    loader = make_loader(load)
+    assert loader.unload() is None
+    load.may_end.set()
+    wait_until(lambda: loader.status().state == "loaded")
+    assert loader.unload() == "model"
+    assert loader.status().state == "not_loaded"
+    assert loader.unload() is None
+    assert asyncio.run(loader.get(time.time() + 5)) == "model"
+    assert load.attempts == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -132,6 +133,20 @@ def test_a_model_that_cannot_be_had_is_named_and_passages_are_quoted(
     asyncio.run(run())
 
 
+def test_a_model_larger_than_the_free_memory_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "huge.gguf"
+    with path.open("wb") as file:
+        file.truncate(2 * psutil.virtual_memory().total)  # a sparse file
+
+    async def run() -> None:
+        _, end = await answer(replica(tmp_path, model=str(path)))
+        assert end.answered_by == "extractive"
+        assert "huge needs " in end.note
+        assert "choose a smaller answerer.model" in end.note
+
+    asyncio.run(run())
+
+
 def test_without_time_for_the_model_passages_are_quoted(tmp_path: Path, tiny_gguf: Path) -> None:
     async def run() -> None:
         answerer = replica(tmp_path, model=str(tiny_gguf))
@@ -139,6 +154,21 @@ def test_without_time_for_the_model_passages_are_quoted(tmp_path: Path, tiny_ggu
         sentences, end = await answer(answerer, seconds=0.9)
         assert sentences
         assert (end.answered_by, end.note) == ("extractive", NO_TIME)
+
+    asyncio.run(run())
+
+
+def test_when_the_time_is_over_passages_are_quoted_before_the_deadline(tmp_path: Path, chat: ChatServer) -> None:
+    async def run() -> None:
+        answerer = replica(tmp_path, server_url=chat.url)
+        await answer(answerer)  # connects
+        chat.pause_s = 30
+        start = time.monotonic()
+        sentences, end = await answer(answerer, seconds=2.5)
+        assert time.monotonic() - start < 2.5
+        assert REPLY in [sentence.text for sentence in sentences]
+        assert end.answered_by == "extractive"
+        assert "no time" in end.note
 
     asyncio.run(run())
 
@@ -199,6 +229,23 @@ def test_the_model_leaves_memory_when_idle_and_comes_back(tmp_path: Path, tiny_g
             status = await answerer.status()
             assert (status.state, status.is_available) == ("not_loaded", True)
             assert not mapped(path)
+
+    asyncio.run(run())
+
+
+def test_the_end_of_the_replica_leaves_nothing_behind(
+    tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary_files = tmp_path / "temporary"
+    temporary_files.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary_files))
+
+    async def run() -> None:
+        answerer = replica(tmp_path, model=str(tiny_gguf))
+        await answer(answerer)
+        assert len(list(temporary_files.iterdir())) == 1
+        answerer.__del__()
+        assert list(temporary_files.iterdir()) == []
 
     asyncio.run(run())
 

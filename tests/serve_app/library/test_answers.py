@@ -1,5 +1,6 @@
 """Answers of `POST /search`: citations, what is left out, what happens when the answerer fails, and the stream."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from deployments.errors import DeadlineExceeded, ModelLoading, ProcessingFailed,
 from deployments.library.types import ChunkRecord, SearchHit
 from serve_app import answers
 from serve_app.answers import AnswerText
+from serve_app.settings import AppConfig
 from tests.serve_app.fakes import FakeGraph
 from tests.serve_app.library.conftest import LibraryApi
 
@@ -156,14 +158,18 @@ def test_what_is_backed_stands_when_the_answerer_fails_afterwards(
     assert body["answer_note"] == "The answer is not complete. Answerer stopped."
 
 
-def test_the_answerer_must_be_done_before_the_requests_deadline(
-    api: LibraryApi, graph: FakeGraph, chunk_id: str
+@pytest.mark.parametrize(("request_s", "answer_s", "expected"), [(30, 45, 30 - answers.MARGIN_S), (60, 10, 10)])
+def test_the_answerer_gets_its_own_time_and_must_be_done_before_the_requests_deadline(
+    graph: FakeGraph, request_s: float, answer_s: float, expected: float
 ) -> None:
-    before = time.time()
-    search(api)
-    [deadline] = graph.answerer.deadlines
-    assert deadline <= time.time() + 60 - answers.MARGIN_S
-    assert deadline >= before + 60 - answers.MARGIN_S
+    context = graph.context(AppConfig.model_validate({"answerer": {"timeout_s": answer_s}}))
+    now = time.time()
+
+    async def ask() -> None:
+        assert [part async for part in answers.answer_parts(context, "budget", [hit("c1")], now + request_s)]
+
+    asyncio.run(ask())
+    assert graph.answerer.deadlines == [pytest.approx(now + expected, abs=2)]
 
 
 def test_a_stream_has_the_results_then_each_sentence_with_its_citations_then_all(
