@@ -21,7 +21,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pypdfium2 as pdfium
-import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
@@ -70,7 +69,6 @@ class Floors:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._embedder_threads = config.embedder.threads or 1
         self._reader = TextReader(OcrModels(model_files(), config.text_reader.threads or 1))
 
     def text_pages(self, pdf: Path) -> float:
@@ -80,7 +78,6 @@ class Floors:
             if batches[-1] and sum(map(len, batches[-1])) + len(encoding.ids) > MAX_BATCH_TOKENS:
                 batches.append([])
             batches[-1].append(encoding.ids)
-        torch.set_num_threads(self._embedder_threads)
         start = time.perf_counter()
         with pdfium.PdfDocument(pdf) as document:
             for page in document:

@@ -23,6 +23,11 @@ class Cancellation:
     def cancel(self) -> None:
         self._cancelled.set()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller is gone."""
+        return self._cancelled.is_set()
+
     def check(self, progress: str = "") -> None:
         """Return if the work may go on.
 

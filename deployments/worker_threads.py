@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from deployments.cancellation import Cancellation
+from deployments.malloc import trim_freed_memory
 
 T = TypeVar("T")
 
@@ -27,6 +28,9 @@ MAX_OVERDUE_S = 30.0
 LOWEST_PRIORITY = 19
 """The niceness of background work, which then only gets what is left of the CPU."""
 
+_TRIM_AFTER_S = 10.0
+"""Threads that had no work for so long give the memory that their work has freed back to the system."""
+
 
 class WorkerThreads:
     """Runs blocking work in at most `max_workers` threads at once."""
@@ -38,6 +42,7 @@ class WorkerThreads:
         )
         self._slots = asyncio.Semaphore(max_workers)
         self._running: set[Cancellation] = set()
+        self._trimming: asyncio.TimerHandle | None = None
 
     async def run(self, work: Callable[[Cancellation], T], deadline: float) -> T:
         """Return `work(cancellation)`; raises what the work raises.
@@ -49,7 +54,7 @@ class WorkerThreads:
             cancellation.check("it was still waiting for its turn")
             future = asyncio.get_running_loop().run_in_executor(self._pool, work, cancellation)
             self._running.add(cancellation)
-            future.add_done_callback(lambda _: self._running.discard(cancellation))
+            future.add_done_callback(lambda _: self._end(cancellation))
             try:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
@@ -60,6 +65,17 @@ class WorkerThreads:
                 # A failed future refers to this frame through its exception, and this frame to the future: that cycle
                 # would keep everything in memory that the work used.
                 del future
+
+    def _end(self, cancellation: Cancellation) -> None:
+        self._running.discard(cancellation)
+        if self._trimming is not None:
+            self._trimming.cancel()
+        loop = asyncio.get_running_loop()
+        self._trimming = loop.call_later(_TRIM_AFTER_S, loop.run_in_executor, None, self._trim_if_idle)
+
+    def _trim_if_idle(self) -> None:
+        if not self._running:
+            trim_freed_memory()
 
     def overdue_s(self) -> float:
         """Return for how many seconds the longest overdue work has run since its deadline; 0 if none is overdue."""

@@ -1,6 +1,7 @@
 """`prism benchmark`: measure a model, or the whole server, on this machine."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from prism.tools import import_tool
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") 
     parser.add_argument("subject", choices=SUBJECTS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="options of that benchmark")
     options = parser.parse_args(arguments)
+    # As in the deployments: numpy's matrix products run in the thread that asks for them. Read when numpy is imported.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     module = import_tool(f"benchmarks.{options.subject}")
     status: int = module.main(options.arguments, f"{prog} {options.subject}")
     return status

@@ -175,6 +175,10 @@ TEXT_READER = Node(
     has_threads=True,
 )
 
+ONE_BLAS_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Environment for processes whose matrix products run in the thread that asks for them. numpy and FAISS start their
+threads when they are imported."""
+
 EMBEDDER = Node(
     name="Embedder",
     class_path="deployments.embedder.deployment:EmbedderDeployment",
@@ -184,6 +188,7 @@ EMBEDDER = Node(
     model_section="embedder",
     is_always_lazy=True,
     max_ongoing_requests=16,
+    environment=ONE_BLAS_THREAD,
     has_threads=True,
 )
 
@@ -221,8 +226,7 @@ LIBRARY = Node(
     },
     max_ongoing_requests=64,
     routes="serve_app.routes.library:router",
-    # numpy and FAISS start their threads when they are imported.
-    environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    environment=ONE_BLAS_THREAD,
     has_threads=True,
 )
 

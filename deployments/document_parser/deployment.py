@@ -25,6 +25,9 @@ PARSER_SILENCE_S = 60.0
 It has the lowest priority, so on a busy machine an honest page may take seconds.
 """
 
+PARSER_IDLE_END_S = 120.0
+"""The process that starts the parsers ends when no document was read for so long; starting it takes 0.3 s."""
+
 
 class DocumentParserDeployment(ThreadedDeployment):
     """Reads documents, two at a time, each call in a process of its own.
@@ -35,7 +38,10 @@ class DocumentParserDeployment(ThreadedDeployment):
 
     def __init__(self, document_parser: DocumentParserConfig) -> None:
         self._sandbox = Sandbox(
-            "deployments.document_parser.documents", PARSER_MEMORY_BYTES, max_silence_s=PARSER_SILENCE_S
+            "deployments.document_parser.documents",
+            PARSER_MEMORY_BYTES,
+            max_silence_s=PARSER_SILENCE_S,
+            idle_end_s=PARSER_IDLE_END_S,
         )
         weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()

@@ -1,8 +1,13 @@
 """The embedder as a Ray Serve deployment: queries first, passages and counting at the lowest priority."""
 
+import asyncio
+import math
 import time
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from deployments.embedder.settings import EmbedderConfig
 from deployments.embedder.types import Vectors
@@ -13,7 +18,6 @@ from deployments.units import MEGABYTE
 from deployments.worker_threads import LOWEST_PRIORITY, ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
-    from deployments.cancellation import Cancellation
     from deployments.embedder.embedder import Embedder
 
 MAX_LOAD_WAIT_S = 15.0
@@ -32,7 +36,8 @@ class EmbedderDeployment(ThreadedDeployment):
     def __init__(self, embedder: EmbedderConfig, weights: WeightsConfig, *, lazy: bool) -> None:
         hide_expected_errors()
         self._queries = WorkerThreads("embedder queries", 1)
-        self._passages = WorkerThreads("embedder passages", 1, niceness=LOWEST_PRIORITY)
+        self._num_threads = embedder.threads or 1
+        self._passages = WorkerThreads("embedder passages", self._num_threads, niceness=LOWEST_PRIORITY)
         self._counts = WorkerThreads("embedder counts", 1, niceness=LOWEST_PRIORITY)
         self._loader: ModelLoader[Embedder] = ModelLoader(
             embedder.name, partial(_load, embedder, weights), lazy=lazy, is_miniature=embedder.is_miniature
@@ -45,22 +50,18 @@ class EmbedderDeployment(ThreadedDeployment):
         if cached is not None:
             return cached
 
-        def work(cancellation: "Cancellation") -> Vectors:
-            _use_threads(1)
-            return embedder.embed_query(text, cancellation)
-
-        return await self._queries.run(work, deadline)
+        return await self._queries.run(lambda cancellation: embedder.embed_query(text, cancellation), deadline)
 
     async def embed_passages(self, texts: list[str], *, deadline: float) -> Vectors:
         """Return the vectors of passages, at low priority."""
         embedder = await self._get(deadline)
-        num_threads = self._loader.status().threads or 1
+        size = max(1, math.ceil(len(texts) / self._num_threads))
 
-        def work(cancellation: "Cancellation") -> Vectors:
-            _use_threads(num_threads)
-            return embedder.embed_passages(texts, cancellation)
+        def embed(first: int) -> Awaitable[Vectors]:
+            part = texts[first : first + size]
+            return self._passages.run(lambda cancellation: embedder.embed_passages(part, cancellation), deadline)
 
-        return await self._passages.run(work, deadline)
+        return np.concatenate(await asyncio.gather(*(embed(first) for first in range(0, max(1, len(texts)), size))))
 
     async def count_tokens(self, texts: list[str], *, deadline: float) -> list[int]:
         """Return the number of word pieces of each text, without the two special tokens, uncut."""
@@ -77,31 +78,18 @@ class EmbedderDeployment(ThreadedDeployment):
         return self._queries, self._passages, self._counts
 
 
-def _use_threads(num_threads: int) -> None:
-    """Set how many threads torch uses for the work of the calling thread; each has a team of its own."""
-    import torch
-
-    if torch.get_num_threads() != num_threads:
-        torch.set_num_threads(num_threads)
-
-
 def _load(config: EmbedderConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[Embedder]":
     import os
 
-    # Both are read when the libraries are loaded. Threads of a team wait asleep and not in a loop, which would take the
-    # cores from the other deployments; tokenizing stays in the thread that calls it, at that thread's priority.
-    os.environ.update(OMP_WAIT_POLICY="passive", TOKENIZERS_PARALLELISM="false")
-    # Imported here, because torch takes seconds and hundreds of megabytes, and processes that only bind or call the
-    # deployment import this module too.
-    import torch
-
+    # Read when tokenizers is loaded: tokenizing stays in the thread that calls it, at that thread's priority.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Imported here, because processes that only bind or call the deployment import this module too.
     from deployments.cancellation import Cancellation
     from deployments.embedder.embedder import load_embedder
     from deployments.embedder.weights import ensure_minilm
     from deployments.malloc import trim_freed_memory
 
     files = ensure_minilm(config, weights.cache_dir, report)
-    torch.set_num_threads(1)
     report("warming up")
     embedder = load_embedder(files.folder, query_cache_bytes=int(config.query_cache_mb * MEGABYTE))
     embedder.embed_passages(["warm up"], Cancellation(float("inf")))

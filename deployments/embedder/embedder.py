@@ -52,6 +52,7 @@ class Embedder:
         try:
             return self._embed(texts, cancellation)
         finally:
+            self._encoder.word_embeddings.forget()
             trim_freed_memory()
 
     def count_tokens(self, texts: Sequence[str], cancellation: Cancellation) -> list[int]:
@@ -68,7 +69,7 @@ class Embedder:
         max_tokens = min(MAX_TOKENS, self._encoder.config.max_position_embeddings) - 2
         tokenized = self._tokenize(texts, cancellation)
         for batch in _batches([self._cls, *token_ids[:max_tokens], self._sep] for token_ids in tokenized):
-            vectors[done : done + len(batch)] = self._encoder.encode(batch, check_cancelled).numpy()
+            vectors[done : done + len(batch)] = self._encoder.encode(batch, check_cancelled)
             done += len(batch)
         return vectors
 

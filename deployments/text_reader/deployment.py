@@ -5,37 +5,36 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from deployments.cancellation import Cancellation
 from deployments.images import decoding_memory_bytes
 from deployments.log import hide_expected_errors
-from deployments.malloc import trim_freed_memory
 from deployments.media import Media, Pixels
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_process import ModelProcess
 from deployments.sandbox import Sandbox
 from deployments.text_reader.settings import TextReaderConfig
-from deployments.text_reader.types import DecodedPicture, ReadImage
-from deployments.worker_threads import LOWEST_PRIORITY, ThreadedDeployment, WorkerThreads, set_niceness
-
-if TYPE_CHECKING:
-    from deployments.text_reader.reader import TextReader
+from deployments.text_reader.types import DecodedPicture, ReaderFacts, ReadImage
+from deployments.worker_threads import LOWEST_PRIORITY, ThreadedDeployment, WorkerThreads
 
 SANDBOX_MODULE = "deployments.text_reader.preprocessing"
+PROCESS_MODULE = "deployments.text_reader.process"
 
 
 class TextReaderDeployment(ThreadedDeployment):
     """PP-OCR on the CPU.
 
-    The models load in the background after `__init__`, or at the first call if `lazy`; when nothing was read for a
-    while, they leave memory until the next call. `deadline` is in epoch seconds. A call that is cancelled or late stops
-    before the next step of a network. Image files are decoded in processes that are killed then.
+    The models load in the background after `__init__`, or at the first call if `lazy`, in a process of their own. When
+    nothing was read for a while, it ends, until the next call. `deadline` is in epoch seconds. A call that is cancelled
+    or late stops before the next step of a network. Image files are decoded in processes that are killed then.
     """
 
     def __init__(self, text_reader: TextReaderConfig, *, lazy: bool) -> None:
         hide_expected_errors()
         self._max_pixels = text_reader.max_image_pixels
-        self._sandbox = Sandbox(SANDBOX_MODULE, decoding_memory_bytes(self._max_pixels))
+        self._sandbox = Sandbox(
+            SANDBOX_MODULE, decoding_memory_bytes(self._max_pixels), idle_end_s=text_reader.idle_unload_s
+        )
         weakref.finalize(self, self._sandbox.close)
         self._idle_unload_s = text_reader.idle_unload_s
         self._unloading: asyncio.TimerHandle | None = None
@@ -44,22 +43,28 @@ class TextReaderDeployment(ThreadedDeployment):
         self._threads = WorkerThreads("text_reader", 1, niceness=LOWEST_PRIORITY)
         # For people who wait, beside what is read in the background.
         self._decoding_threads = WorkerThreads("decoding", 1)
-        self._loader: ModelLoader[TextReader] = ModelLoader(
+        self._loader: ModelLoader[ModelProcess] = ModelLoader(
             text_reader.name, partial(_load, text_reader), lazy=lazy, is_miniature=False
         )
 
     async def read_image(self, media: Media, *, deadline: float) -> ReadImage:
         """Return the text in an encoded picture; raises InvalidFile if it cannot be decoded."""
 
-        def work(reader: "TextReader", cancellation: Cancellation) -> ReadImage:
+        def work(process: ModelProcess, cancellation: Cancellation) -> ReadImage:
             [picture] = self._sandbox.run("decode_for_reading", media, self._max_pixels, cancellation=cancellation)
-            return replace(reader.read(picture.pixels, cancellation), width=picture.width, height=picture.height)
+            read: ReadImage = process.call(picture.pixels, cancellation=cancellation)
+            return replace(read, width=picture.width, height=picture.height)
 
         return await self._run(work, deadline)
 
     async def read_pixels(self, pixels: Pixels, *, deadline: float) -> ReadImage:
         """Return the text in a rendered page or a video frame."""
-        return await self._run(lambda reader, cancellation: reader.read(pixels, cancellation), deadline)
+
+        def work(process: ModelProcess, cancellation: Cancellation) -> ReadImage:
+            read: ReadImage = process.call(pixels, cancellation=cancellation)
+            return read
+
+        return await self._run(work, deadline)
 
     async def decode(self, media: Media, max_side_px: int, *, deadline: float) -> Pixels:
         """Return an encoded picture as it is displayed; raises InvalidFile if it cannot be decoded."""
@@ -79,11 +84,14 @@ class TextReaderDeployment(ThreadedDeployment):
     def _all_threads(self) -> tuple[WorkerThreads, ...]:
         return self._threads, self._decoding_threads
 
-    async def _run(self, work: Callable[["TextReader", Cancellation], ReadImage], deadline: float) -> ReadImage:
+    async def _run(self, work: Callable[[ModelProcess, Cancellation], ReadImage], deadline: float) -> ReadImage:
         self._calls += 1
         try:
-            reader = await self._loader.get(deadline)
-            return await self._threads.run(lambda cancellation: work(reader, cancellation), deadline)
+            process = await self._loader.get(deadline)
+            if process.has_ended:
+                self._loader.unload()
+                process = await self._loader.get(deadline)
+            return await self._threads.run(lambda cancellation: work(process, cancellation), deadline)
         finally:
             self._calls -= 1
             self._unload_when_idle()
@@ -94,38 +102,12 @@ class TextReaderDeployment(ThreadedDeployment):
         self._unloading = asyncio.get_running_loop().call_later(self._idle_unload_s, self._unload)
 
     def _unload(self) -> None:
-        if self._calls == 0:
-            self._loader.unload()
-            trim_freed_memory()
+        process = self._loader.unload() if self._calls == 0 else None
+        if process is not None:
+            process.close()
 
 
-def _load(config: TextReaderConfig, report: ReportProgress) -> "LoadedModel[TextReader]":
-    import os
-
-    # The threads that onnxruntime starts take over this thread's priority.
-    set_niceness(LOWEST_PRIORITY)
-    # OpenCV's OpenBLAS would start a thread for each core when it is loaded.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    # Imported here, because onnxruntime and OpenCV take a second, and processes that only bind or call the deployment
-    # import this module too.
-    import cv2
-    import psutil
-
-    from deployments.malloc import reuse_freed_memory
-    from deployments.text_reader.models import OcrModels
-    from deployments.text_reader.reader import TextReader
-    from deployments.text_reader.weights import model_files
-
-    report("checking the models")
-    paths = model_files()
-    num_threads = config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2)
-    cv2.setNumThreads(1)
-    report("warming up")
-    reader = TextReader(OcrModels(paths, num_threads))
-    reuse_freed_memory()
-    return LoadedModel(
-        reader,
-        revision=None,
-        weight_bytes=sum(path.stat().st_size for path in paths.values()),
-        threads=num_threads,
-    )
+def _load(config: TextReaderConfig, report: ReportProgress) -> LoadedModel[ModelProcess]:
+    process = ModelProcess(PROCESS_MODULE, config.model_dump(), report, niceness=LOWEST_PRIORITY)
+    facts: ReaderFacts = process.facts
+    return LoadedModel(process, revision=None, weight_bytes=facts.weight_bytes, threads=facts.threads)

@@ -24,3 +24,12 @@ class DecodedPicture:
     """In pixels, after EXIF orientation, before it was scaled down."""
     height: int
     pixels: Pixels
+
+
+@dataclass(frozen=True)
+class ReaderFacts:
+    """What the process with the networks says when it has loaded them."""
+
+    weight_bytes: int
+    threads: int
+    """For one step of a network."""

@@ -152,3 +152,22 @@ def test_a_cancelled_call_that_goes_on_is_overdue_too() -> None:
             await task
 
     asyncio.run(run())
+
+
+def test_idle_threads_give_freed_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[float] = []
+    monkeypatch.setattr("deployments.worker_threads._TRIM_AFTER_S", 0.2)
+    monkeypatch.setattr("deployments.worker_threads.trim_freed_memory", lambda: trimmed.append(time.monotonic()))
+
+    async def run() -> float:
+        workers = WorkerThreads("test", 1)
+        for _ in range(4):
+            await workers.run(lambda cancellation: time.sleep(0.1), in_one_minute())
+        await workers.run(lambda cancellation: time.sleep(0.4), in_one_minute())
+        ended = time.monotonic()
+        await asyncio.sleep(0.6)
+        return ended
+
+    ended = asyncio.run(run())
+    [moment] = trimmed  # once, and not while there was work
+    assert moment >= ended + 0.19

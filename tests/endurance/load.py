@@ -33,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with server_under_test(options.url, options.port) as server:
         require_miniatures(server)
-        deaths = _deaths(server)
+        deaths_before = deaths(server)
         cases = _Timed(options.minutes * 60, options.seed)
         with ProgressLines(lambda: f"{cases.num_started} requests"):
             findings = run_clients(server.url, iter(cases), options.clients, options.seed)
-        problems = problems_afterwards(server, deaths)
+        problems = problems_afterwards(server, deaths_before)
         settle_doubts(server.url, findings)
-        problems += problems_afterwards(server, deaths)
+        problems += problems_afterwards(server, deaths_before)
     write_table(findings)
     problems = [*findings.wrong, *problems]
     write_problems(problems)
@@ -67,7 +67,7 @@ def problems_afterwards(server: Server, deaths_before: int) -> list[str]:
     """Return what is wrong with a server that nobody calls any more."""
     problems = []
     health = requests.get(f"{server.url}/api/health", timeout=10).json()
-    if _deaths(server) != deaths_before or any(row["state"] != "running" for row in health["deployments"]):
+    if deaths(server) != deaths_before or any(row["state"] != "running" for row in health["deployments"]):
         problems.append(f"Processes died: {health['deployments']}")
     end = time.monotonic() + QUIET_WITHIN_S
     while work := _running_work(server):
@@ -79,7 +79,7 @@ def problems_afterwards(server: Server, deaths_before: int) -> list[str]:
     return problems
 
 
-def _deaths(server: Server) -> int:
+def deaths(server: Server) -> int:
     health = requests.get(f"{server.url}/api/health", timeout=10).json()
     return sum(row["deaths"] for row in health["deployments"])
 

@@ -41,6 +41,10 @@ class _SharedMedia:
     """As opaque as Ray's reference: only a service may look inside."""
 
     content: bytes
+    shape: tuple[int, ...]
+
+    def opened(self) -> Media:
+        return as_media(self.content).reshape(self.shape)
 
 
 def _content_of(media: Any) -> bytes:
@@ -56,7 +60,7 @@ class OpensSharedMedia:
 
     def __getattr__(self, method: str) -> Any:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            opened = [as_media(_content_of(value)) if isinstance(value, _SharedMedia) else value for value in arguments]
+            opened = [value.opened() if isinstance(value, _SharedMedia) else value for value in arguments]
             return getattr(self._service, method)(*opened, **keywords)
 
         return call
@@ -245,7 +249,7 @@ class FakeGraph:
     @asynccontextmanager
     async def share(self, media: Media, *, free_after_failure: bool = True) -> AsyncIterator[Media]:
         self.uploads.append(weakref.ref(media))
-        shared = cast(Media, _SharedMedia(bytes(media)))
+        shared = cast(Media, _SharedMedia(media.tobytes(), media.shape))
         del media
         try:
             yield shared

@@ -1,6 +1,7 @@
 """The embedder's replica: queries first, a bounded number of threads, and its state in health."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from deployments.embedder.settings import EmbedderConfig
 from deployments.errors import DeadlineExceeded, ModelLoading, ModelNotLoaded
 from deployments.project import project_folder
 from deployments.settings import WeightsConfig
+from serve_app.graph import EMBEDDER
 
 PASSAGE = "The quick brown fox jumps over the lazy dog, and then it sleeps in the sun until the evening. " * 8
 
@@ -112,6 +114,21 @@ def test_a_checkpoint_that_is_not_there_leaves_the_replica_up_with_the_reason(tm
     asyncio.run(run())
 
 
+def test_passages_that_several_threads_embed_keep_their_order(model_cache: Path) -> None:
+    texts = ["a cat", "two dogs", "three grey horses", "a house by the sea", "rain"]
+
+    async def run() -> None:
+        async with replica_of(model_cache, lazy=True, threads=3) as replica:
+            vectors = await replica.embed_passages(texts, deadline=soon())
+            assert len(vectors) == len(texts)
+            for text, vector in zip(texts, vectors, strict=True):
+                [alone] = await replica.embed_passages([text], deadline=soon())
+                assert abs(vector - alone).max() <= 1e-5
+            assert len(await replica.embed_passages([], deadline=soon())) == 0
+
+    asyncio.run(run())
+
+
 COUNT_THREADS = """
 import asyncio, sys, time
 from pathlib import Path
@@ -130,7 +147,7 @@ async def main():
         replica.embed_passages(["a cat on a mat"] * 200, deadline=deadline),
         replica.count_tokens(["a cat on a mat"] * 200, deadline=deadline),
     )
-    sys.stdout.write(repr((before, threads_by_niceness())))
+    sys.stdout.write(repr((before, threads_by_niceness(), "torch" in sys.modules)))
 
 asyncio.run(main())
 """
@@ -140,10 +157,12 @@ def test_passages_have_their_threads_at_the_lowest_priority_and_queries_one_at_n
     from collections import Counter
 
     command = [sys.executable, "-c", COUNT_THREADS, str(model_cache)]
-    output = subprocess.run(command, cwd=project_folder(), capture_output=True, text=True, timeout=600)
+    environment = {**os.environ, **EMBEDDER.environment}
+    output = subprocess.run(command, cwd=project_folder(), env=environment, capture_output=True, text=True, timeout=600)
     assert output.returncode == 0, output.stderr
-    before, after = eval(output.stdout, {"Counter": Counter})
-    # The passages' thread with a team of 3, itself included, and the one that counts.
+    before, after, has_torch = eval(output.stdout, {"Counter": Counter})
+    assert not has_torch  # it would take 150 MB
+    # The passages' three threads, and the one that counts.
     assert after[19] == 4
     # The queries' thread is there before, and starts no others.
     assert after[0] == before[0]

@@ -1,14 +1,18 @@
 """The embedder's vectors are those of the reference implementation, whatever they are computed together with."""
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from deployments.cancellation import Cancellation, WorkCancelled
+from deployments.embedder.bert import gelu_in_place
 from deployments.embedder.embedder import MAX_BATCH_TOKENS, Embedder, load_embedder
 from deployments.embedder.types import VECTOR_DIM
 from deployments.errors import DeadlineExceeded, ModelNotLoaded
@@ -99,6 +103,30 @@ def test_a_model_of_another_kind_is_refused(minilm: Path, tmp_path: Path, key: s
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelNotLoaded, match="BERT encoder with vectors of 384 numbers"):
         load_embedder(folder, query_cache_bytes=0)
+
+
+def with_weights_of(minilm: Path, folder: Path, dtype: torch.dtype) -> Path:
+    """Copy the model with its weights in another precision."""
+    shutil.copytree(minilm, folder)
+    weights = load_file(minilm / "model.safetensors")
+    save_file({key: value.to(dtype) for key, value in weights.items()}, folder / "model.safetensors")
+    return folder
+
+
+def test_weights_in_half_precision_are_taken(minilm: Path, tmp_path: Path) -> None:
+    embedder = load_embedder(with_weights_of(minilm, tmp_path / "half", torch.float16), query_cache_bytes=0)
+    assert np.abs(embedder.embed_passages(TEXTS, NEVER) - VECTORS).max() <= 1e-3
+
+
+def test_weights_in_an_unknown_precision_are_refused(minilm: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotLoaded, match=r"model\.safetensors .* F32 or F16"):
+        load_embedder(with_weights_of(minilm, tmp_path / "other", torch.bfloat16), query_cache_bytes=0)
+
+
+def test_gelu_is_exact_to_the_precision_of_fp32() -> None:
+    x = np.concatenate([np.linspace(-12, 12, 100_001), [0.0, -0.0, 1e-30, -1e-30, 3e4, -3e4]]).astype(np.float32)
+    exact = [value * (1 + math.erf(value / math.sqrt(2))) / 2 for value in x.tolist()]
+    assert np.abs(gelu_in_place(x.copy()) - exact).max() <= 1e-6
 
 
 def test_a_checkpoint_that_lacks_a_layer_is_refused(minilm: Path, tmp_path: Path) -> None:

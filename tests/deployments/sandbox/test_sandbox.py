@@ -95,6 +95,30 @@ def test_a_decoder_that_makes_no_progress_is_killed_before_the_deadline() -> Non
         impatient.close()
 
 
+def test_an_idle_fork_server_ends_and_comes_back() -> None:
+    others = fork_servers()
+    sandbox = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, idle_end_s=0.2)
+    try:
+        assert fork_servers() == others
+        values = sandbox.run("make_array", MEDIA, 1, cancellation=Cancellation(time.time() + 60))
+        next(values)
+        [server] = fork_servers() - others
+        time.sleep(0.5)
+        assert fork_servers() - others == {server}  # a call is not idleness
+        values.close()
+        server.wait(10)
+        assert fork_servers() == others
+        assert len(run(sandbox, "make_array", 1)) == 1
+        assert len(fork_servers() - others) == 1
+    finally:
+        sandbox.close()
+
+
+def fork_servers() -> set[psutil.Process]:
+    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return {child for child in running if child.cmdline()[-1:] == ["tests.deployments.sandbox.work"]}
+
+
 def test_a_consumer_that_takes_its_time_is_no_silence_of_the_decoder() -> None:
     impatient = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, max_silence_s=0.3)
     try:
