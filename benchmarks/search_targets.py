@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import requests
 
 from deployments.library.settings import LibraryConfig
-from deployments.library.types import FileFilter, SearchRequest
+from deployments.library.types import FileFilter, SearchHit, SearchRequest
 from deployments.media import Media, as_media
 from serve_app.settings import AppConfig
 
@@ -165,12 +165,18 @@ class InProcess:
             await self._library.delete_file(file.file_id, deadline=_deadline())
 
     def search(self, question: str, limit: int) -> Sequence[Result]:
-        return self._runner.run(self._search(question, limit))
+        return [
+            Result(hit.chunk.filename, hit.chunk.text, hit.chunk.source_info, hit.similarity)
+            for hit in self.hits(question, limit)
+        ]
 
-    async def _search(self, question: str, limit: int) -> Sequence[Result]:
+    def hits(self, question: str, limit: int) -> list[SearchHit]:
+        """Return the best chunks, the best first."""
+        return self._runner.run(self._hits(question, limit))
+
+    async def _hits(self, question: str, limit: int) -> list[SearchHit]:
         vector = await self._embedder.embed_query(question, deadline=_deadline())
-        hits = await self._library.search(SearchRequest(question, limit), vector, deadline=_deadline())
-        return [Result(hit.chunk.filename, hit.chunk.text, hit.chunk.source_info, hit.similarity) for hit in hits]
+        return await self._library.search(SearchRequest(question, limit), vector, deadline=_deadline())
 
     def close(self) -> None:
         self._runner.run(self._indexing.close())

@@ -5,9 +5,10 @@ In order:
 1. hits that are not about the question: no answer (`nothing_relevant`);
 2. the model gets the best sentences of the hits and the plain question;
 3. each sentence that it says is checked as soon as it is complete, and yielded with what backs it;
-4. if nothing backs any of them, there is no answer (`nothing_supported`);
-5. otherwise quoted sentences follow: those of other files that say something else, then those that answer best, until
-   the answer has 3 sentences or 80 words. A small model often misses what the passages say; the quotes have it.
+4. if nothing backs any of them, there is no answer (`nothing_supported`), unless the hits are so near to the question
+   that the extractive answer probably has it;
+5. otherwise quoted sentences follow: those of other files that say something else, then those that answer best, up to 3
+   of them and 80 words in all. A small model often misses what the passages say; the quotes have it.
 """
 
 import time
@@ -16,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from deployments.answerer.abstention import addresses, is_relevant, says_not_found
+from deployments.answerer.abstention import addresses, is_confident, is_relevant, says_not_found
 from deployments.answerer.check import Verdict, check, contradictions
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
 from deployments.answerer.language_model import LanguageModel
@@ -37,6 +38,9 @@ EXTRACTIVE = "extractive"
 
 NO_MODEL = "No language model is configured; these sentences of the documents answer best."
 NO_TIME = "There was no time for the language model; these sentences of the documents answer best."
+NOT_BACKED = (
+    "Nothing in the documents backs what the language model said; these sentences of the documents answer best."
+)
 CUT_SHORT = "The time ran out before the language model had finished."
 SOURCES_DISAGREE = "The sources disagree."
 
@@ -91,10 +95,12 @@ def _model_answer(
 ) -> Iterator[AnswerPart]:
     shown: list[tuple[AnswerSentence, Verdict]] = []
     note = ""
+    says_nothing = False
     try:
         for text in _replies(question, hits, ranked, model, limits, cancellation):
             sentence, verdict = _checked(text, hits, question)
             yield sentence
+            says_nothing = says_nothing or says_not_found(text)
             if sentence.supported:
                 shown.append((sentence, verdict))
     except DeadlineExceeded:
@@ -104,7 +110,11 @@ def _model_answer(
             return
         note = CUT_SHORT
     if not shown:
-        yield AnswerEnd(model.name, no_answer="nothing_supported")
+        if says_nothing or not is_confident(question, hits, ranked[0].sentence):
+            yield AnswerEnd(model.name, no_answer="nothing_supported")
+            return
+        yield from extract(ranked)
+        yield AnswerEnd(EXTRACTIVE, note=NOT_BACKED)
         return
     others = [other for _, verdict in shown for other in contradictions(verdict, hits, question)]
     if others:

@@ -2,8 +2,8 @@
 
 A sentence is supported if one sentence of a passage, or two that follow one another, have
 
-- every number of it, in whatever way it is written, with the same unit, and beside the same word ("4 wins and 12 losses"
-  does not back "12 wins");
+- every number of it, in whatever way it is written, with the same unit, and beside the same word ("4 wins and 12
+  losses" does not back "12 wins");
 - every name of it; one that the question has may also stand elsewhere in the passage or in the file's title, unless the
   backing sentence is about another name;
 - nearly all its other words, in each clause, by their stems or as synonyms;
@@ -40,7 +40,7 @@ MAX_VERBS_MISSING = 1
 LIGHT_WORDS = frozenset(
     map(
         stem,
-        """accord also approximate approximately approximately become consider estimate exact exactly feature have include
+        """accord also approximate approximately become consider estimate exact exactly feature have include
         involve know make mention note particular particularly passage refer report respective respectively say serve
         specific specifically state take text total use various""".split(),
     )
@@ -65,7 +65,8 @@ _DATE_DISTANCE = 6
 
 _STRONG_BREAK = re.compile(r"[,;:()—–]|\b(?:but|while|whereas|although)\b", re.I)
 _FRAME = re.compile(
-    r"^\s*(?:according to|based on|as (?:stated|mentioned|described) in|in|from)\s+(?:the|these|this)\s+(?:\w+\s+){0,2}?"
+    r"^\s*(?:according to|based on|as (?:stated|mentioned|described) in|in|from)\s+(?:the|these|"
+    r"this)\s+(?:\w+\s+){0,2}?"
     r"(?:passages?|texts?|documents?|information|excerpts?|articles?|context)(?:\s+(?:provided|given|above))?\s*,?\s*",
     re.I,
 )

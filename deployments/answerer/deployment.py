@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from deployments.answerer.answering import AnswerLimits, answer
 from deployments.answerer.settings import AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart
-from deployments.answerer.weights import MEMORY_BESIDE_WEIGHTS, is_there
 from deployments.cancellation import Cancellation
 from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
@@ -19,7 +18,6 @@ from deployments.log import hide_expected_errors
 from deployments.malloc import trim_freed_memory
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import WeightsConfig
-from deployments.weights.download import format_bytes
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads, set_niceness
 
 if TYPE_CHECKING:
@@ -107,6 +105,8 @@ class AnswererDeployment(ThreadedDeployment):
             return None, NO_MODEL
         if not hits:
             return None, ""
+        from deployments.answerer.weights import is_there  # here, because it imports what fetches files
+
         wait_s = MAX_LOAD_WAIT_S if is_there(self._config, self._cache_dir) else 0.0
         try:
             return await self._loader.get(min(deadline - EXTRACTIVE_S, time.time() + wait_s)), ""
@@ -212,23 +212,20 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
 
     load_openmp()
     from deployments.answerer.llama import LlamaModel
-    from deployments.answerer.weights import ensure_gguf
+    from deployments.answerer.weights import MEMORY_BESIDE_WEIGHTS, ensure_gguf
+    from deployments.weights.download import format_bytes
 
     file = ensure_gguf(config, weights.cache_dir, report)
     size = file.path.stat().st_size
-    _require_memory(file.name, size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available)
+    needed, available = size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available
+    if available < needed:  # it would have the machine swap
+        raise ModelNotLoaded(
+            f"{file.name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
+            "programs, or choose a smaller answerer.model."
+        )
     threads = config.threads or max(1, (psutil.cpu_count(logical=False) or 1) - 1)
     limits = _limits(config)
     context_tokens = limits.max_passage_tokens + TEMPLATE_TOKENS + limits.max_answer_tokens
     report("reading weights")
     model = LlamaModel(file.path, file.name, threads=threads, context_tokens=-(-context_tokens // 256) * 256)
     return LoadedModel(model, revision=file.revision, weight_bytes=size, threads=threads)
-
-
-def _require_memory(name: str, needed: int, available: int) -> None:
-    """Raise ModelNotLoaded if the model would have the machine swap; in bytes."""
-    if available < needed:
-        raise ModelNotLoaded(
-            f"{name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
-            "programs, or choose a smaller answerer.model."
-        )

@@ -10,6 +10,8 @@ from deployments.sentences import clause_starts
 
 MAX_SENTENCES = 3
 MAX_WORDS = 80
+MIN_PLAIN_PART = 0.8
+"""Of the characters of a sentence: letters, digits and white space."""
 
 
 def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
@@ -19,7 +21,7 @@ def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
     room = MAX_WORDS
     for one in ranked:
         sentence = one.sentence
-        if fold(sentence.text) in seen:
+        if fold(sentence.text) in seen or not _is_prose(sentence.text):
             continue
         text = sentence.text if quoted else _beginning(sentence.text, room)
         num_words = count_words(text)
@@ -44,3 +46,8 @@ def _beginning(text: str, max_words: int) -> str:
         return fitting[-1]
     words = text.split()
     return text[: text.index(words[max_words], sum(map(len, words[:max_words])))].rstrip()
+
+
+def _is_prose(text: str) -> bool:
+    """Return whether a text has no more punctuation than sentences and tables have; code has more."""
+    return sum(character.isalnum() or character.isspace() for character in text) >= MIN_PLAIN_PART * len(text)

@@ -13,7 +13,8 @@ Expected = Literal["person", "time", "place", "number", "reason", "any"]
 _PATTERNS: tuple[tuple[Expected, str], ...] = (
     (
         "number",
-        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often)\b|\b(percentage|percent|number|amount)\b.* of",
+        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often)\b|\b(percentage|percent|"
+        r"number|amount)\b.* of",
     ),
     ("time", r"\bwhen\b|\b(what|which) (\w+ )?(year|date|day|month|decade|century|time)s?\b"),
     ("person", r"\b(who|whom|whose)\b"),
@@ -23,7 +24,8 @@ _PATTERNS: tuple[tuple[Expected, str], ...] = (
 _PATTERNS_COMPILED = tuple((expected, re.compile(pattern)) for expected, pattern in _PATTERNS)
 
 _HEAD = re.compile(
-    r"\b(?:what|which|whose|how many|how much)\s+((?:[\w'’-]+\s+){0,2}?[\w'’-]+)\s+(?:is|are|was|were|did|does|do|has|have|"
+    r"\b(?:what|which|whose|how many|how much)\s+((?:[\w'’-]+\s+){0,2}?[\w'’-]+)\s+(?:is|are|was|"
+    r"were|did|does|do|has|have|"
     r"had|can|could|will|would|of|for|in|on|at|by|from|that|which|who|to)\b",
     re.I,
 )

@@ -15,18 +15,18 @@ import snowballstemmer
 
 FUNCTION_WORDS = frozenset(
     """a about above after again all also although am among an and any are as at be because been before being below
-    between both but by can could did do does doing done down during each either etc even ever for from further had has
-    have having he her here hers herself despite throughout among amid order him himself his how however i if in indeed into is it its itself just let may me
-    might more most much must my myself of off on once only onto or other our ours out over own per quite rather s same
-    shall she should since so some such than that the their theirs them themselves then there thereby therefore these
-    they this those though through thus to too toward towards under until up upon us very via was we well were what
-    whatever when where whereas whether which while who whom whose why will with within would yet you your yours
-    d ll re t ve""".split()
+    between both but by can could did do does doing done down during each either etc even ever for from further had
+    has have having he her here hers herself despite throughout among amid him himself his how however i if in indeed
+    into is it its itself just let may me might more most much must my myself of off on once only onto or other our
+    ours out over own per quite rather s same shall she should since so some such than that the their theirs them
+    themselves then there thereby therefore these they this those though through thus to too toward towards under
+    until up upon us very via was we well were what whatever when where whereas whether which while who whom whose why
+    will with within would yet you your yours d ll re t ve""".split()
 )
 
 NEGATIONS = frozenset(
-    """not no never none neither nor nothing nobody nowhere without cannot hardly barely scarcely unable lack lacks lacked
-    fail fails failed n't""".split()
+    """not no never none neither nor nothing nobody nowhere without cannot hardly barely scarcely unable lack lacks
+    lacked fail fails failed n't""".split()
 )
 
 _UNITS = {
@@ -105,8 +105,8 @@ _UNITS = {
 _CURRENCIES = frozenset(("$", "€", "£", "us$", "usd", "eur", "gbp"))
 """Written before the number."""
 
-_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen""".split()
+_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen""".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SMALL = {word: float(value) for value, word in enumerate(_ONES)} | {
     word: 10.0 * value for value, word in enumerate(_TENS, 2)
@@ -120,8 +120,8 @@ _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "tri
 _SCALE_MARKS = {"k": 1e3, "bn": 1e9} | _SCALES
 _TIMES = {"once": 1.0, "twice": 2.0, "dozen": 12.0}
 
-_MONTHS = """january jan february feb march april apr may june jun july jul august aug september sep sept october oct november
-nov december dec""".split()
+_MONTHS = """january jan february feb march april apr may june jun july jul august aug september sep sept october oct
+november nov december dec""".split()
 
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)+|\d+)(?P<suffix>(?:st|nd|rd|th|s|k|bn)\b)?(?![^\W_]|[.,]\d)"
@@ -372,15 +372,16 @@ def _digits(tokens: Sequence[_Token], index: int) -> tuple[float | None, str, in
 
 
 _IRREGULAR_FORMS = """
-be is was were are been being; begin began begun; become became; born birth; break broke broken; bring brought; build built;
-buy bought; catch caught; choose chose chosen choice; come came; die died death dead; draw drew drawn; drive drove driven;
-eat ate eaten; fall fell fallen; feel felt; fight fought; fly flew flown flight; forget forgot forgotten;
-get got gotten; give gave given; go went gone; grow grew grown growth; hear heard; hold held; keep kept; know knew known;
-lead led; light lit; leave left; lend lent; lose lost loss; make made; mean meant; meet met; pay paid payment; rise rose risen;
-run ran; say said; see saw seen; sell sold; send sent; shoot shot; sing sang sung; sit sat; speak spoke spoken speech;
-spend spent; stand stood; steal stole stolen; swim swam swum; take took taken; teach taught; tell told;
-think thought; throw threw thrown; wear wore worn; win won; write wrote written; child children; man men; woman women;
-person people; foot feet; mouse mice; high height; long length; deep depth; wide width; strong strength
+be is was were are been being; begin began begun; become became; born birth; break broke broken; bring brought; build
+built; buy bought; catch caught; choose chose chosen choice; come came; die died death dead; draw drew drawn; drive
+drove driven; eat ate eaten; fall fell fallen; feel felt; fight fought; fly flew flown flight; forget forgot
+forgotten; get got gotten; give gave given; go went gone; grow grew grown growth; hear heard; hold held; keep kept;
+know knew known; lead led; light lit; leave left; lend lent; lose lost loss; make made; mean meant; meet met; pay paid
+payment; rise rose risen; run ran; say said; see saw seen; sell sold; send sent; shoot shot; sing sang sung; sit sat;
+speak spoke spoken speech; spend spent; stand stood; steal stole stolen; swim swam swum; take took taken; teach
+taught; tell told; think thought; throw threw thrown; wear wore worn; win won; write wrote written; child children;
+man men; woman women; person people; foot feet; mouse mice; high height; long length; deep depth; wide width; strong
+strength
 """
 _IRREGULAR = {
     form: forms.split()[0] for forms in _IRREGULAR_FORMS.replace("\n", " ").split(";") for form in forms.split()

@@ -4,7 +4,15 @@ import time
 
 import pytest
 
-from deployments.answerer.answering import CUT_SHORT, NO_MODEL, NO_TIME, SOURCES_DISAGREE, AnswerLimits, answer
+from deployments.answerer.answering import (
+    CUT_SHORT,
+    NO_MODEL,
+    NO_TIME,
+    NOT_BACKED,
+    SOURCES_DISAGREE,
+    AnswerLimits,
+    answer,
+)
 from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
 from deployments.cancellation import Cancellation, WorkCancelled
 from tests.deployments.answerer.fakes import FAR_FUTURE, ScriptedModel, hit
@@ -44,7 +52,7 @@ def test_a_sentence_that_is_backed_is_yielded_with_its_quote_then_sentences_of_t
         DAM.chunk.text[first.quotes[0].start : first.quotes[0].end] == "The dam at Orsk was built in 1936 by Vera Lind."
     )
     assert "It is 48 metres high." in sentences(some)
-    assert len(sentences(some)) <= 3
+    assert len(sentences(some)) <= 4
     assert end_of(some) == AnswerEnd("scripted")
 
 
@@ -57,15 +65,29 @@ def test_what_nothing_backs_is_marked_and_the_rest_is_shown() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        "The dam at Orsk was built in 1963.",
         "The passages do not say when the dam at Orsk was built.",
         "It is not mentioned in the text.",
         "I don't know.",
-        "",
     ],
 )
 def test_an_answer_without_a_backed_sentence_says_so_and_shows_nothing(reply: str) -> None:
     some = parts(ScriptedModel(reply))
+    assert sentences(some) == []
+    assert end_of(some).no_answer == "nothing_supported"
+
+
+@pytest.mark.parametrize("reply", ["The dam at Orsk was built in 1963.", "Nine bears.", ""])
+def test_if_nothing_backs_the_model_near_hits_are_quoted_and_others_are_not(reply: str) -> None:
+    some = parts(ScriptedModel(reply))
+    assert sentences(some)[0] == "The dam at Orsk was built in 1936 by Vera Lind."
+    assert end_of(some) == AnswerEnd("extractive", note=NOT_BACKED)
+    far = parts(ScriptedModel(reply), hits=(hit(DAM.chunk.text, similarity=0.45),))
+    assert sentences(far) == []
+    assert end_of(far) == AnswerEnd("scripted", no_answer="nothing_supported")
+
+
+def test_a_question_about_a_name_that_is_nowhere_is_not_answered() -> None:
+    some = parts(ScriptedModel("The dam was built in 1936 by Vera Lind."), "When did Igor Blok build the dam at Orsk?")
     assert sentences(some) == []
     assert end_of(some).no_answer == "nothing_supported"
 

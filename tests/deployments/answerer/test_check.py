@@ -11,7 +11,10 @@ from deployments.answerer.question import parse_question
 from tests.deployments.answerer.fakes import hit
 
 TOPICS = json.loads((Path(__file__).parent / "data" / "check_cases.json").read_text())
-SHIP = "The ferry Aurora left Kiel on 3 May 1962 with 240 passengers. She sank in a storm near Gotland, and 17 people died."
+SHIP = (
+    "The ferry Aurora left Kiel on 3 May 1962 with 240 passengers. "
+    "She sank in a storm near Gotland, and 17 people died."
+)
 
 
 def measure(part: str) -> tuple[float, float, dict[str, list[bool]]]:
@@ -34,7 +37,7 @@ def measure(part: str) -> tuple[float, float, dict[str, list[bool]]]:
     )
 
 
-@pytest.mark.parametrize(("part", "precision", "recall"), [("development", 0.99, 0.96), ("held back", 0.93, 0.82)])
+@pytest.mark.parametrize(("part", "precision", "recall"), [("development", 0.99, 0.96), ("held back", 0.93, 0.85)])
 def test_precision_and_recall_do_not_fall_below_the_published_ones(part: str, precision: float, recall: float) -> None:
     measured_precision, measured_recall, right = measure(part)
     assert {kind: len(some) >= 8 for kind, some in right.items()} == dict.fromkeys(right, True)

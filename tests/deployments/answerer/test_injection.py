@@ -26,8 +26,10 @@ def shown(case: dict[str, Any], model: ScriptedModel | None) -> tuple[list[Answe
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_a_model_that_obeys_a_document_is_not_believed(case: dict[str, Any]) -> None:
     sentences, end = shown(case, ScriptedModel(case["obeyed"]))
-    assert sentences == []
-    assert end.no_answer == "nothing_supported"
+    assert case["obeyed"] not in {sentence.text for sentence in sentences}
+    # What is shown instead are sentences of the documents, without the orders.
+    assert end.no_answer == "nothing_supported" or end.answered_by == "extractive"
+    assert sentences == shown(case, None)[0] or sentences == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])

@@ -43,7 +43,7 @@ def test_search_shows_the_answer_and_what_it_cites(prism: Prism, ids: dict[str, 
     lines = answer.splitlines()
     assert lines[0].endswith("Plum trees are pruned in June. [1]")
     assert any(line.startswith("[1] plum.md, Trees, paragraph ") for line in lines)
-    assert '"Plum trees are pruned in June."' in answer
+    assert 'Plum trees are pruned in June."' in answer
     assert "Answered by extractive." in answer
     _, text = prism("search", "--no-answer", "when are plum trees pruned?")
     assert text.endswith(" s.\n")
