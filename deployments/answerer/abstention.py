@@ -26,7 +26,7 @@ MIN_IN_ONE_SENTENCE = 0.75
 other articles .96 are not found with it."""
 _MIN_TELLING_WORDS = 2
 
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.46
 MISSING_NAME_COST = 0.27
 """Relative to the similarity; a logistic regression on SQuAD 2.0's training set (488 answerable and 346 unanswerable
 questions about two articles)."""
@@ -95,6 +95,8 @@ def is_confident(question: Question, hits: Sequence[SearchHit], best: Sentence) 
     [hit] = [hit for hit in hits if hit.chunk.chunk_id == best.chunk_id]
     of_chunk = sentences_of(hit.chunk)
     window = Window((best,), of_chunk[: best.number], of_chunk[best.number + 1 :], hit)
+    if any(is_opposed(word, window) for word in question.telling):
+        return False
     return similarity - MISSING_NAME_COST * lacks_name_or_number(question, window) >= MIN_CONFIDENCE
 
 
@@ -135,7 +137,8 @@ def is_near(word: Word, window: Window) -> bool:
 
 
 def _is_name(word: Word) -> bool:
-    return word.is_name and not word.is_first
+    """Return whether a word is a name. Abbreviations are not counted: passages may write them out."""
+    return word.is_name and not word.is_first and not word.text.isupper()
 
 
 def says_not_found(sentence: str) -> bool:
