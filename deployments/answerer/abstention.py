@@ -13,9 +13,8 @@ from deployments.answerer.words import Word, analyse, stem, stems
 from deployments.library.types import SearchHit
 
 MIN_RELEVANCE = 0.58
-"""On SQuAD's training set, with 11 articles in the library: of questions about them, .95 are above it (half of 1561
-questions, those that did not set it); of questions about three other articles .93 are below it, of questions about
-medical articles (COVID-QA) .97."""
+"""With MIN_IN_ONE_SENTENCE, and 11 articles of SQuAD's training set in the library: of 1561 questions about them .95
+are relevant, of 400 about three other articles .05, of 300 about medicine (COVID-QA) .02."""
 
 _COVERED_WEIGHT = 0.22
 _NAMES_WEIGHT = 0.06

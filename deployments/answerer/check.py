@@ -229,6 +229,8 @@ class _Claim:
 
     def problem(self, window: Window) -> Problem:
         """Return what keeps a window from backing the sentence; empty if nothing does."""
+        if len(window.sentences) > 1 and not self._needs_both(window):
+            return "words"
         if not self._numbers_agree(window):
             return "number"
         if not self._names_agree(window):
@@ -258,6 +260,13 @@ class _Claim:
             return bool(comparable) and not any(is_in(word, numbers) for word in comparable)
         others = [word for word in window.words if word.is_name and not is_in(word, self.words) and not word.is_first]
         return bool(names) and bool(others) and not any(is_in(word, window.words) for word in names)
+
+    def _needs_both(self, window: Window) -> bool:
+        """Return whether the second of two sentences has more than names of what the first one lacks. A pronoun means a
+        name before it, not one behind it; and if the first has all words, it does not back them by itself."""
+        first = window.sentences[0]
+        lacking = [word for word in self.words if not is_in(word, first.words, first.text)]
+        return any(not self._is_name(word, window) for word in lacking)
 
     def _is_given(self, word: Word) -> bool:
         return word.stem in self.given

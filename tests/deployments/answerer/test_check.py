@@ -127,6 +127,7 @@ def test_a_sentence_about_somebody_else_does_not_back_a_name_of_the_question() -
     ("passage", "claim"),
     [
         ("The Harlem River separates Manhattan from the Bronx.", "The Bronx River separates Manhattan from the Bronx."),
+        ("Twilight has a score of 95. Trailers Weekly praised it.", "Trailers Weekly has a score of 95."),
         ("The Nordbank was attacked by thieves who stole the files.", "The Nordbank stole the files."),
         ("Mara Holt beat Lena Berg in the final.", "Lena Berg beat Mara Holt in the final."),
     ],
