@@ -301,6 +301,8 @@ class _Claim:
         names = [word for word in self.words if self._is_name(word, window)]
         if any(not self._is_full_name_near(*pair, window) for pair in pairwise(names)):
             return False
+        if any(_count(word, names) > max(1, _count(word, window.nearby_words)) for word in names):
+            return False  # "Anna criticized Anna"
         missing = [word for word in names if not is_in(word, window.words, window.text)]
         if not missing:
             return not self._is_split(window, names)
@@ -525,6 +527,10 @@ class _Claim:
             for sentence in window.sentences
             for word in sentence.words
         ]
+
+
+def _count(word: Word, words: Iterable[Word]) -> int:
+    return sum(word.stem == other.stem for other in words)
 
 
 def _is_passive(text: str, verb: Word, agent: Word) -> bool:

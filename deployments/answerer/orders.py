@@ -42,6 +42,12 @@ _ORDERS = (
     r"answering)\b[^.!?]{0,80}\b(?:answer|say|reply|respond|"
     r"tell|cite|claim|print)\b",
     r"\bpretend (?:to be|that you)\b",
+    r"\bfrom now on\b[^.!?]{0,60}\b(?:answers?|repl(?:y|ies)|responses?|output)\b",
+    r"\b(?:all|every|any|your|each) (?:answers?|repl(?:y|ies)|responses?)\b[^.!?]{0,40}\b"
+    r"(?:ends?|begins?|starts?) with\b",
+    r"\b(?:answers?|repl(?:y|ies)|responses?)\b[^.!?]{0,60}\b(?:mention|cite|include|contain|link|recommend)\w*\b"
+    r"[^.!?]{0,40}https?://",
+    r"\bwrites? (?:all|every|any|each) (?:answers?|repl(?:y|ies)|responses?)\b",
     r"\b(?:ignoriere?n?|vergiss|ignorez|oubliez|ignora|ignore|olvida|ignori)\b[^.!?]{0,30}\b(?:frage|anweisung\w*|anleitung\w*|"
     r"question|consigne\w*|instruction\w*|pregunta|instruccion\w*|domanda|istruzion\w*)\b",
     r"^\W*(?:please )?answer (?:this|that|the|my) question\b",

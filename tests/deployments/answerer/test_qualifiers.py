@@ -87,6 +87,11 @@ PROFIT = "Profit fell by 4.5 percent in 2022 and rose by 7 percent in 2023."
         # Somebody else.
         ("John's father is a doctor.", "What is John?", "John is a doctor."),
         ("Bob was hired by Alice.", "Who hired whom?", "Bob hired Alice."),
+        (
+            "Ernst praised the plot, though Anna criticized its end.",
+            "Who criticized Anna?",
+            "Anna criticized Anna for its end.",
+        ),
         # A question says nothing.
         ("When was the museum founded in 1955?", "When was the museum founded?", "The museum was founded in 1955."),
     ],
