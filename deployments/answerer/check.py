@@ -376,13 +376,15 @@ class _Claim:
 
     def _is_qualified_otherwise(self, window: Window) -> bool:
         texts = [(sentence.text, sentence.words) for sentence in window.sentences]
+        new = [word for word in self.words if not self._is_given(word) and word.stem not in LIGHT_WORDS]
         return (
             qualifiers.bounds_differ(self.text, self.words, texts)
             or qualifiers.quantifiers_differ(self.text, self.words, texts)
             or qualifiers.times_differ(self.text, self.words, texts)
+            or qualifiers.is_compared_otherwise(self.text, self.words, texts)
             or qualifiers.is_certain_only_here(self.text, self.words, texts)
             or qualifiers.is_of_relative(self.text, [word for word in self.words if word.is_name], texts)
-            or qualifiers.follows_another_verb(self.text, self.words, texts)
+            or qualifiers.follows_another_verb(self.text, self.words, new, texts)
             or qualifiers.is_of_another_clause(
                 self.text, self.words, [word for word in self.words if not self._is_given(word)], texts
             )
@@ -411,12 +413,15 @@ class _Claim:
                 for word in self.words
                 if word.stem not in self.verbs | LIGHT_WORDS and not is_in(word, sentence.words, sentence.text)
             ]
-            if not lacking or not any(is_in(word, sentence.words) for word in new):
+            beside = [word for other in window.sentences if other is not sentence for word in other.words]
+            adds = any(is_in(word, sentence.words) and not is_in(word, beside) for word in self.words)
+            says_new = any(is_in(word, sentence.words) for word in new)
+            if not says_new and not (beside and adds):
                 continue
-            if len(window.sentences) == 1 and all(word.is_name for word in lacking):
-                continue  # a name from the title or the sentences before
-            if self._is_of_another_sentence(sentence, window):
+            if says_new and self._is_of_another_sentence(sentence, window):
                 return True
+            if not lacking or not beside and all(word.is_name for word in lacking):
+                continue  # only a name from the title or the sentences before
             subject = _subject(sentence)
             if any(word.number is not None and not is_in(word, self.words) for word in subject):
                 return True

@@ -43,6 +43,7 @@ _RELATIVES = re.compile(
 )
 _POSSESSIVE_END = re.compile(r"['’]s?$")
 _CLAUSE_END = re.compile(r"[;:]|\b(?:and|but|while|whereas|then)\b", re.I)
+_THAN = re.compile(r"\bthan\s+(?:(?:in|on|at|the|an?|for|of)\s+)*$", re.I)
 _PREPOSITION = re.compile(r"\b(in|at|on|from|for|by|of|to|with)\s+(?:(?:the|an?)\s+)?$", re.I)
 _ARTICLE = re.compile(r"\W*(?:(?:the|an?)\s+)?", re.I)
 _DIFFERENCE = re.compile(r"\s+(?:\w+\s+)?(?:more|less|fewer|\w+er)\s+than\b", re.I)
@@ -124,6 +125,21 @@ def times_differ(claim: str, words: Sequence[Word], texts: Sequence[tuple[str, S
     return False
 
 
+def is_compared_otherwise(claim: str, words: Sequence[Word], texts: Sequence[tuple[str, Sequence[Word]]]) -> bool:
+    """Return whether the passage compares with something that is compared with another thing here: "aluminium is
+    heavier than iron" for "iron is heavier than aluminium"."""
+    here = _compared_with(claim, words)
+    there = [word for text, others in texts for word in _compared_with(text, others)]
+    stems = {word.stem for word in here}
+    return bool(here and there) and all(
+        word.stem not in stems and any(word.stem == other.stem for other in words) for word in there
+    )
+
+
+def _compared_with(text: str, words: Sequence[Word]) -> list[Word]:
+    return [word for word in words if _THAN.search(text[: word.start])]
+
+
 def is_certain_only_here(claim: str, words: Iterable[Word], texts: Sequence[tuple[str, Sequence[Word]]]) -> bool:
     """Return whether the claim says as a fact what the passage says to be possible, tried or ended ("may reduce")."""
     if _ANY_POSSIBLE.search(claim):
@@ -159,40 +175,50 @@ def is_of_relative(claim: str, names: Iterable[Word], texts: Sequence[tuple[str,
     return False
 
 
-def follows_another_verb(claim: str, words: Sequence[Word], texts: Sequence[tuple[str, Sequence[Word]]]) -> bool:
-    """Return whether a name stands after a word here, and in the same way another name after that word there: "arrived
-    on Monday" for "left on Monday and arrived on Friday"."""
-    for index, name in enumerate(words[1:], 1):
+def follows_another_verb(
+    claim: str, words: Sequence[Word], new: Collection[Word], texts: Sequence[tuple[str, Sequence[Word]]]
+) -> bool:
+    """Return whether a name, a number or a new word stands after a word here, and in the same way another one after
+    that word there: "arrived on Monday" for "left on Monday and arrived on Friday"."""
+    stems = {word.stem for word in words}
+    for index, object_ in enumerate(words[1:], 1):
         verb = words[index - 1]
-        if not name.is_name or verb.is_name or verb.number is not None or verb.is_negation:
+        if not (object_.is_name or object_ in new) or verb.is_name or verb.number is not None or verb.is_negation:
             continue
-        if name.position - verb.position > MAX_FOLLOWING or _CLAUSE_END.search(claim, verb.end, name.start):
+        if verb in new and not object_.is_name:
             continue
+        if object_.position - verb.position > MAX_FOLLOWING or _CLAUSE_END.search(claim, verb.end, object_.start):
+            continue
+        preposition = _preposition(claim, object_)
         there = [
-            _names_after(text, others, place, _preposition(claim, name))
+            _objects(text, others, place, object_, preposition)
             for text, others in texts
             for place, other in enumerate(others)
             if not other.is_name and other.number is None and same_meaning(verb.stem, other.stem)
         ]
-        stems = {word.stem for word in words}
-        if there and all(names and not any(_may_be_one(other, stems) for other in names) for names in there):
+        if there and all(found and not any(_may_be_one(other, stems) for other in found) for found in there):
             return True
     return False
 
 
 def _may_be_one(name: Word, stems: Collection[str]) -> bool:
     """Return whether a name is among others; an abbreviation may be one of them written in full."""
-    return name.stem in stems or name.text.isupper()
+    return name.text.isupper() or any(same_meaning(name.stem, stem) for stem in stems)
 
 
-def _names_after(text: str, words: Sequence[Word], place: int, preposition: str) -> list[Word]:
-    """Return the names in the rest of a word's clause if the first of them is near and has that preposition."""
+def _objects(text: str, words: Sequence[Word], place: int, like: Word, preposition: str) -> list[Word]:
+    """Return the names, numbers or other words, whichever `like` is, in the rest of a word's clause, if the first of
+    them is near and has that preposition."""
     word = words[place]
     stop = _CLAUSE_END.search(text, word.end)
     end = len(text) if stop is None else stop.start()
-    names = [other for other in words[place + 1 :] if other.is_name and other.start < end]
-    near = [other for other in names if other.position - word.position <= MAX_FOLLOWING]
-    return names if any(_preposition(text, other) == preposition for other in near[:1]) else []
+    found = [
+        other
+        for other in words[place + 1 :]
+        if other.start < end and (other.is_name if like.is_name else (other.number is None) == (like.number is None))
+    ]
+    near = [other for other in found if other.position - word.position <= MAX_FOLLOWING]
+    return found if any(_preposition(text, other) == preposition for other in near[:1]) else []
 
 
 def _preposition(text: str, word: Word) -> str:
