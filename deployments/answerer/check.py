@@ -407,6 +407,8 @@ class _Claim:
         new = [word for word in self.words if not self._is_given(word) and word.stem not in LIGHT_WORDS]
         if not new:
             new = [word for word in self.words if word.stem not in self.verbs]
+        if len(window.sentences) == 1 and any(self._is_only_behind(word, window) for word in self.words):
+            return True
         for sentence in window.sentences:
             lacking = [
                 word
@@ -428,6 +430,19 @@ class _Claim:
             if subject and not any(is_in(word, self.words) for word in subject if word.stem not in self.verbs):
                 return True
         return False
+
+    @staticmethod
+    def _is_only_behind(word: Word, window: Window) -> bool:
+        """Return whether the sentence after a window has a word which neither it nor what is before it has. What a
+        sentence leaves out was said before it."""
+        behind = [other for sentence in window.after[:1] for other in sentence.words]
+        before = [other for sentence in window.before for other in sentence.words]
+        return (
+            not word.is_name
+            and is_in(word, behind)
+            and not is_in(word, (*before, *window.words), window.text)
+            and word.stem not in window.earlier
+        )
 
     def _is_of_another_sentence(self, sentence: Sentence, window: Window) -> bool:
         """Return whether a sentence excludes a word that only the other one has, or lacks the verb, which the other one
