@@ -17,6 +17,9 @@ MARIE = "Marie was born in Warsaw and died in Passy."
 TEAMS = "Lena Krause leads the design team; Tom Baker leads the sales team."
 BICYCLES = "In Spain the company sold 1200 bicycles, in France 3400 bicycles."
 PROFIT = "Profit fell by 4.5 percent in 2022 and rose by 7 percent in 2023."
+INVOICES = "The invoice 2044 is unpaid. The invoice 2045 is paid."
+COUNCIL = "The council approved the budget but rejected the tax."
+PATIENT = "The patient takes ibuprofen. He is allergic to penicillin."
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,23 @@ PROFIT = "Profit fell by 4.5 percent in 2022 and rose by 7 percent in 2023."
             "Who criticized Anna?",
             "Anna criticized Anna for its end.",
         ),
+        # Both of two sentences, objects, comparisons.
+        ("Room 12 is for groups. Room 14 is for families.", "Which room is for families?", "Room 12 is for families."),
+        ("Mr. Hall is the chair. Mrs. Stone is the treasurer.", "Who is the treasurer?", "Mr. Hall is the treasurer."),
+        (INVOICES, "Is invoice 2044 paid?", "Invoice 2044 is paid."),
+        (COUNCIL, "What did the council reject?", "The council rejected the budget."),
+        (PATIENT, "What is the patient allergic to?", "The patient is allergic to ibuprofen."),
+        (
+            "The warranty covers the engine. The tyres are not covered.",
+            "Are the tyres covered?",
+            "The warranty covers the tyres.",
+        ),
+        (
+            "Water boils at 100 degrees and freezes at 0 degrees.",
+            "When does water freeze?",
+            "Water freezes at 100 degrees.",
+        ),
+        ("Iron is heavier than aluminium.", "Which is heavier?", "Aluminium is heavier than iron."),
         # A question says nothing.
         ("When was the museum founded in 1955?", "When was the museum founded?", "The museum was founded in 1955."),
     ],
@@ -117,6 +137,10 @@ def test_the_same_words_that_say_something_else_do_not_back_a_sentence(passage: 
         (BICYCLES, "How many in France?", "The company sold 3400 bicycles in France."),
         (PROFIT, "How much did profit rise in 2023?", "Profit rose by 7 percent in 2023."),
         ("The left lamp is green, the right lamp is red.", "Which lamp is red?", "The right lamp is red."),
+        ("Room 12 is for groups. Room 14 is for families.", "Which room is for families?", "Room 14 is for families."),
+        (COUNCIL, "What did the council reject?", "The council rejected the tax."),
+        (PATIENT, "What is the patient allergic to?", "The patient is allergic to penicillin."),
+        ("Iron is heavier than aluminium.", "Which is heavier?", "Iron is heavier than aluminium."),
         ("At least 40 people attended.", "How many people attended?", "At least 40 people attended."),
         ("All members of the board agreed.", "Who agreed?", "All members of the board agreed."),
         (
