@@ -25,8 +25,9 @@ class TextReaderDeployment(ThreadedDeployment):
     """PP-OCR on the CPU.
 
     The models load in the background after `__init__`, or at the first call if `lazy`, in a process of their own, which
-    ends when nothing was read for `idle_unload_s`; the next call starts it again. `deadline` is in epoch seconds. A call
-    that is cancelled or late stops before the next step of a network; the process that decodes its image is killed.
+    ends when nothing was read for `idle_unload_s`; the next call starts it again. `deadline` is in epoch seconds. A
+    call that is cancelled or late stops before the next step of a network; the process that decodes its image is
+    killed.
     """
 
     def __init__(self, text_reader: TextReaderConfig, *, lazy: bool) -> None:

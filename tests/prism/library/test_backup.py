@@ -121,7 +121,7 @@ def test_folders_that_hold_something_else_are_left_alone(
     before = sorted(notes.rglob("*"))
     for command, folder, reason in (
         ("backup", notes, "is not empty"),
-        ("backup", tmp_path / "library" / "copy", "in one another"),
+        ("backup", tmp_path / "library" / "copy", "inside the other"),
         ("restore", notes, "no backup"),
     ):
         status, text = run(command, folder)
