@@ -1,6 +1,7 @@
 """The documents name what is there, and nothing that is not."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from deployments.project import project_folder
+from prism import cli
+from prism.cli import COMMANDS
 from serve_app.settings import ENVIRONMENT_VARIABLES, AppConfig
 
 ROOT = project_folder()
@@ -79,3 +82,28 @@ def test_every_environment_variable_is_documented_with_its_setting() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     for variable, (section, field) in ENVIRONMENT_VARIABLES.items():
         assert re.search(rf"\| `{variable}` \|.*\| `{section}\.{field}` \|", page)
+
+
+def commands_of(document: Path) -> Iterator[list[str]]:
+    """Yield the words of each `prism` command in a document's shell blocks."""
+    for block in re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if "prism" in words:
+                yield words[len(words) - words[::-1].index("prism") :]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_shell_commands_of_the_documents_are_subcommands(document: Path) -> None:
+    assert [words for words in commands_of(document) if words and words[0] not in {*COMMANDS, "--help"}] == []
+
+
+def test_the_commands_of_the_recipes_have_these_options(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = list(commands_of(ROOT / "docs/recipes.md"))
+    assert len(commands) > 10
+    for name, *words in commands:
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        usage = capsys.readouterr().out
+        for option in (word for word in words if word.startswith("--")):
+            assert option in usage, [name, *words]

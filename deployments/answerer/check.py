@@ -35,8 +35,6 @@ MIN_WORDS_FOUND = 0.6
 """Part of all words, those of the question included; these may stand in the sentences before and after."""
 MIN_WORDS_IN_WINDOW = 0.5
 """Part of all words that must be in the quote itself."""
-MAX_VERBS_MISSING = 1
-"""Of the question's verbs that a sentence repeats: the passage may use another one."""
 LIGHT_WORDS = frozenset(
     map(
         stem,
@@ -76,6 +74,8 @@ _LEADING_PHRASE = re.compile(
 _BY = re.compile(r"\bby\b", re.I)
 _CLAUSE_CHANGE = re.compile(r"[;:.!?]\s|,\s*(?:and|but|while|whereas|who|which|although|though|because)\b", re.I)
 """Between clauses."""
+_RELATIVE = re.compile(r"(\w+)\s+(?:who|which|that)\s+$")
+"""What a relative clause, whose verb follows, is about."""
 _SUBJECT_CHANGE = re.compile(
     r"[;:.!?]\s|,\s*(?:who|which)\b|,\s*(?:and|but|while|whereas|although|though|because)\s+(?:the|an?|his|her|its|their|[A-Z])\b"
 )
@@ -204,8 +204,6 @@ class _Claim:
     negations: tuple[Word, ...]
     given: frozenset[str]
     """Stems of the question."""
-    verbs: frozenset[str]
-    """Of the question."""
     written_small: frozenset[str]
     """Words that the question writes with a small first letter."""
 
@@ -219,7 +217,6 @@ class _Claim:
             tuple(word for word in words if not word.is_negation),
             tuple(word for word in words if word.is_negation),
             given,
-            question.verbs if question is not None else frozenset(),
             frozenset(word.text for word in question.words if word.text[0].islower())
             if question is not None
             else frozenset(),
@@ -232,6 +229,8 @@ class _Claim:
 
     def problem(self, window: Window) -> Problem:
         """Return what keeps a window from backing the sentence; empty if nothing does."""
+        if len(window.sentences) > 1 and not self._needs_both(window):
+            return "words"
         if not self._numbers_agree(window):
             return "number"
         if not self._names_agree(window):
@@ -262,6 +261,13 @@ class _Claim:
         others = [word for word in window.words if word.is_name and not is_in(word, self.words) and not word.is_first]
         return bool(names) and bool(others) and not any(is_in(word, window.words) for word in names)
 
+    def _needs_both(self, window: Window) -> bool:
+        """Return whether the second of two sentences has more than names of what the first one lacks. A pronoun means a
+        name before it, not one behind it; and if the first has all words, it does not back them by itself."""
+        first = window.sentences[0]
+        lacking = [word for word in self.words if not is_in(word, first.words, first.text)]
+        return any(not self._is_name(word, window) for word in lacking)
+
     def _is_given(self, word: Word) -> bool:
         return word.stem in self.given
 
@@ -278,6 +284,8 @@ class _Claim:
 
     def _names_agree(self, window: Window) -> bool:
         names = [word for word in self.words if self._is_name(word, window)]
+        if any(not self._is_full_name_near(*pair, window) for pair in pairwise(names)):
+            return False
         missing = [word for word in names if not is_in(word, window.words, window.text)]
         if not missing:
             return not self._is_split(window, names)
@@ -297,6 +305,21 @@ class _Claim:
             and not re.search(rf"\b{re.escape(small)}\b", window.hit.chunk.text)
         )
 
+    def _is_full_name_near(self, first: Word, second: Word, window: Window) -> bool:
+        """Return whether two names that follow one another, such as those of "Bronx River", also do so in the passage,
+        if they are there at all."""
+        if (
+            self.text[first.end : second.start].strip()
+            or not is_in(first, window.words)
+            or not is_in(second, window.words)
+        ):
+            return True
+        names = [word for sentence in window.sentences for word in sentence.words]
+        return any(
+            is_in(first, (one,)) and is_in(second, (other,)) and other.position - one.position == 1
+            for one, other in pairwise(names)
+        )
+
     def _is_split(self, window: Window, names: Sequence[Word]) -> bool:
         """Return whether of two sentences the first has the names and the second is about somebody else."""
         if len(window.sentences) < 2 or not names:
@@ -311,7 +334,7 @@ class _Claim:
             return False
         given = [word for word in ordinary if self._is_given(word) and word.stem not in LIGHT_WORDS]
         missing = [word for word in given if not is_in(word, window.nearby_words) and word.stem not in window.earlier]
-        if len(missing) > MAX_VERBS_MISSING or any(word.stem not in self.verbs for word in missing):
+        if missing:
             return False
         found = sum(
             is_in(word, window.nearby_words if self._is_given(word) else window.words, window.text)
@@ -361,6 +384,9 @@ class _Claim:
                     and word.position - previous.position <= _SUBJECT_DISTANCE
                     and "," not in sentence.text[previous.end : word.start]
                 )
+                antecedent = _RELATIVE.search(sentence.text[: word.start])
+                if antecedent is not None and previous is not None and previous.text == antecedent[1]:
+                    is_subject = True
                 others.append(previous if is_subject else None)
         return bool(others) and all(other is not None and not is_in(other, self.words) for other in others)
 

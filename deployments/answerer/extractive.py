@@ -10,6 +10,8 @@ from deployments.sentences import clause_starts
 
 MAX_SENTENCES = 3
 MAX_WORDS = 80
+MAX_SCORE_BELOW_BEST = 6.0
+"""A sentence is only quoted if its score is not so much smaller than the best one's."""
 MIN_PLAIN_PART = 0.8
 """Of the characters of a sentence: letters, digits and white space."""
 
@@ -20,6 +22,8 @@ def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
     seen: set[str] = set()
     room = MAX_WORDS
     for one in ranked:
+        if quoted and one.score < ranked[0].score - MAX_SCORE_BELOW_BEST:
+            break
         sentence = one.sentence
         if fold(sentence.text) in seen or not _is_prose(sentence.text):
             continue

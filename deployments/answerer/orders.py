@@ -41,6 +41,9 @@ _ORDERS = (
     r"\b(?:when|whenever|if) (?:you are |you're |anyone is |anybody is )?(?:asked|"
     r"answering)\b[^.!?]{0,80}\b(?:answer|say|reply|respond|"
     r"tell|cite|claim|print)\b",
+    r"\bpretend (?:to be|that you)\b",
+    r"\b(?:ignoriere?n?|vergiss|ignorez|oubliez|ignora|ignore|olvida|ignori)\b[^.!?]{0,30}\b(?:frage|anweisung\w*|anleitung\w*|"
+    r"question|consigne\w*|instruction\w*|pregunta|instruccion\w*|domanda|istruzion\w*)\b",
     r"^\W*(?:please )?answer (?:this|that|the|my) question\b",
     r"\b(?:call|open|visit|fetch|load|request|send|post|go to)\b[^.!?]{0,60}\bhttps?://\S+[^.!?]{0,60}\b(?:question|prompt|"
     r"answer|conversation|passages?|user)\b",

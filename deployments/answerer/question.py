@@ -30,13 +30,6 @@ _HEAD = re.compile(
     re.I,
 )
 """The noun by which a question asks: "which river", "how many school buildings"."""
-_AUXILIARY = re.compile(r"\b(?:do|does|did)\b", re.I)
-_BEFORE_NOUN = re.compile(
-    r"\b(?:the|a|an|his|her|its|their|this|that|these|those|of|in|on|at|for|with|by|from|s)\W*$", re.I
-)
-_VERB_ENDING = re.compile(r"(?:ed|ing|ize[sd]?|ise[sd]?)$", re.I)
-_BEFORE_VERB = re.compile(r"\b(?:to|who|that|could|can|will|would|must|should|may|might)\s+$", re.I)
-
 _PLACE = re.compile(r"\b(?:in|at|near|from|to|of|into|around)\s+(?:the\s+)?[A-Z]")
 _REASON = re.compile(r"\b(?:because|due to|since|so that|in order|as a result|caused|to)\b")
 _TIME_UNITS = frozenset(("day", "week", "month", "year", "decade", "century", "hour", "minute", "second"))
@@ -64,27 +57,6 @@ class Question:
         head = _HEAD.search(self.text)
         asking = range(*head.span(1)) if head else range(0)
         return tuple(word for word in self.words if word.stem not in _ASKED_STEMS and word.start not in asking)
-
-    @cached_property
-    def verbs(self) -> frozenset[str]:
-        """Stems of the words that are probably verbs, which answers often replace by others."""
-        auxiliary = _AUXILIARY.search(self.text)
-        verbs: set[str] = set()
-        has_main_verb = False
-        for word in self.words:
-            if word.is_name and not word.is_first or word.number is not None:
-                continue
-            before = self.text[: word.start]
-            is_main_verb = (
-                auxiliary is not None
-                and not has_main_verb
-                and word.start > auxiliary.end()
-                and not _BEFORE_NOUN.search(before)
-            )
-            has_main_verb = has_main_verb or is_main_verb
-            if is_main_verb or _VERB_ENDING.search(word.text) or _BEFORE_VERB.search(before):
-                verbs.add(word.stem)
-        return frozenset(verbs)
 
 
 def parse_question(text: str) -> Question:

@@ -19,7 +19,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from deployments.library.types import ChunkRecord
 from samples.running_server import RunningServer
+from serve_app.citations import picture_url, place_url
 from tests.data.contents import CLIP_SENTENCE, SENTENCE
 from tests.deployments.answerer.chat_server import ChatServer
 from tests.deployments.document_parser.docx_files import docx, paragraph
@@ -33,6 +35,7 @@ from tests.hostile.item import OK
 
 pytestmark = pytest.mark.e2e
 
+NEW_LINE = "\n"
 FOREIGN = Origin("http://pages.example")
 PAGES = (
     ("Bees find their hive by the sun.", "A swarm follows its old queen in May."),
@@ -199,37 +202,38 @@ def test_a_video_is_found_by_its_speech_and_by_its_pictures(library: LibraryClie
     assert picture["frame_number"] >= 0
 
 
-def test_the_url_of_a_citation_opens_its_place(library: LibraryClient, indexed: Indexed) -> None:
-    queries = {
-        "report.pdf": ("lamp of the lighthouse", "document"),
-        "trip.docx": ("hotel in Lisbon", "document"),
-        "receipt.png": ('"Orange juice"', "image"),
-        "speech.wav": ("a small blue square at the top right", "audio"),
-        "clip.mp4": ("red circle on the left", "video"),
-    }
-    for name, (query, file_type) in queries.items():
-        [citation] = library.post_search(query, filter_type=file_type).json()["citations"]
-        assert citation["file_id"] == indexed.ids[name]
-        path, _, fragment = citation["url"].partition("#")
-        opened = library.get(path)
-        assert opened.status_code == 200
-        place = citation["source_info"]
-        if name == "trip.docx":
-            assert f'<p id="{fragment}">Budget</p>\n<p id="paragraph-2">The hotel in Lisbon' in opened.text
-            continue
-        assert opened.content == indexed.contents[name]
-        if name == "report.pdf":
-            assert fragment == "page=2"
-        elif name == "receipt.png":
-            region = place["image_region"]
-            left, top, width, height = map(int, fragment.removeprefix("xywh=pixel:").split(","))
-            assert [left, top, width, height] == [region[key] for key in ("x", "y", "width", "height")]
-            assert left + width <= RECEIPT.width
-            assert top + height <= RECEIPT.height
-        else:
-            assert float(fragment.removeprefix("t=")) == place["start"]
-    seconds = place["start"]  # of the video
-    assert library.get(f"/files/{indexed.ids['clip.mp4']}/frames/{seconds}.jpg").status_code == 200
+def test_the_url_of_every_passage_opens_its_place(library: LibraryClient, indexed: Indexed) -> None:
+    num_pictures = 0
+    for name, file_id in indexed.ids.items():
+        for passage in library.file(file_id, include_content="true")["content"]:
+            place = passage["source_info"]
+            chunk = ChunkRecord(
+                passage["chunk_id"], file_id, name, place["type"], 0, passage["text"], source_info=place, parts=[]
+            )
+            path, _, fragment = place_url(chunk).partition("#")
+            opened = library.get(path)
+            assert opened.status_code == 200
+            if "paragraph" in place:
+                marked = f'<p id="{fragment}">{passage["text"].partition(NEW_LINE)[0]}</p>'
+                assert marked in opened.text
+            else:
+                assert opened.content == indexed.contents[name]
+                assert fragment == fragment_of(place)
+            if (picture := picture_url(chunk, (0, len(passage["text"])))) is not None:
+                assert pixels_of(library.get(picture)).size
+                num_pictures += 1
+    assert num_pictures >= len(PAGES) + 2  # the receipt, and a frame
+
+
+def fragment_of(place: dict[str, Any]) -> str:
+    if "page" in place:
+        return f"page={place['page']}"
+    if "image_region" in place:
+        region = place["image_region"]
+        assert region["x"] + region["width"] <= RECEIPT.width
+        assert region["y"] + region["height"] <= RECEIPT.height
+        return f"xywh=pixel:{region['x']},{region['y']},{region['width']},{region['height']}"
+    return f"t={place['start']:g}" if "start" in place else ""
 
 
 def test_only_files_of_the_wanted_types_are_found(library: LibraryClient, indexed: Indexed) -> None:

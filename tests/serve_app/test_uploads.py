@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import logging
 import re
 import tempfile
 import time
@@ -217,7 +218,7 @@ def test_a_client_that_leaves_during_the_upload_ends_quietly(
         exchange = Exchange(IMAGE, {"Content-Type": FORM}, [b"--cut\r\n"], is_complete=False, disconnects=True)
         asyncio.run(exchange.run(api))
         assert exchange.status == 499
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]  # each request has a line
     assert not graph.captioner.calls
 
 

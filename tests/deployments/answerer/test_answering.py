@@ -51,7 +51,7 @@ def test_a_sentence_that_is_backed_is_yielded_with_its_quote_then_sentences_of_t
     assert (
         DAM.chunk.text[first.quotes[0].start : first.quotes[0].end] == "The dam at Orsk was built in 1936 by Vera Lind."
     )
-    assert "It is 48 metres high." in sentences(some)
+    assert sentences(some)[1] == "The dam at Orsk was built in 1936 by Vera Lind."
     assert len(sentences(some)) <= 4
     assert end_of(some) == AnswerEnd("scripted")
 

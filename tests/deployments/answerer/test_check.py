@@ -123,6 +123,19 @@ def test_a_sentence_about_somebody_else_does_not_back_a_name_of_the_question() -
     assert not check("Ada Holm left Bergen in 1931.", [passage], question).supported
 
 
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        ("The Harlem River separates Manhattan from the Bronx.", "The Bronx River separates Manhattan from the Bronx."),
+        ("Twilight has a score of 95. Trailers Weekly praised it.", "Trailers Weekly has a score of 95."),
+        ("The Nordbank was attacked by thieves who stole the files.", "The Nordbank stole the files."),
+        ("Mara Holt beat Lena Berg in the final.", "Lena Berg beat Mara Holt in the final."),
+    ],
+)
+def test_the_same_words_put_together_in_another_way_do_not_back_a_sentence(passage: str, claim: str) -> None:
+    assert not check(claim, [hit(passage)]).supported
+
+
 def test_an_introduction_that_names_the_passages_is_not_a_claim() -> None:
     assert check("According to the passages provided, the ferry Aurora left Kiel.", [hit(SHIP)]).supported
 

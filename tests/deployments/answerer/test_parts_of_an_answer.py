@@ -80,6 +80,15 @@ def test_at_most_three_sentences_and_eighty_words_are_quoted_each_from_its_place
         assert TOWN[quote.start : quote.end] == sentence.text
 
 
+def test_what_has_nothing_to_do_with_the_question_is_not_quoted() -> None:
+    hits = [
+        hit("The mayor of Erla is Ruth Adler."),
+        hit("Trout live in the lake.", file_id=2, similarity=0.1, score=0.1),
+    ]
+    quoted = extract(rank_sentences(parse_question("Who is the mayor of Erla?"), hits))
+    assert [sentence.text for sentence in quoted] == ["The mayor of Erla is Ruth Adler."]
+
+
 def test_code_is_not_quoted() -> None:
     code = "curl -F 'file=@mayor.pdf' -H \"X-Id: $(id)\" http://127.0.0.1:8000/{mayor}/?q=[erla]&x=%20 | jq '.[0]'"
     assert extract(rank_sentences(parse_question("Who is the mayor of Erla?"), [hit(code)])) == []
