@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.answerer.answering import AnswerLimits, answer
+from deployments.answerer.answering import NO_MODEL, NO_TIME, AnswerLimits, answer
 from deployments.answerer.settings import AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart
 from deployments.cancellation import Cancellation
@@ -29,23 +29,20 @@ if TYPE_CHECKING:
 NICENESS = 10
 """Of the model's threads: after the work on other requests and the event loops, before background work."""
 MAX_LOAD_WAIT_S = 15.0
-"""A question waits so long for a model that is being loaded; not at all for one that is being fetched."""
+"""A question waits so long for a model that is being loaded, but not for one that is being fetched."""
 MIN_PROMPT_TOKENS = 300
-"""A question that waits for those before it gets an extractive answer when the model could not even read so many."""
+"""A question that has waited for others gets an extractive answer if there is no time left to read so many."""
 EXTRACTIVE_S = 1.0
-"""What is kept for an extractive answer when the model runs out of time."""
+"""Seconds before the deadline that are kept for an extractive answer, in case the model runs out of time."""
 TEMPLATE_TOKENS = 1280
-"""Of the context besides the passages and the answer: a question of 1000 characters, the instructions, the form."""
-
-NO_MODEL = "No language model is configured (answerer.model), so the answer quotes the passages."
-NO_TIME = "There was no time left for the language model, so the answer quotes the passages."
+"""Of the context besides passages and answer: a question of 1000 characters, the instructions, the chat template."""
 
 
 class AnswererDeployment(ThreadedDeployment):
-    """Answers by a language model of llama.cpp, by a server on this machine, or without a model.
+    """Answers with a language model of llama.cpp, with a server on this machine, or without a model.
 
-    The model loads at the first question, and leaves memory when nothing was asked for a while. `deadline` is in epoch
-    seconds. A caller that leaves stops the model within a token.
+    The model loads at the first question, and leaves memory when nothing was asked for `idle_unload_s`. `deadline` is
+    in epoch seconds. A caller that leaves stops the model within a token.
     """
 
     def __init__(self, answerer: AnswererConfig, weights: WeightsConfig, *, lazy: bool) -> None:
@@ -105,19 +102,20 @@ class AnswererDeployment(ThreadedDeployment):
             return None, NO_MODEL
         if not hits:
             return None, ""
-        from deployments.answerer.weights import is_there  # here, because it imports what fetches files
+        from deployments.answerer.weights import is_on_disk  # here, because it imports what fetches files
 
-        wait_s = MAX_LOAD_WAIT_S if is_there(self._config, self._cache_dir) else 0.0
+        wait_s = MAX_LOAD_WAIT_S if is_on_disk(self._config, self._cache_dir) else 0.0
         try:
             return await self._loader.get(min(deadline - EXTRACTIVE_S, time.time() + wait_s)), ""
         except ModelNotLoaded as error:
             return None, f"{error} Until then answers quote the passages."
 
     async def _is_its_turn(self, latest: float) -> bool:
-        """Wait for the questions before; returns False if that would be too late. Else `_turn` is to be released."""
+        """Wait for the questions before; returns False if that takes until `latest` (epoch seconds). After True, the
+        caller must release `_turn`."""
         try:
             async with asyncio.timeout(latest - time.time()):
-                await asyncio.sleep(0)  # where a time in the past is noticed
+                await asyncio.sleep(0)  # a `latest` in the past is noticed here: `acquire` may not wait at all
                 await self._turn.acquire()
                 return True
         except TimeoutError:
@@ -158,7 +156,7 @@ class AnswererDeployment(ThreadedDeployment):
     def _unload(self) -> None:
         if self._calls or self._loader is None:
             return
-        if self._loader.status().state == "loading":  # for a question that did not wait for it
+        if self._loader.status().state == "loading":  # its question was answered without it
             self._unload_when_idle()
             return
         model = self._loader.unload()
@@ -179,12 +177,12 @@ class AnswererDeployment(ThreadedDeployment):
 
 
 def _needed_s(model: "Model") -> float:
-    """Return the least time, in seconds, in which an answer of the model may be hoped for."""
+    """Return how many seconds an answer of the model takes at least."""
     return MIN_PROMPT_TOKENS / model.prompt_tokens_per_s + EXTRACTIVE_S
 
 
 def _with_note(part: AnswerPart, note: str) -> AnswerPart:
-    """Return the part; the end of an answer says why it is without a model."""
+    """Return the part; the end of an answer gets the note, which says why it is without a model."""
     return replace(part, note=note) if isinstance(part, AnswerEnd) and not part.no_answer else part
 
 
@@ -218,7 +216,7 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
     file = ensure_gguf(config, weights.cache_dir, report)
     size = file.path.stat().st_size
     needed, available = size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available
-    if available < needed:  # it would have the machine swap
+    if available < needed:  # the machine would have to swap
         raise ModelNotLoaded(
             f"{file.name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
             "programs, or choose a smaller answerer.model."
