@@ -19,7 +19,7 @@ from serve_app.metrics import SEARCHES
 from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
 from serve_app.request_info import client_address, context_of
-from serve_app.server_sent_events import event
+from serve_app.server_sent_events import format_event
 from serve_app.uploads import read_small_json
 
 router = APIRouter()
@@ -92,20 +92,20 @@ async def _events(
 ) -> AsyncIterator[str]:
     """Yield the events of a search that has its results. An error becomes an event: status 200 has been sent."""
     try:
-        yield event("results", body.model_dump(mode="json", include={"results", "query_time"}))
+        yield format_event(body.model_dump(mode="json", include={"results", "query_time"}), name="results")
         if query.answer:
             text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
             async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
                 async for part in parts:
                     added, citations = text.add(part)
                     if added:
-                        yield event("token", {"text": added})
+                        yield format_event({"text": added}, name="token")
                     for citation in citations:
-                        yield event("citation", citation.model_dump(mode="json"))
+                        yield format_event(citation.model_dump(mode="json"), name="citation")
             body = _with_answer(body, text)
-        yield event("done", body.model_dump(mode="json", exclude={"results"}))
+        yield format_event(body.model_dump(mode="json", exclude={"results"}), name="done")
     except Exception as error:
-        yield event("error", error_body(as_service_error(error, request)).model_dump(mode="json"))
+        yield format_event(error_body(as_service_error(error, request)).model_dump(mode="json"), name="error")
 
 
 def _with_answer(body: SearchAnswer, text: AnswerText) -> SearchAnswer:
