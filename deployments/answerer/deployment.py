@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
 from deployments.log import hide_expected_errors
 from deployments.malloc import trim_freed_memory
-from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_loader import IdleUnloader, LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import WeightsConfig
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads, set_niceness
 
@@ -52,9 +52,8 @@ class AnswererDeployment(ThreadedDeployment):
         self._turn = asyncio.Semaphore(1)
         self._model_threads = WorkerThreads("answerer", 1, niceness=NICENESS)
         self._extractive_threads = WorkerThreads("answerer extractive")
-        self._unloading: asyncio.TimerHandle | None = None
-        self._calls = 0
         self._loader: ModelLoader[Model] | None = None
+        self._idle_unloader: IdleUnloader[Model] | None = None
         if answerer.has_model:
             self._loader = ModelLoader(
                 answerer.name,
@@ -62,6 +61,7 @@ class AnswererDeployment(ThreadedDeployment):
                 lazy=lazy,
                 is_miniature=answerer.is_miniature,
             )
+            self._idle_unloader = IdleUnloader(self._loader, answerer.idle_unload_s, _free)
 
     async def answer(
         self, question: str, hits: Sequence[SearchHit], *, deadline: float
@@ -71,8 +71,7 @@ class AnswererDeployment(ThreadedDeployment):
         Without a language model, or when there is no time for it before the deadline, the answer is extractive: the
         sentences of the passages that answer best, quoted. Raises ServiceErrors if the model fails.
         """
-        self._calls += 1
-        try:
+        with nullcontext() if self._idle_unloader is None else self._idle_unloader.call():
             model, note = await self._model_or_reason(hits, deadline)
             if model is not None and not await self._is_its_turn(deadline - _needed_s(model)):
                 model, note = None, NO_TIME
@@ -87,9 +86,6 @@ class AnswererDeployment(ThreadedDeployment):
                         yield part
             finally:
                 self._turn.release()
-        finally:
-            self._calls -= 1
-            self._unload_when_idle()
 
     async def status(self) -> ModelStatus:
         if self._loader is None:
@@ -148,23 +144,6 @@ class AnswererDeployment(ThreadedDeployment):
             if task.cancel():
                 await asyncio.wait({task})
 
-    def _unload_when_idle(self) -> None:
-        if self._unloading is not None:
-            self._unloading.cancel()
-        self._unloading = asyncio.get_running_loop().call_later(self._config.idle_unload_s, self._unload)
-
-    def _unload(self) -> None:
-        if self._calls or self._loader is None:
-            return
-        if self._loader.status().state == "loading":  # its question was answered without it
-            self._unload_when_idle()
-            return
-        model = self._loader.unload()
-        if model is not None:
-            model.close()
-            del model
-            trim_freed_memory()
-
     def __del__(self) -> None:
         """Close the model: Serve calls this when it ends the replica, and then kills the process."""
         loader = self.__dict__.get("_loader")  # __init__ may have failed
@@ -174,6 +153,11 @@ class AnswererDeployment(ThreadedDeployment):
 
     def _all_threads(self) -> Sequence[WorkerThreads]:
         return self._model_threads, self._extractive_threads
+
+
+def _free(model: "Model") -> None:
+    model.close()
+    trim_freed_memory()
 
 
 def _needed_s(model: "Model") -> float:
