@@ -204,6 +204,8 @@ class _Claim:
     negations: tuple[Word, ...]
     given: frozenset[str]
     """Stems of the question."""
+    written_small: frozenset[str]
+    """Words that the question writes with a small first letter."""
 
     @staticmethod
     def of(sentence: str, question: Question | None) -> "_Claim":
@@ -215,6 +217,9 @@ class _Claim:
             tuple(word for word in words if not word.is_negation),
             tuple(word for word in words if word.is_negation),
             given,
+            frozenset(word.text for word in question.words if word.text[0].islower())
+            if question is not None
+            else frozenset(),
         )
 
     def closeness(self, window: Window) -> float:
@@ -290,7 +295,7 @@ class _Claim:
 
     def _is_name(self, word: Word, window: Window) -> bool:
         """Return whether a word is a name. At the start of a sentence every word has a capital letter; there it is a
-        name unless it is a light word or the passage also writes it small."""
+        name unless the passage or the question also writes it small."""
         if not word.is_name or word.number is not None:
             return False
         small = fold(word.text)
