@@ -4,7 +4,8 @@ import asyncio
 import errno
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
@@ -48,6 +49,9 @@ class LoadedModel(Generic[M]):
     threads: int
 
 
+_LOADING_POLL_S = 0.05
+"""How often the end of loading is looked for."""
+
 ReportProgress = Callable[[str], None]
 """Takes one line of progress, such as "fetching model.safetensors, 1.2 of 3.9 GB"."""
 
@@ -88,7 +92,7 @@ class ModelLoader(Generic[M]):
                 progress = f" ({status.detail})" if status.detail else ""
                 raise ModelLoading(f"{status.name} is loading{progress}; try again in a moment.{after}")
             while self._status.state == "loading" and time.time() < deadline:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_LOADING_POLL_S)
             if self._status.state == "loading":
                 raise ModelLoading(f"{status.name} is still loading ({self._status.detail}); try again in a moment.")
         if self._model is None:
@@ -150,6 +154,43 @@ class ModelLoader(Generic[M]):
 
     def _report(self, progress: str) -> None:
         self._status = replace(self._status, detail=progress)
+
+
+class IdleUnloader(Generic[M]):
+    """Unloads a loader's model when no call has needed it for `max_idle_s`. Belongs to one event loop."""
+
+    def __init__(self, loader: ModelLoader[M], max_idle_s: float, free: Callable[[M], None]) -> None:
+        """`free` takes the unloaded model and frees its memory."""
+        self._loader = loader
+        self._max_idle_s = max_idle_s
+        self._free = free
+        self._num_calls = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Keep the model loaded during a call that may need it."""
+        self._num_calls += 1
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
+            self._unload_after(self._max_idle_s)
+
+    def _unload_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._unload)
+
+    def _unload(self) -> None:
+        if self._num_calls:
+            return
+        if self._loader.status().state == "loading":  # the call that started this has ended without the model
+            self._unload_after(max(self._max_idle_s, _LOADING_POLL_S))
+            return
+        model = self._loader.unload()
+        if model is not None:
+            self._free(model)
 
 
 def _describe(error: OSError) -> str:

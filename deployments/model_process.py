@@ -1,10 +1,10 @@
-"""A model in a process of its own: when it is closed, all its memory goes back to the system.
+"""Runs a model in a child process, whose end gives all the model's memory back to the system.
 
-Libraries such as onnxruntime keep memory for as long as their process lives. `ModelProcess` is the replica's side;
-`python -m deployments.model_process FD MODULE NICENESS`, which it starts, is the other one. It imports MODULE and calls
-its `load(settings, report)`, which returns the model, a function that takes the arguments of a call and a Cancellation,
-and facts about it. It answers one call at a time. The messages are those of the sandbox: what comes back is not
-trusted, since what the model works on may come from a hostile file.
+Libraries such as onnxruntime keep memory for as long as their process lives. `ModelProcess` is the replica's side. It
+starts `python -m deployments.model_process FD MODULE NICENESS`, which imports MODULE and calls its
+`load(settings, report)`. That returns two things: the model, which is a function of the arguments of a call and a
+Cancellation, and facts about it. The process answers one call at a time. Both sides exchange the sandbox's messages,
+which are checked when they arrive, because the model's input may come from a hostile file.
 """
 
 import importlib
@@ -33,11 +33,11 @@ _ROOT = Path(__file__).resolve().parent.parent
 _POLL_S = 0.02
 """How often a cancelled call is noticed."""
 _MAX_ARRAY_BYTES = 2**30
-"""Of one message."""
+"""Of the arrays in one message."""
 _CANCEL = Done()
-"""What the replica sends when the caller of a running call is gone."""
+"""The replica sends it when the caller of a running call is gone."""
 _CANCELLED = "cancelled"
-"""What the process says of a call that it has ended for that reason."""
+"""The text of the error with which the process answers a call that it has stopped after `_CANCEL`."""
 
 
 class ModelProcess:
@@ -52,12 +52,12 @@ class ModelProcess:
         self._lock = threading.Lock()
         self._connection, theirs = socket.socketpair()
         command = [sys.executable, "-m", "deployments.model_process", str(theirs.fileno()), module, str(niceness)]
-        # numpy's and OpenCV's matrix products run in the thread that asks for them; the model has its own threads.
+        # The model has threads of its own: numpy and OpenCV must not start further ones.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(_ROOT)}
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         self.close = weakref.finalize(self, _end, self._process, self._connection)
-        """Ends the process, and with it a call that is running. Happens by itself when this object is gone."""
+        """Ends the process and a call that is running. Called by itself when this object is garbage-collected."""
         try:
             send(self._connection, Value(dict(settings)))
             self.facts: Any = self._receive(report, lambda: None)
@@ -77,18 +77,19 @@ class ModelProcess:
         return self._process.pid
 
     def call(self, *arguments: Any, cancellation: Cancellation) -> Any:
-        """Return the model's answer; raises what it raises, and ProcessingFailed if the process ends.
+        """Return what the model returns; raises its ServiceErrors and MemoryError, RuntimeError for any other error,
+        WorkCancelled, and ProcessingFailed if the process ends.
 
         A call that is cancelled or late ends at the next `cancellation.check` of the model.
         """
         with self._lock:
             cancellation.check("it was still waiting for its turn")
-            told = False
+            is_passed_on = False
 
             def pass_on_cancellation() -> None:
-                nonlocal told
-                if not told and cancellation.is_cancelled:
-                    told = True
+                nonlocal is_passed_on
+                if not is_passed_on and cancellation.is_cancelled:
+                    is_passed_on = True
                     send(self._connection, _CANCEL)
 
             try:
@@ -97,14 +98,14 @@ class ModelProcess:
                 raise self._ended() from error
             return self._receive(lambda _: None, pass_on_cancellation)
 
-    def _receive(self, report: ReportProgress, look: Callable[[], None]) -> Any:
-        """Return the next value; calls `look` every moment until then."""
+    def _receive(self, report: ReportProgress, while_waiting: Callable[[], None]) -> Any:
+        """Return the next value; calls `while_waiting` every `_POLL_S` until then."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
 
         def wait_for_data() -> None:
             while not poll.poll(_POLL_S * 1000):
-                look()
+                while_waiting()
 
         while True:
             try:
@@ -138,7 +139,7 @@ def _end(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
 
 
 class _RemoteCancellation(Cancellation):
-    """Knows that the caller is gone from what it sends."""
+    """Is cancelled by the replica's message."""
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         super().__init__(deadline)
@@ -148,7 +149,7 @@ class _RemoteCancellation(Cancellation):
 
     def check(self, progress: str = "") -> None:
         if self._poll.poll(0):
-            receive(self._connection, 0)  # the cancellation: nothing else is sent during a call
+            receive(self._connection, 0)  # `_CANCEL`: nothing else is sent during a call
             self.cancel()
         super().check(progress)
 
@@ -177,7 +178,7 @@ def _serve(connection: socket.socket, module: str) -> None:
 def _receive_value(connection: socket.socket) -> Any:
     while True:
         message = receive(connection, _MAX_ARRAY_BYTES)
-        if isinstance(message, Value):  # and no cancellation that came after the end of its call
+        if isinstance(message, Value):  # not a `_CANCEL` that arrived after the end of its call
             return message.value
 
 

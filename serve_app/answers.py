@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from deployments.answerer.answering import AnswerLimits, answer
-from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
+from deployments.answerer.types import EXTRACTIVE, AnswerEnd, AnswerPart, AnswerSentence
 from deployments.cancellation import Cancellation
 from deployments.errors import ServiceError
 from deployments.library.types import SearchHit
@@ -16,8 +16,8 @@ from serve_app.graph import ANSWERER
 from serve_app.library_schemas import Citation
 
 MARGIN_S = 2.0
-"""How long before the request's deadline the answerer must be done: it may be a second late, and after a failure an
-extractive answer follows."""
+"""How long before the request's deadline the answerer must be done: it may be `remote_service.GRACE_S` late, and after
+a failure an extractive answer follows."""
 
 NOTHING_RELEVANT = "Nothing in the library answers this."
 NOTHING_SUPPORTED = "The library has passages near this question, but none that answers it."
@@ -29,19 +29,19 @@ async def answer_parts(
 ) -> AsyncGenerator[AnswerPart, None]:
     """Yield the sentences of an answer, each as soon as it is checked, then its end; never raises ServiceErrors.
 
-    When the answerer fails, what it has said stands; if that is nothing that is backed, an extractive answer follows.
-    Either way the end has a note. `deadline` is the request's, in epoch seconds; the answerer gets less (MARGIN_S), and
-    at most `answerer.timeout_s`.
+    If the answerer fails after a supported sentence, the answer ends there; if it fails before, an extractive answer
+    follows. In both cases the note of the end says why. `deadline` is the request's, in epoch seconds; that of the
+    answerer is MARGIN_S earlier, and at most `answerer.timeout_s` from now.
     """
     if not hits:
-        yield AnswerEnd("extractive", no_answer="nothing_relevant")
+        yield AnswerEnd(EXTRACTIVE, no_answer="nothing_relevant")
         return
-    has_said_something = False
+    has_supported_sentence = False
     latest = min(deadline - MARGIN_S, context.seconds_from_now(context.settings.answerer.timeout_s))
     try:
         async with aclosing(context.service(ANSWERER).answer(question, hits, deadline=latest)) as parts:
             async for part in parts:
-                has_said_something |= isinstance(part, AnswerSentence) and part.supported
+                has_supported_sentence |= isinstance(part, AnswerSentence) and part.supported
                 yield part
         return
     except ServiceError as error:
@@ -50,7 +50,7 @@ async def answer_parts(
     except Exception:
         reason = "The answerer failed; the server's log says why."
         logger.exception("The answerer failed")
-    if has_said_something:
+    if has_supported_sentence:
         yield AnswerEnd(context.settings.answerer.name, note=f"The answer is not complete. {reason}")
         return
     limits, cancellation = AnswerLimits(), Cancellation(deadline)
@@ -76,7 +76,7 @@ class AnswerText:
         return self._citations.all
 
     def add(self, part: AnswerPart) -> tuple[str, list[Citation]]:
-        """Take a part; returns what it adds to the response, which may be nothing, and to the citations."""
+        """Add a part; returns what that adds to the text of the response (it may be empty) and to the citations."""
         num_citations = len(self.citations)
         if isinstance(part, AnswerEnd):
             self.answered_by, self.note = part.answered_by, part.note
@@ -91,7 +91,7 @@ class AnswerText:
         return added, self.citations[num_citations:]
 
     def _no_answer(self, end: AnswerEnd) -> str:
-        """Return what to say where no sentence is backed; else an empty string."""
+        """Return the sentence that stands for an answer without citations; empty for an answer that has some."""
         if self.citations:
             return ""
         return NOTHING_RELEVANT if end.no_answer == "nothing_relevant" else NOTHING_SUPPORTED

@@ -1,4 +1,4 @@
-"""Citations: the words of a passage that back a sentence, their number, and the paths that open their place."""
+"""Citations: numbered quotes of passages, each with the paths that open its place."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ class Citations:
         self.all: list[Citation] = []
 
     def numbers(self, sentence: AnswerSentence) -> list[int]:
-        """Return the numbers of what backs a sentence; quotes that were not cited before are added to `all`."""
+        """Return the numbers of a sentence's quotes; those that were not cited before are added to `all`."""
         for quote in sentence.quotes:
             if quote not in self._numbers:
                 self._numbers[quote] = len(self._numbers) + 1
@@ -34,17 +34,17 @@ class Citations:
 
 def cite(number: int, chunk: ChunkRecord, start: int, end: int) -> Citation:
     """Return a citation of the characters from `start` to `end` (exclusive) of a chunk."""
-    place = replace(chunk, source_info=narrowed(chunk.source_info, chunk.parts, start, end))
+    cited = replace(chunk, source_info=narrowed(chunk.source_info, chunk.parts, start, end))
     return Citation(
         citation_number=number,
         chunk_id=chunk.chunk_id,
         file_id=chunk.file_id,
-        source_info=place.source_info,
+        source_info=cited.source_info,
         text_preview=chunk.text[:PREVIEW_CHARACTERS],
         quote=chunk.text[start:end],
         chars=(start, end),
-        url=place_url(place),
-        page_url=picture_url(place, (start, end)),
+        url=place_url(cited),
+        page_url=picture_url(cited, (start, end)),
         supported=True,
     )
 
@@ -70,8 +70,11 @@ def place_url(chunk: ChunkRecord) -> str:
 
 
 def picture_url(chunk: ChunkRecord, chars: Chars | None = None) -> str | None:
-    """Return the path of a chunk's place as a picture, None if it has none: a page with its lines marked, or only
-    `chars` of them, the same of a picture, or the frame of a video."""
+    """Return the path of a picture that shows a chunk's place; None for sound and for documents without pages.
+
+    That is the page of a PDF, or the picture itself, with the chunk's lines or only `chars` marked, or the frame of a
+    video.
+    """
     place = chunk.source_info
     if place["type"] == "video":
         return f"/files/{chunk.file_id}/frames/{place['start']:g}.jpg"

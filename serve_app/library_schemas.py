@@ -130,8 +130,8 @@ class Citation(_Body):
     )
     url: str = Field(description="A path that opens the place.", examples=["/files/12/content#page=5"])
     page_url: str | None = Field(
-        description="The path of the page, the picture or the frame with the quoted words marked; none for sound and "
-        "for documents without pages.",
+        description="The path of a picture of the place: the page, or the picture itself, with the quoted words "
+        "marked, or the frame of a video. None for sound and for documents without pages.",
         examples=["/files/12/pages/5.png?chunk_id=...&chars=120-188"],
     )
     supported: bool = Field(

@@ -1,4 +1,4 @@
-"""What is marked on the picture of a page: the lines of a passage, or some of its characters."""
+"""Where to mark the picture of a page: the lines of a passage, or some of its characters."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ Chars = tuple[int, int]
 
 @dataclass(frozen=True)
 class Marks:
-    """Where to mark a page."""
+    """What to mark on a page."""
 
     boxes: Sequence[Box] = ()
+    """In fractions of the page."""
     in_text_layer: Sequence[LineRange] = ()
-    """Characters that the document parser has yet to find on the page."""
+    """Characters whose boxes the document parser must look up in the PDF's text layer."""
 
 
 def parse_chars(chars: str | None, chunk: ChunkRecord) -> Chars | None:
@@ -29,13 +30,13 @@ def parse_chars(chars: str | None, chunk: ChunkRecord) -> Chars | None:
     start, end = map(int, chars.split("-"))
     if not start < end <= len(chunk.text):
         raise InvalidRequest(
-            f"chars={chars} are no characters of the passage, which has {len(chunk.text)}: 0-{len(chunk.text)} are all."
+            f"The passage has no characters chars={chars}: it has {len(chunk.text)} (chars=0-{len(chunk.text)})."
         )
     return start, end
 
 
 def marks(chunk: ChunkRecord, page: int | None, chars: Chars | None) -> Marks:
-    """Return where a chunk, or some of its characters, stand on a page; None for a picture, which has no pages."""
+    """Return where a chunk, or some of its characters, stand on a page. `page` is None for a picture."""
     boxes: list[Box] = []
     in_text_layer: list[LineRange] = []
     for part in chunk.parts:
@@ -60,22 +61,28 @@ def marks(chunk: ChunkRecord, page: int | None, chars: Chars | None) -> Marks:
 
 
 def _word_boxes(part: ChunkPart, start: int, end: int) -> Iterator[Box]:
-    """Yield the boxes of those characters of a line that was read by OCR; of a part of a word, that part of its box."""
+    """Yield the box of each word with one of these characters, in a line that was read by OCR.
+
+    OCR gives boxes of words only. For a part of a word, its box is divided as if all characters were equally wide.
+    """
     words = [(first, last, _box(box)) for first, last, *box in part.place["words"]]
     axis, is_backwards = _direction([box for _, _, box in words])
     for first, last, box in words:
         if first < end and start < last:
-            parts = [(max(start, first) - first) / (last - first), (min(end, last) - first) / (last - first)]
+            fractions = [(max(start, first) - first) / (last - first), (min(end, last) - first) / (last - first)]
             if is_backwards:
-                parts = [1 - parts[1], 1 - parts[0]]
+                fractions = [1 - fractions[1], 1 - fractions[0]]
             cut = list(box)
             length = box[axis + 2] - box[axis]
-            cut[axis], cut[axis + 2] = box[axis] + parts[0] * length, box[axis] + parts[1] * length
+            cut[axis], cut[axis + 2] = box[axis] + fractions[0] * length, box[axis] + fractions[1] * length
             yield _box(cut)
 
 
 def _direction(words: Sequence[Box]) -> tuple[int, bool]:
-    """Return along which axis the words of a line follow each other, and whether backwards; to the right if unknown."""
+    """Return the axis (0: x, 1: y) along which the words of a line follow each other, and whether its values decrease.
+
+    For a single word, that is to the right.
+    """
     first, last = words[0], words[-1]
     steps = [(last[axis] + last[axis + 2]) - (first[axis] + first[axis + 2]) for axis in (0, 1)]
     axis = int(abs(steps[1]) > abs(steps[0]))

@@ -10,7 +10,7 @@ PARAGRAPH_PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
 }
-"""With these, nothing in the page can act in the name of this server's pages."""
+"""`sandbox` and `default-src 'none'` keep a script in a document's text from running with this server's origin."""
 
 _STYLE = (
     "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 sans-serif;color-scheme:light dark}"
@@ -19,12 +19,12 @@ _STYLE = (
 
 
 def paragraph_anchor(number: int) -> str:
-    """Return the fragment of a path that opens a paragraph."""
+    """Return the URL fragment that opens a paragraph."""
     return f"paragraph-{number}"
 
 
 def paragraph_page(title: str, chunks: Sequence[ChunkRecord]) -> str:
-    """Return the page with the text of a file's chunks, which are all of it, in order."""
+    """Return the page; `chunks` are all of a file's, in order."""
     paragraphs: dict[int, list[str]] = {}
     for chunk in chunks:
         for part in chunk.parts:

@@ -33,12 +33,10 @@ GRACE_S = 1.0
 RESTART_POLL_S = 0.5
 """How often a call is tried again while the model of a new replica loads."""
 
-
 STORAGE_FULL = (
     "The server has no room for the request's data: its shared memory is full, and so is the disk with Ray's temporary "
     "folder. Free some space there, then try again."
 )
-
 
 _NO_MORE = object()
 
@@ -58,7 +56,8 @@ class RemoteService:
     the deadline, once the next replica has loaded its model. A call that finds a model loading again after a restart
     waits for it in the same way: it may belong to a video that is nearly done.
 
-    A streaming method (`Node.streaming_methods`) returns an asynchronous generator; closing it cancels the work.
+    A streaming method (`Node.streaming_methods`) returns an asynchronous generator; closing it cancels the work. It is
+    never called again.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], node: Node[Any]) -> None:
@@ -165,9 +164,10 @@ class RemoteService:
         return result
 
     async def _wait(self, response: Any, timeout_s: float | None) -> Any:
-        """Return the result of a response, or raise as `_result`; until `set_failure` ends that."""
+        """Return the result of a response; raises what `_result` raises, and ModelNotLoaded once `set_failure` is
+        called."""
         self._num_calls += 1
-        call = asyncio.timeout(None)  # set_failure ends it
+        call = asyncio.timeout(None)  # set_failure gives it a time
         try:
             async with call:
                 self._waiting.add(call)

@@ -14,8 +14,8 @@ NO_ROUTE = "(no route)"
 
 
 class LogRequests:
-    """A middleware around all others. With `LOG_FORMAT=json` its line has the fields `http_method`, `http_route`,
-    `http_status` and `duration_ms`; the status is 0 if the client left before there was one."""
+    """The outermost middleware. With `LOG_FORMAT=json` its line has the fields `http_method`, `http_route`,
+    `http_status` and `duration_ms`; the status is 0 if no response was begun, such as when the client left."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -53,8 +53,11 @@ _NOT_FOUND = re.compile(
 
 
 def relevance(question: Question, hits: Sequence[SearchHit]) -> float:
-    """Return how much the best hits are about a question, from 0 to 1.28: the greatest similarity, the greatest part of
-    the question's words that one hit has, and that of its names."""
+    """Return how much the best hits are about a question, from 0 to 1.28.
+
+    That is a weighted sum of the greatest similarity, of the greatest part of the question's words that one hit has, by
+    their IDF, and of the greatest part of its names.
+    """
     if not hits:
         return 0.0
     asked = [word for word in question.words if word.stem not in _ASKED_STEMS] or list(question.words)

@@ -1,14 +1,14 @@
-"""Answers a question from the hits of a search: chooses passages, asks the model, checks each sentence that it says.
+"""Answers a question from the hits of a search: chooses passages, asks the model, checks each sentence of its reply.
 
 In order:
 
-1. hits that are not about the question: no answer (`nothing_relevant`);
-2. the model gets the best sentences of the hits and the plain question;
-3. each sentence that it says is checked as soon as it is complete, and yielded with what backs it;
-4. if nothing backs any of them, there is no answer (`nothing_supported`), unless the hits are so near to the question
-   that the extractive answer probably has it;
-5. otherwise quoted sentences follow: those of other files that say something else, then those that answer best, up to 3
-   of them and 80 words in all. A small model often misses what the passages say; the quotes have it.
+1. If the hits are not about the question, there is no answer (`nothing_relevant`).
+2. The model gets the best sentences of the hits and the plain question.
+3. Each sentence of its reply is checked as soon as it is complete, and yielded with what backs it.
+4. If nothing backs any of them, the answer is extractive if the hits are so similar to the question that they probably
+   have the answer; otherwise there is none (`nothing_supported`).
+5. After backed sentences, quoted ones follow: those of other files that say something else, then those that answer
+   best, at most 3 of them and 80 words in all. They have what a small model misses.
 """
 
 import time
@@ -26,36 +26,36 @@ from deployments.answerer.passages import choose_passages
 from deployments.answerer.prompt import SYSTEM, build_prompt
 from deployments.answerer.question import Question, parse_question
 from deployments.answerer.ranking import RankedSentence, rank_sentences
-from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
+from deployments.answerer.types import EXTRACTIVE, AnswerEnd, AnswerPart, AnswerSentence
 from deployments.answerer.words import count_words
 from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded
 from deployments.library.types import SearchHit
 from deployments.sentences import sentence_ranges
 
-EXTRACTIVE = "extractive"
-"""Stands for the name of a model where there is none."""
-
-NO_MODEL = "No language model is configured; these sentences of the documents answer best."
-NO_TIME = "There was no time for the language model; these sentences of the documents answer best."
-NOT_BACKED = (
-    "Nothing in the documents backs what the language model said; these sentences of the documents answer best."
-)
+NO_MODEL = "No language model is configured (answerer.model), so the answer quotes the passages."
+NO_TIME = "There was no time left for the language model, so the answer quotes the passages."
+NOT_BACKED = "Nothing in the passages backs the language model's reply, so the answer quotes them."
 CUT_SHORT = "The time ran out before the language model had finished."
 SOURCES_DISAGREE = "The sources disagree."
 
 _MIN_PASSAGE_TOKENS = 120
+"""The model is not asked if there is no time to read so many; a slow one gets so many, although it exceeds
+`max_prompt_s`."""
 _PROMPT_TOKENS = 80
-"""Of the prompt without passages: system message, question, titles."""
+"""About the tokens of a prompt without its passages: system message, question, titles."""
 
 
 @dataclass(frozen=True)
 class AnswerLimits:
+    """What bounds the time of an answer."""
+
     max_passage_tokens: int = 600
     """Of passages in the prompt, at most."""
     max_prompt_s: float = 10.0
-    """Fewer passages where the model would read for longer than this, by its measured speed."""
+    """Seconds. A model that would read for longer, by its measured speed, gets fewer passages."""
     max_answer_tokens: int = 96
+    """Of the model's reply, at most."""
 
 
 def answer(
@@ -67,10 +67,10 @@ def answer(
 ) -> Iterator[AnswerPart]:
     """Yield the sentences of an answer, each as soon as it is checked, then one AnswerEnd.
 
-    Sentences that nothing backs are yielded, too (`supported` is false); whoever shows them decides.
-    Without a model, or when the time runs out before it has said anything that is backed, the answer is extractive:
-    quoted sentences, which need less than a tenth of a second. So the deadline of `cancellation` should be that much
-    before the one of the request. Raises WorkCancelled when the caller is gone; never DeadlineExceeded.
+    Sentences that nothing backs are yielded, too (`supported` is false); the caller decides whether to show them.
+    Without a model, or when the time runs out before a backed sentence, the answer is extractive: quoted sentences,
+    which take less than 0.1 s. So the deadline of `cancellation` should be that much before the request's. Raises
+    WorkCancelled when the caller is gone, and what the model raises, but never DeadlineExceeded.
     """
     asked = parse_question(question)
     name = EXTRACTIVE if model is None else model.name
@@ -137,18 +137,18 @@ def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[
 def _quotes(
     shown: Sequence[AnswerSentence], others: Sequence[AnswerSentence], ranked: Sequence[RankedSentence]
 ) -> Iterator[AnswerSentence]:
-    """Yield sentences to quote after the model's."""
+    """Yield the quoted sentences that follow the model's; `others` whatever their length."""
     room = MAX_WORDS - sum(count_words(sentence.text) for sentence in shown)
-    sentences = MAX_SENTENCES
+    num_left = MAX_SENTENCES
     quoted = {sentence.text for sentence in shown}
     for quote in (*others, *extract(ranked)):
         num_words = count_words(quote.text)
         is_needed = quote in others
-        if quote.text not in quoted and (is_needed or sentences > 0 and num_words <= room):
+        if quote.text not in quoted and (is_needed or num_left > 0 and num_words <= room):
             yield quote
             quoted.add(quote.text)
             room -= num_words
-            sentences -= 1
+            num_left -= 1
 
 
 def _replies(
@@ -159,7 +159,8 @@ def _replies(
     limits: AnswerLimits,
     cancellation: Cancellation,
 ) -> Iterator[str]:
-    """Yield the sentences of the model's reply. Raises DeadlineExceeded."""
+    """Yield the sentences of the model's reply, up to MAX_WORDS words. Raises DeadlineExceeded, at once if there is too
+    little time to ask."""
     speed = model.prompt_tokens_per_s
     affordable = int(speed * limits.max_prompt_s) - _PROMPT_TOKENS
     max_tokens = max(_MIN_PASSAGE_TOKENS, min(limits.max_passage_tokens, affordable))
@@ -177,8 +178,8 @@ def _replies(
 
 
 def _sentences(pieces: Iterator[str]) -> Iterator[str]:
-    """Yield the sentences of a text that arrives in pieces, each once the next has begun. A generator is closed in the
-    end, so that the model stops."""
+    """Yield the sentences of a text that arrives in pieces, each once the next has begun. At the end, `pieces` is
+    closed, which stops the model."""
     text = ""
     with closing(cast(Generator[str, None, None], pieces)):
         for piece in pieces:

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deployments.answerer.answering import AnswerLimits, answer
+from deployments.answerer.answering import NO_MODEL, NO_TIME, AnswerLimits, answer
 from deployments.answerer.settings import AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart
 from deployments.cancellation import Cancellation
@@ -16,7 +16,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
 from deployments.log import hide_expected_errors
 from deployments.malloc import trim_freed_memory
-from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_loader import IdleUnloader, LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import WeightsConfig
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads, set_niceness
 
@@ -29,23 +29,20 @@ if TYPE_CHECKING:
 NICENESS = 10
 """Of the model's threads: after the work on other requests and the event loops, before background work."""
 MAX_LOAD_WAIT_S = 15.0
-"""A question waits so long for a model that is being loaded; not at all for one that is being fetched."""
+"""A question waits so long for a model that is being loaded, but not for one that is being fetched."""
 MIN_PROMPT_TOKENS = 300
-"""A question that waits for those before it gets an extractive answer when the model could not even read so many."""
+"""A question that has waited for others gets an extractive answer if there is no time left to read so many."""
 EXTRACTIVE_S = 1.0
-"""What is kept for an extractive answer when the model runs out of time."""
+"""Seconds before the deadline that are kept for an extractive answer, in case the model runs out of time."""
 TEMPLATE_TOKENS = 1280
-"""Of the context besides the passages and the answer: a question of 1000 characters, the instructions, the form."""
-
-NO_MODEL = "No language model is configured (answerer.model), so the answer quotes the passages."
-NO_TIME = "There was no time left for the language model, so the answer quotes the passages."
+"""Of the context besides passages and answer: a question of 1000 characters, the instructions, the chat template."""
 
 
 class AnswererDeployment(ThreadedDeployment):
-    """Answers by a language model of llama.cpp, by a server on this machine, or without a model.
+    """Answers with a language model of llama.cpp, with a server on this machine, or without a model.
 
-    The model loads at the first question, and leaves memory when nothing was asked for a while. `deadline` is in epoch
-    seconds. A caller that leaves stops the model within a token.
+    The model loads at the first question, and leaves memory when nothing was asked for `idle_unload_s`. `deadline` is
+    in epoch seconds. A caller that leaves stops the model within a token.
     """
 
     def __init__(self, answerer: AnswererConfig, weights: WeightsConfig, *, lazy: bool) -> None:
@@ -55,9 +52,8 @@ class AnswererDeployment(ThreadedDeployment):
         self._turn = asyncio.Semaphore(1)
         self._model_threads = WorkerThreads("answerer", 1, niceness=NICENESS)
         self._extractive_threads = WorkerThreads("answerer extractive")
-        self._unloading: asyncio.TimerHandle | None = None
-        self._calls = 0
         self._loader: ModelLoader[Model] | None = None
+        self._idle_unloader: IdleUnloader[Model] | None = None
         if answerer.has_model:
             self._loader = ModelLoader(
                 answerer.name,
@@ -65,6 +61,7 @@ class AnswererDeployment(ThreadedDeployment):
                 lazy=lazy,
                 is_miniature=answerer.is_miniature,
             )
+            self._idle_unloader = IdleUnloader(self._loader, answerer.idle_unload_s, _free)
 
     async def answer(
         self, question: str, hits: Sequence[SearchHit], *, deadline: float
@@ -74,8 +71,7 @@ class AnswererDeployment(ThreadedDeployment):
         Without a language model, or when there is no time for it before the deadline, the answer is extractive: the
         sentences of the passages that answer best, quoted. Raises ServiceErrors if the model fails.
         """
-        self._calls += 1
-        try:
+        with nullcontext() if self._idle_unloader is None else self._idle_unloader.call():
             model, note = await self._model_or_reason(hits, deadline)
             if model is not None and not await self._is_its_turn(deadline - _needed_s(model)):
                 model, note = None, NO_TIME
@@ -90,9 +86,6 @@ class AnswererDeployment(ThreadedDeployment):
                         yield part
             finally:
                 self._turn.release()
-        finally:
-            self._calls -= 1
-            self._unload_when_idle()
 
     async def status(self) -> ModelStatus:
         if self._loader is None:
@@ -105,19 +98,20 @@ class AnswererDeployment(ThreadedDeployment):
             return None, NO_MODEL
         if not hits:
             return None, ""
-        from deployments.answerer.weights import is_there  # here, because it imports what fetches files
+        from deployments.answerer.weights import is_on_disk  # here, because it imports what fetches files
 
-        wait_s = MAX_LOAD_WAIT_S if is_there(self._config, self._cache_dir) else 0.0
+        wait_s = MAX_LOAD_WAIT_S if is_on_disk(self._config, self._cache_dir) else 0.0
         try:
             return await self._loader.get(min(deadline - EXTRACTIVE_S, time.time() + wait_s)), ""
         except ModelNotLoaded as error:
             return None, f"{error} Until then answers quote the passages."
 
     async def _is_its_turn(self, latest: float) -> bool:
-        """Wait for the questions before; returns False if that would be too late. Else `_turn` is to be released."""
+        """Wait for the questions before; returns False if that takes until `latest` (epoch seconds). After True, the
+        caller must release `_turn`."""
         try:
             async with asyncio.timeout(latest - time.time()):
-                await asyncio.sleep(0)  # where a time in the past is noticed
+                await asyncio.sleep(0)  # a `latest` in the past is noticed here: `acquire` may not wait at all
                 await self._turn.acquire()
                 return True
         except TimeoutError:
@@ -150,23 +144,6 @@ class AnswererDeployment(ThreadedDeployment):
             if task.cancel():
                 await asyncio.wait({task})
 
-    def _unload_when_idle(self) -> None:
-        if self._unloading is not None:
-            self._unloading.cancel()
-        self._unloading = asyncio.get_running_loop().call_later(self._config.idle_unload_s, self._unload)
-
-    def _unload(self) -> None:
-        if self._calls or self._loader is None:
-            return
-        if self._loader.status().state == "loading":  # for a question that did not wait for it
-            self._unload_when_idle()
-            return
-        model = self._loader.unload()
-        if model is not None:
-            model.close()
-            del model
-            trim_freed_memory()
-
     def __del__(self) -> None:
         """Close the model: Serve calls this when it ends the replica, and then kills the process."""
         loader = self.__dict__.get("_loader")  # __init__ may have failed
@@ -178,13 +155,18 @@ class AnswererDeployment(ThreadedDeployment):
         return self._model_threads, self._extractive_threads
 
 
+def _free(model: "Model") -> None:
+    model.close()
+    trim_freed_memory()
+
+
 def _needed_s(model: "Model") -> float:
-    """Return the least time, in seconds, in which an answer of the model may be hoped for."""
+    """Return how many seconds an answer of the model takes at least."""
     return MIN_PROMPT_TOKENS / model.prompt_tokens_per_s + EXTRACTIVE_S
 
 
 def _with_note(part: AnswerPart, note: str) -> AnswerPart:
-    """Return the part; the end of an answer says why it is without a model."""
+    """Return the part; the end of an answer gets the note, which says why it is without a model."""
     return replace(part, note=note) if isinstance(part, AnswerEnd) and not part.no_answer else part
 
 
@@ -218,7 +200,7 @@ def _load(config: AnswererConfig, weights: WeightsConfig, report: ReportProgress
     file = ensure_gguf(config, weights.cache_dir, report)
     size = file.path.stat().st_size
     needed, available = size + MEMORY_BESIDE_WEIGHTS, psutil.virtual_memory().available
-    if available < needed:  # it would have the machine swap
+    if available < needed:  # the machine would have to swap
         raise ModelNotLoaded(
             f"{file.name} needs {format_bytes(needed)} of memory, and {format_bytes(available)} are free. Close other "
             "programs, or choose a smaller answerer.model."

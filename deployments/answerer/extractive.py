@@ -12,13 +12,13 @@ from deployments.sentences import clause_starts
 MAX_SENTENCES = 3
 MAX_WORDS = 80
 MAX_SCORE_BELOW_BEST = 6.0
-"""A sentence is only quoted if its score is not so much smaller than the best one's."""
+"""A sentence is quoted only if its score is at most this much lower than the best one's."""
 MIN_PLAIN_PART = 0.8
-"""Of the characters of a sentence: letters, digits and white space."""
+"""The least part of a sentence's characters that are letters, digits or white space; code has less."""
 
 
 def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
-    """Return at most 3 sentences with at most 80 words together, the best first."""
+    """Return at most MAX_SENTENCES sentences with at most MAX_WORDS words together, the best first."""
     quoted: list[AnswerSentence] = []
     seen: set[str] = set()
     room = MAX_WORDS
@@ -54,5 +54,5 @@ def _beginning(text: str, max_words: int) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Return whether a text has no more punctuation than sentences and tables have; code has more."""
+    """Return whether a text has no more punctuation than sentences and tables have."""
     return sum(character.isalnum() or character.isspace() for character in text) >= MIN_PLAIN_PART * len(text)

@@ -1,9 +1,16 @@
-"""What answers a prompt: a language model in this process, or a server on this machine."""
+"""The interface of language models: one in this process, or a server on this machine."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 from deployments.cancellation import Cancellation
+
+POLL_S = 0.02
+"""How often a cancelled or late reply is noticed."""
+SEED = 0
+"""The most probable token is always taken; a fixed seed keeps replies equal where a server samples all the same."""
+WARM_UP = "The library holds documents, pictures, recordings and videos, and each of its passages has a place. " * 6
+"""A prompt of about 120 tokens, with which the speed of reading is measured when a model is loaded."""
 
 
 class LanguageModel(Protocol):
@@ -11,13 +18,14 @@ class LanguageModel(Protocol):
 
     @property
     def name(self) -> str:
-        """As answers and health name it."""
+        """The name that answers and health show."""
 
     @property
     def prompt_tokens_per_s(self) -> float:
-        """Prefill speed of this model on this machine, measured; bounds the passages."""
+        """How fast this model reads a prompt on this machine, measured. Bounds the passages."""
 
-    def count_tokens(self, text: str) -> int: ...
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text, or an estimate where the model's tokenizer cannot be asked."""
 
     def complete(self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation) -> Iterator[str]:
         """Yield the text of the reply piece by piece.

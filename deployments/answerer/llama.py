@@ -1,7 +1,7 @@
 """A language model in a GGUF file, run by llama.cpp in this process (package xllamacpp).
 
-llama.cpp's server engine does the work. It is called directly; it also listens on a Unix socket in a folder that only
-this user can open, with a key, through which text is turned into tokens. No port is opened.
+llama.cpp's server code does the work. Replies come from direct calls. Text is turned into tokens over a Unix socket, in
+a folder that only this user can open, with a random key. No port is opened.
 """
 
 import os
@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import xllamacpp
 
+from deployments.answerer.language_model import POLL_S, SEED, WARM_UP
 from deployments.cancellation import Cancellation
 from deployments.errors import ModelNotLoaded, ProcessingFailed
 
@@ -25,12 +26,8 @@ BATCH_TOKENS = 64
 """Tokens of a prompt that are computed at once: between two batches the work can be stopped. Larger batches were no
 faster on a laptop's CPU."""
 MIN_MEASURED_TOKENS = 64
-"""The speed of reading is measured on prompts with at least so many tokens that were not cached."""
-_POLL_S = 0.02
-"""How often a cancelled or late reply is noticed."""
+"""The speed of reading is measured at prompts with at least so many tokens that were not cached."""
 _SOCKET_TIMEOUT_S = 30.0
-_WARM_UP = "The library holds documents, pictures, recordings and videos, and each of its passages has a place. " * 6
-_SEED = 0
 
 
 class LlamaModel:
@@ -45,8 +42,8 @@ class LlamaModel:
 
         llama.cpp's threads get the priority of the calling thread.
         """
-        # OpenMP's threads would spin while they wait for each other, and take the cores away from everything else. It
-        # reads this when it is loaded, with the first model.
+        # Without it, OpenMP's threads spin while they wait for each other, and take the cores from everything else.
+        # OpenMP reads it when it is loaded, with the first model.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self.name = name
         folder = tempfile.mkdtemp(prefix="prism-llama-")
@@ -83,7 +80,7 @@ class LlamaModel:
 
     @property
     def prompt_tokens_per_s(self) -> float:
-        """Measured at the latest prompt of some length."""
+        """Measured at the latest prompt with MIN_MEASURED_TOKENS new tokens."""
         return self._prompt_tokens_per_s
 
     def count_tokens(self, text: str) -> int:
@@ -99,7 +96,7 @@ class LlamaModel:
         ProcessingFailed if llama.cpp refuses the prompt, such as one that exceeds the context.
         """
         messages = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-        while not self._lock.acquire(timeout=_POLL_S):
+        while not self._lock.acquire(timeout=POLL_S):
             cancellation.check("the language model was busy")
         try:
             self._wait_for_last_reply(cancellation)
@@ -122,13 +119,13 @@ class LlamaModel:
         self._remove_folder()
 
     def _warm_up(self) -> None:
-        self._reply = _Reply(self._server, {"prompt": self._tokens(_WARM_UP), "max_tokens": 1})
+        self._reply = _Reply(self._server, {"prompt": self._tokens(WARM_UP), "max_tokens": 1})
         for _ in self._reply.pieces(Cancellation(float("inf"))):
             pass
         self._measure(self._reply)
 
     def _wait_for_last_reply(self, cancellation: Cancellation) -> None:
-        while self._reply is not None and not self._reply.join(_POLL_S):
+        while self._reply is not None and not self._reply.join(POLL_S):
             cancellation.check("the language model was busy")
 
     def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
@@ -151,12 +148,13 @@ class LlamaModel:
         return answer
 
     def _align_cache(self, tokens: list[int], cancellation: Cancellation) -> None:
-        """Have llama.cpp reuse whole batches of the last prompt only, so that all others are as without a cache."""
+        """Make llama.cpp reuse only whole batches of the last prompt, so that all other batches are as without a
+        cache."""
         shared = _common_prefix(self._last_prompt, tokens[:-1])
         aligned = shared - shared % BATCH_TOKENS
         if aligned == shared:
             return
-        # A prompt that has `aligned` tokens in common makes it forget the others. It costs one token.
+        # After a prompt with just `aligned` tokens in common, the others are no longer cached. It costs one token.
         other = next(token for token in (tokens[0], tokens[1]) if token != tokens[aligned])
         self._last_prompt = [*tokens[:aligned], other]
         self._reply = _Reply(self._server, {"prompt": self._last_prompt, "max_tokens": 1})
@@ -184,7 +182,7 @@ class _Reply:
             while True:
                 cancellation.check("the language model was still reading or writing")
                 try:
-                    piece = self._pieces.get(timeout=_POLL_S)
+                    piece = self._pieces.get(timeout=POLL_S)
                 except queue.Empty:
                     continue
                 if piece is None:
@@ -204,10 +202,10 @@ class _Reply:
         return not self._thread.is_alive()
 
     def _run(self, server: Any, request: dict[str, Any]) -> None:
-        options = {"temperature": 0, "top_k": 1, "seed": _SEED, "cache_prompt": True, "stream": True}
+        options = {"temperature": 0, "top_k": 1, "seed": SEED, "cache_prompt": True, "stream": True}
         try:
             server.handle_completions({**request, **options, "return_progress": True}, self._receive)
-        except Exception as error:  # whatever the binding raises is shown to whoever waits for the reply
+        except Exception as error:  # of any class: the thread that waits for the reply raises it
             self._pieces.put(ProcessingFailed(f"llama.cpp failed: {error}"))
         else:
             self._pieces.put(None)
@@ -229,15 +227,15 @@ def _parameters(path: Path, threads: int, context_tokens: int, socket: str, key:
     parameters.model.path = str(path)
     parameters.offline = True
     parameters.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_MMAP
-    # Else it keeps most weights a second time, in another order: 0.7 GB for 1.5 billion parameters. In CPU time, that
-    # makes reading 8 % slower and writing 18 % faster, which evens out in an answer.
+    # Otherwise it keeps most weights a second time, in another layout: 0.7 GB for 1.5 billion parameters. Measured in
+    # CPU time, reading is 8 % slower with it and writing 18 % faster, which is the same for an answer.
     parameters.no_extra_bufts = True
     parameters.n_ctx = context_tokens
     parameters.n_parallel = 1
     parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
-    # One prompt is kept, the last one; not those before it.
+    # Only the last prompt stays cached, not those before it.
     parameters.cache_ram_mib = 0
-    # It would lower the context to what fits into memory, without a word.
+    # Otherwise it lowers the context to what fits into memory, without saying so.
     parameters.fit_params = False
     parameters.warmup = False
     for cpu in (parameters.cpuparams, parameters.cpuparams_batch):
@@ -248,12 +246,12 @@ def _parameters(path: Path, threads: int, context_tokens: int, socket: str, key:
     parameters.n_threads_http = 1
     parameters.ui = False
     parameters.endpoint_slots = False
-    parameters.verbosity = 1  # errors only: no word of a prompt
+    parameters.verbosity = 1  # errors only: a log must not have a prompt
     return parameters
 
 
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many tokens at their beginning are the same."""
+    """Return with how many equal tokens both begin."""
     for number, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return number

@@ -10,20 +10,17 @@ from typing import Any
 
 import httpx
 
+from deployments.answerer.language_model import POLL_S, SEED, WARM_UP
 from deployments.cancellation import Cancellation
 from deployments.errors import ModelNotLoaded
 
-_POLL_S = 0.02
-"""How often a cancelled or late reply is noticed."""
 _CONNECT_TIMEOUT_S = 3.0
 _WARM_UP_TIMEOUT_S = 120.0
 """A server may load its model at the first request."""
-_WARM_UP = "The library holds documents, pictures, recordings and videos, and each of its passages has a place. " * 6
-_SEED = 0
 
 
 class OpenAIServerModel:
-    """Implements LanguageModel. Any number of replies at once, as far as the server can."""
+    """Implements LanguageModel. How many replies are made at once is up to the server."""
 
     def __init__(self, url: str, model: str | None) -> None:
         """Connect, and measure how fast the model reads; `model` is None for the first one that the server lists.
@@ -37,7 +34,7 @@ class OpenAIServerModel:
             self.name = PurePath(self._model).name if PurePath(self._model).is_absolute() else self._model
             start = time.monotonic()
             # Different each time, so that the server has nothing of it in a cache.
-            text = f"{secrets.token_hex(8)}. {_WARM_UP}"
+            text = f"{secrets.token_hex(8)}. {WARM_UP}"
             body = _answer(client, url, "/v1/chat/completions", self._request("", text, 1, stream=False))
             seconds = time.monotonic() - start
         num_tokens = (body.get("usage") or {}).get("prompt_tokens") or 0
@@ -48,11 +45,11 @@ class OpenAIServerModel:
 
     @property
     def prompt_tokens_per_s(self) -> float:
-        """Measured when it was connected, over HTTP and with one token written."""
+        """Measured once, when this was made: with the time of HTTP and of one written token."""
         return self._prompt_tokens_per_s
 
     def count_tokens(self, text: str) -> int:
-        """Return about how many tokens a text has: the API has no way to count them."""
+        """Return an estimate from the characters per token of the warm-up: the API cannot count tokens."""
         return round(len(text) / self._characters_per_token) if text else 0
 
     def complete(
@@ -61,7 +58,7 @@ class OpenAIServerModel:
         """Yield the text of the reply piece by piece.
 
         When it is cancelled or late, this raises what `cancellation.check` raises at once, and closes the connection,
-        which has the server stop. Raises ModelNotLoaded if the server cannot be reached, or fails.
+        which stops the server's work. Raises ModelNotLoaded if the server cannot be reached, or fails.
         """
         loop = asyncio.new_event_loop()
         pieces = self._pieces(self._request(system, prompt, max_tokens, stream=True))
@@ -71,7 +68,7 @@ class OpenAIServerModel:
                 try:
                     while not piece.done():
                         cancellation.check("the language model was still reading or writing")
-                        loop.run_until_complete(asyncio.wait({piece}, timeout=_POLL_S))
+                        loop.run_until_complete(asyncio.wait({piece}, timeout=POLL_S))
                 finally:
                     if piece.cancel():
                         loop.run_until_complete(asyncio.wait({piece}))
@@ -92,7 +89,7 @@ class OpenAIServerModel:
     def _request(self, system: str, prompt: str, max_tokens: int, *, stream: bool) -> dict[str, Any]:
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": prompt})
-        options = {"max_tokens": max_tokens, "temperature": 0, "seed": _SEED, "stream": stream}
+        options = {"max_tokens": max_tokens, "temperature": 0, "seed": SEED, "stream": stream}
         return {"model": self._model, "messages": messages, **options}
 
     async def _pieces(self, request: dict[str, Any]) -> AsyncGenerator[str, None]:

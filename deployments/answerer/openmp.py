@@ -1,4 +1,4 @@
-"""Loads the OpenMP library that the wheel of llama.cpp needs and does not bring."""
+"""Loads the OpenMP library that the wheel of llama.cpp needs but does not contain."""
 
 import ctypes
 import sys
@@ -8,12 +8,14 @@ from pathlib import Path
 from deployments.errors import ModelNotLoaded
 
 LIBRARY = "libgomp.so.1"
+TORCH_LIBRARY = "lib/libgomp.so.1"
+"""In torch's package."""
 
 
 def load_openmp() -> None:
-    """Load the system's library, or where it has none, as in a slim container, the one inside torch's wheel.
+    """Load the system's library, or if it has none, as in a slim container, the one inside torch's wheel.
 
-    On other systems than Linux the wheel needs none. Raises ModelNotLoaded.
+    Does nothing on other systems than Linux, whose wheels do not need it. Raises ModelNotLoaded if there is neither.
     """
     if sys.platform != "linux":
         return
@@ -22,7 +24,7 @@ def load_openmp() -> None:
     except OSError:
         torch = find_spec("torch")
         folders = torch.submodule_search_locations if torch else None
-        path = Path(next(iter(folders or [""]))) / "lib" / "libgomp.so.1"
+        path = Path(next(iter(folders or [""]))) / TORCH_LIBRARY
         try:
             ctypes.CDLL(str(path))
         except OSError as error:

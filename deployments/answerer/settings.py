@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from deployments.answerer.types import EXTRACTIVE
 from deployments.settings import ModelSection
 
 NONE = "none"
 """The value of `model` that stands for no language model."""
-EXTRACTIVE = "extractive"
-"""How answers and health name the answerer without a language model."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+EXTRACTIVE = "extractive"
+"""Stands for the name of the language model in answers and health where there is none."""
+
 NoAnswer = Literal["", "nothing_relevant", "nothing_supported"]
 """Why there is no answer: no passage is about the question, or no sentence of the answer is in the passages. Empty if
 there is one."""
@@ -35,7 +38,7 @@ class AnswerEnd:
     """What follows the last sentence."""
 
     answered_by: str
-    """Name of the language model, or `extractive`."""
+    """Name of the language model, or EXTRACTIVE."""
     no_answer: NoAnswer = ""
     note: str = ""
     """For the user, such as that no language model is configured or that the time was too short for it."""

@@ -1,4 +1,4 @@
-"""The answerer's language model: its file, where it comes from and how much memory it takes."""
+"""The answerer's language model: its file, its source and the memory that it takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class GgufFile:
     name: str
     path: Path
     revision: str | None
-    """The first 12 digits of the commit; None for a file of the user's own."""
+    """The first 12 hexadecimal digits of the commit; None for a file of the user's own."""
 
 
 def ensure_gguf(settings: AnswererConfig, cache_dir: Path, report: ReportProgress) -> GgufFile:
@@ -37,8 +37,8 @@ def ensure_gguf(settings: AnswererConfig, cache_dir: Path, report: ReportProgres
     return GgufFile(official.name, official.folder / model.file, model.commit[:12])
 
 
-def is_there(settings: AnswererConfig, cache_dir: Path) -> bool:
-    """Return whether the model can be loaded without a download; nothing is hashed."""
+def is_on_disk(settings: AnswererConfig, cache_dir: Path) -> bool:
+    """Return whether the model needs no download; checksums are not compared. True also for a server or no model."""
     official = official_checkpoint(settings, cache_dir)
     return official is None or official.manifest() is not None
 
@@ -62,7 +62,7 @@ def describe(settings: AnswererConfig, weights: WeightsConfig) -> ModelCheckpoin
         require_files=lambda: _require_files(settings),
         memory_bytes=_memory_bytes(settings),
         memory_setting="answerer.model",
-        external=_where_it_is_instead(settings),
+        external=_describe_external(settings),
     )
 
 
@@ -76,7 +76,7 @@ def _require_files(settings: AnswererConfig) -> None:
         require_files("answerer", settings, [settings.checkpoint_path])
 
 
-def _where_it_is_instead(settings: AnswererConfig) -> str | None:
+def _describe_external(settings: AnswererConfig) -> str | None:
     if settings.server_url:
         return f"the server {settings.server_url}"
     return None if settings.has_model else "no language model: answers quote the passages"

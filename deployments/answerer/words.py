@@ -246,10 +246,6 @@ def stems(words: Iterable[Word]) -> set[str]:
     return found
 
 
-def numbers(words: Sequence[Word]) -> list[Number]:
-    return [word.number for word in words if word.number is not None]
-
-
 def _tokens(text: str) -> list[_Token]:
     # "U.S." is one word, not two.
     text = _INITIALS.sub(lambda match: match[0].replace(".", "") + " " * match[0].count("."), text)

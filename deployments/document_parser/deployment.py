@@ -25,8 +25,8 @@ PARSER_SILENCE_S = 60.0
 It has the lowest priority, so on a busy machine an honest page may take seconds.
 """
 
-PARSER_IDLE_END_S = 120.0
-"""The process that starts the parsers ends when no document was read for so long; starting it takes 0.3 s."""
+PARSER_MAX_IDLE_S = 120.0
+"""The sandbox's fork server ends when no document was read for so long; starting it takes 0.3 s."""
 
 
 class DocumentParserDeployment(ThreadedDeployment):
@@ -41,7 +41,7 @@ class DocumentParserDeployment(ThreadedDeployment):
             "deployments.document_parser.documents",
             PARSER_MEMORY_BYTES,
             max_silence_s=PARSER_SILENCE_S,
-            idle_end_s=PARSER_IDLE_END_S,
+            max_idle_s=PARSER_MAX_IDLE_S,
         )
         weakref.finalize(self, self._sandbox.close)
         hide_expected_errors()

@@ -1,6 +1,7 @@
-"""Finds where characters of a line stand on the page: between the text as it is indexed and pdfium's characters.
+"""Finds the boxes of some characters of a line on the page.
 
-The text of a line is not pdfium's: ligatures have become letters, hyphens soft hyphens, white space single spaces.
+The characters are counted in the indexed text, which differs from pdfium's: ligatures have become letters, hyphens at
+the end of a line soft hyphens, and white space single spaces.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,17 @@ from deployments.document_parser.types import LineRange
 from deployments.places import Box
 
 MAX_GAP = 0.5
-"""In the longer side of a character: what stands closer is one run. A space is .25 to .35 of that."""
+"""Characters are one run if the gap between them is at most this part of the longer side of one. A space is .25 to .35
+of it."""
 _SAME_BOX = 1e-4
 """Boxes of lines are kept to a ten-thousandth of the page."""
 
 
 def boxes_of(wanted: LineRange, lines: Sequence[PlacedLine], display: Display) -> list[Box]:
-    """Return a box for each run of characters that stand together; the whole line's if it is not among `lines`.
+    """Return a box for each run of the wanted characters, in fractions of the page.
 
-    That is so if the page is read in another way than when it was indexed, by another version of pdfium.
+    If none of `lines` is theirs, because another version of pdfium reads the page in another way than when it was
+    indexed, that is the box of the whole line.
     """
     for line in lines:
         if all(abs(a - b) <= _SAME_BOX for a, b in zip(line.line.box, wanted.box, strict=True)):
@@ -53,7 +56,7 @@ def _spaced(text: str) -> str:
 
 
 def _runs(line: PlacedLine, positions: Sequence[int], display: Display) -> Iterator[Box]:
-    """Yield the boxes, in points, of the runs in which characters at positions of the line's text stand."""
+    """Yield a box, in points, for each run of the characters at these positions of the line's text."""
     for first, piece in _placed(line):
         inside = [position - first for position in positions if first <= position < first + len(piece.text)]
         visible = [position for position in inside if not piece.text[position].isspace()]
@@ -66,7 +69,7 @@ def _runs(line: PlacedLine, positions: Sequence[int], display: Display) -> Itera
 
 
 def _placed(line: PlacedLine) -> Iterator[tuple[int, Piece]]:
-    """Yield the pieces of a line, with where each begins in its text."""
+    """Yield the pieces of a line, each with its position in the line's text."""
     text, position = line.line.text, 0
     for piece in line.pieces:
         while text[position].isspace():
@@ -89,7 +92,8 @@ def _indices(piece: Piece, characters: str) -> list[int]:
 
 
 def _letters(character: str) -> str:
-    """Return what a character of the page is in a piece's text; at its end, a hyphen is a soft hyphen instead."""
+    """Return the letters that stand for a character of the page in a piece's text, except for a hyphen at its end,
+    which is a soft hyphen there."""
     return "-" if character in (SOFT_HYPHEN, PDFIUM_HYPHEN) else clean(character)
 
 

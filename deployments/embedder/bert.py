@@ -6,8 +6,8 @@ layer's states over all tokens of a text, scaled to length 1, as all-MiniLM-L6-v
 The texts of a batch are packed one behind the other, without padding: linear layers see all tokens as one matrix, and
 attention is computed for each text on its own. So a batch costs what its tokens cost, whatever their lengths.
 
-It is written in numpy, whose matrix products are as fast as torch's here, because torch would take 150 MB in a process
-that stays. Word embeddings are read from the file when they are needed: only rows of words that occur take memory.
+It is written in numpy, because torch would take 150 MB more memory and is only about a tenth faster here
+(docs/performance.md). Word embeddings are mapped from the file: only rows of words that occur take memory.
 """
 
 import json
@@ -35,8 +35,7 @@ _ERF = (0.3275911, 0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.06140
 erf(x) = 1 - (a1 t + … + a5 t^5) exp(-x^2) with t = 1 / (1 + p x), within 1.5e-7, which is the precision of fp32."""
 
 _GELU_BLOCK = 32 * 1024
-"""Numbers that go through GELU together, so that the two temporaries stay in the cache."""
-
+"""Numbers that go through GELU together, so that the two temporaries (256 kB) stay in the CPU's cache."""
 
 _WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
@@ -55,7 +54,7 @@ class BertConfig(BaseModel):
 
 
 class MappedRows:
-    """A matrix in a file; only what is read of it takes memory, until `forget`."""
+    """A matrix in a memory-mapped file: rows take memory once they are read, until `forget`."""
 
     def __init__(self, path: Path, dtype: "np.dtype[Any]", offset: int, shape: Sequence[int]) -> None:
         num_rows, self._row_length = shape
@@ -68,7 +67,7 @@ class MappedRows:
         return self._rows[numbers].astype(np.float32, copy=False)
 
     def forget(self) -> None:
-        """Give back the memory of what was read; the system may still have it in its cache of files."""
+        """Give back the memory of the rows that were read; they may stay in the system's page cache."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     @property
@@ -120,9 +119,9 @@ class _Layer:
         attended = self.attention_output(self._attention(states, bounds))
         attended += states
         states = self.attention_norm(attended)
-        following = self.output(gelu_in_place(self.intermediate(states)))
-        following += states
-        return self.output_norm(following)
+        transformed = self.output(gelu_in_place(self.intermediate(states)))
+        transformed += states
+        return self.output_norm(transformed)
 
     def _attention(self, states: Floats, bounds: Sequence[tuple[int, int]]) -> Floats:
         num_tokens, hidden_size = states.shape

@@ -1,9 +1,9 @@
-"""Copies a library, also while a server works with it, and puts a copy in place again.
+"""Backs up a library, also while a server uses it, and restores a backup.
 
 A backup is itself a library's folder: the database, the originals and, if the library is encrypted, `encryption.json`.
-It is the state at one moment. The database is copied by SQLite's backup interface (https://sqlite.org/backup.html)
-under a transaction that reads, so writers go on. Originals never change, so what an earlier backup in the same folder
-has is not copied again.
+It is the state at one moment. The database is copied by SQLite's backup interface (https://sqlite.org/backup.html) in a
+read transaction, so writers go on. Originals never change, so those of an earlier backup in the folder are not copied
+again.
 """
 
 import json
@@ -23,21 +23,21 @@ from deployments.library.folder_lock import FolderInUse, FolderLock
 from deployments.library.library import ORIGINALS_FOLDER
 from deployments.library.originals import Originals
 from deployments.library.settings import LibraryConfig
-from deployments.library.sync import sync_folder
+from deployments.library.sync import replace_file, sync_folder
 
 BACKUP_FILE = "backup.json"
-"""Marks a folder that `back_up` may change, and says of which library it is."""
+"""Marks a folder as a backup, which `back_up` may change, and has the path of its library's folder."""
 MAX_SNAPSHOTS = 5
-"""Files that are deleted between the copy of the database and that of their originals make another one necessary."""
+"""How often the database is copied at most: again if a file was deleted before its original was copied."""
 
 
 @dataclass(frozen=True)
 class Backup:
-    """What is in a backup."""
+    """The size of a backup."""
 
     num_files: int
     num_copied: int
-    """Originals that no earlier backup in the folder had."""
+    """Originals that an earlier backup in the folder did not have."""
 
 
 def back_up(config: LibraryConfig, target: Path) -> Backup:
@@ -57,19 +57,19 @@ def back_up(config: LibraryConfig, target: Path) -> Backup:
     keys = open_keys(source, source / DATABASE_FILE, config.encryption_key)
     with storage_errors(), _locked_target(source, target):
         if keys is not None:
-            _copy_file(source / KEY_FILE, target / KEY_FILE)
+            replace_file(target / KEY_FILE, (source / KEY_FILE).read_bytes())
         stored, copied = Originals(source / ORIGINALS_FOLDER, keys), Originals(target / ORIGINALS_FOLDER, keys)
         for unfinished in copied.unfinished():
             copied.discard(unfinished)
-        # First without the database: then little is left to copy after it, and little deleted meanwhile.
+        # Most originals before the database: then few remain to be copied after it, and few are deleted meanwhile.
         num_copied = sum(copied.copy_from(stored, name) for name in set(stored.stored()) - set(copied.stored()))
         for _ in range(MAX_SNAPSHOTS):
             checksums = _copy_database(source / DATABASE_FILE, target / DATABASE_FILE, keys)
             names = set(map(copied.name, checksums))
             missing = names - set(copied.stored())
-            arrived = [name for name in missing if copied.copy_from(stored, name)]
-            num_copied += len(arrived)
-            if len(arrived) == len(missing):
+            num_found = sum(copied.copy_from(stored, name) for name in missing)
+            num_copied += num_found
+            if num_found == len(missing):
                 break
         else:
             raise Conflict("Files are being deleted from the library all the time; try again later.")
@@ -82,7 +82,7 @@ def restore(backup: Path, config: LibraryConfig) -> int:
     """Copy a backup to the folder of `config`, which must be new or empty, and return the number of its files.
 
     Raises NotFound if there is no backup, Conflict if the folder is not empty, ModelNotLoaded if the key is not that of
-    the backup, and StorageFull. What breaks off leaves no library in the folder.
+    the backup, and StorageFull. If it is interrupted, the folder has originals but no library.
     """
     if not (backup / DATABASE_FILE).exists():
         raise NotFound(f"There is no backup in {backup}.")
@@ -96,20 +96,23 @@ def restore(backup: Path, config: LibraryConfig) -> int:
         for name in stored.stored():
             copied.copy_from(stored, name)
         if keys is not None:
-            _copy_file(backup / KEY_FILE, config.folder / KEY_FILE)
-        # Last: without it, the folder is no library.
+            replace_file(config.folder / KEY_FILE, (backup / KEY_FILE).read_bytes())
+        # The database last, since a folder without it is no library.
         return len(_copy_database(backup / DATABASE_FILE, config.folder / DATABASE_FILE, keys))
 
 
 @contextmanager
 def _locked_target(source: Path, target: Path) -> Iterator[None]:
-    """Make the folder of a backup, or take one that is there; raises Conflict if it holds something else."""
+    """Make the folder of a backup, or take one with an earlier backup of the library, and lock it.
+
+    Raises Conflict if the folder holds something else, and ModelNotLoaded if another process has the lock.
+    """
     marker, origin = target / BACKUP_FILE, str(source.resolve())
     if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
-        raise Conflict(f"{target} and the library's folder {source} are in one another; choose another folder.")
+        raise Conflict(f"One of {target} and the library's folder {source} is inside the other; choose another folder.")
     if target.exists() and any(target.iterdir()) and _origin(marker) != origin:
         raise Conflict(
-            f"{target} is not empty, and has no earlier backup of the library in {source}; choose another folder."
+            f"{target} is neither empty nor an earlier backup of the library in {source}; choose another folder."
         )
     target.mkdir(parents=True, exist_ok=True)
     try:
@@ -117,17 +120,14 @@ def _locked_target(source: Path, target: Path) -> Iterator[None]:
     except FolderInUse as error:
         raise ModelNotLoaded(str(error)) from None
     try:
-        incomplete = target / f"{BACKUP_FILE}.new"
-        _write_durably(incomplete, json.dumps({"library": origin}).encode())
-        os.replace(incomplete, marker)
-        sync_folder(target)
+        replace_file(marker, json.dumps({"library": origin}).encode())
         yield
     finally:
         lock.close()
 
 
 def _origin(marker: Path) -> str | None:
-    """Return the folder of which a backup is; None if there is none."""
+    """Return the path of the library's folder in the marker of a backup; None if there is no marker."""
     try:
         content: dict[str, Any] = json.loads(marker.read_bytes())
     except FileNotFoundError:
@@ -136,9 +136,9 @@ def _origin(marker: Path) -> str | None:
 
 
 def _copy_database(source: Path, target: Path, keys: Keys | None) -> list[str]:
-    """Copy a database in one transaction that reads, and return the checksums of its files.
+    """Copy a database in one read transaction, and return the checksums of its files.
 
-    The copy has its lasting name once it is complete, and takes the place of an earlier one.
+    The copy replaces an earlier one once it is complete.
     """
     key = None if keys is None else keys.database
     incomplete = target.with_suffix(".new")
@@ -148,7 +148,7 @@ def _copy_database(source: Path, target: Path, keys: Keys | None) -> list[str]:
         closing(connect_to_file(incomplete, key)) as copy,
     ):
         original.backup(copy)
-        # A copy of a database with a log begins with one, too. Without it, one file is everything.
+        # The copy is in WAL mode, too. Without a log, the whole database is one file.
         copy.execute("PRAGMA journal_mode=DELETE")
         checksums = [checksum for (checksum,) in copy.execute("SELECT checksum FROM files")]
     with incomplete.open("rb") as file:
@@ -158,17 +158,3 @@ def _copy_database(source: Path, target: Path, keys: Keys | None) -> list[str]:
     os.replace(incomplete, target)
     sync_folder(target.parent)
     return checksums
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    incomplete = target.with_suffix(".new")
-    _write_durably(incomplete, source.read_bytes())
-    os.replace(incomplete, target)
-    sync_folder(target.parent)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

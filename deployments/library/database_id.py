@@ -4,8 +4,9 @@ Originals without a row are removed when a library is opened. So a folder must n
 database: both hold the same number.
 """
 
-import os
 from pathlib import Path
+
+from deployments.library.sync import replace_file
 
 DATABASE_ID_FILE = "database_id"
 
@@ -20,14 +21,4 @@ def database_id_of(folder: Path) -> int | None:
 
 def note_database_id(folder: Path, database_id: int) -> None:
     """Write the number to the disk; a crash leaves the former one."""
-    incomplete = folder / f"{DATABASE_ID_FILE}.new"
-    with incomplete.open("w") as file:
-        file.write(f"{database_id}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(incomplete, folder / DATABASE_ID_FILE)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_file(folder / DATABASE_ID_FILE, f"{database_id}\n".encode())

@@ -18,8 +18,8 @@ def encrypt(config: LibraryConfig, target: Path) -> int:
     """Copy the library to the folder `target`, which must be new or empty, encrypted; return the number of its files.
 
     Raises InvalidRequest without a key, NotFound if there is no library, Conflict if it is encrypted already or
-    `target` is not empty, ModelNotLoaded if a process has the library, and StorageFull. What breaks off leaves no
-    library in `target`.
+    `target` is not empty, ModelNotLoaded if a process has the library, and StorageFull. If it is interrupted, `target`
+    has no library.
     """
     source = config.folder
     if config.encryption_key is None:
@@ -47,7 +47,8 @@ def _copy(source: Path, target: Path, config: LibraryConfig) -> int:
     assert keys is not None
     incomplete = target / f"{DATABASE_FILE}.new"
     with closing(connect_encrypted(incomplete, keys.database)) as database:
-        # Before the first table. The rest is SQLCipher's way to encrypt a database.
+        # `auto_vacuum` can only be set before the first table. Then as SQLCipher documents it:
+        # https://www.zetetic.net/sqlcipher/sqlcipher-api/#sqlcipher_export
         database.execute("PRAGMA auto_vacuum=INCREMENTAL")
         database.execute("ATTACH DATABASE ? AS plain KEY ''", [str(source / DATABASE_FILE)])
         database.execute("SELECT sqlcipher_export('main', 'plain')")
@@ -56,6 +57,6 @@ def _copy(source: Path, target: Path, config: LibraryConfig) -> int:
     stored, copied = Originals(source / ORIGINALS_FOLDER), Originals(target / ORIGINALS_FOLDER, keys)
     for checksum in checksums:
         copied.keep(copied.write(stored.read(checksum), checksum), checksum)
-    incomplete.rename(target / DATABASE_FILE)  # last: without it, the folder is no library
+    incomplete.rename(target / DATABASE_FILE)  # last, since a folder without it is no library
     sync_folder(target)
     return len(checksums)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import SecretStr
 
 from deployments.errors import ModelNotLoaded
-from deployments.library.sync import sync_folder
+from deployments.library.sync import replace_file
 
 KEY_FILE = "encryption.json"
 KEY_BYTES = 32
@@ -95,13 +95,7 @@ def _make(path: Path, secret: SecretStr) -> Keys:
     salt = os.urandom(_SALT_BYTES)
     master = _derive(secret, salt)
     content = {"format": _FORMAT, "salt": salt.hex(), "check": _expand(master, "check").hex()}
-    unfinished = path.with_suffix(".new")
-    with unfinished.open("w") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    sync_folder(path.parent)
+    replace_file(path, json.dumps(content).encode())
     return _keys(master)
 
 

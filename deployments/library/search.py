@@ -1,10 +1,10 @@
 """Finds chunks by words and by meaning.
 
-A chunk's score is a weighted sum of its BM25, as a part of the best one's, and of its cosine (a convex combination:
+A chunk's score is a weighted sum of its BM25, divided by the best chunk's, and of its cosine (a convex combination:
 Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 2023). The weight is from two
 sets of questions (chunks of 200 word pieces, all-MiniLM-L6-v2): 385 about 50 articles of medicine (COVID-QA) and 1000
-about 11 articles of an encyclopedia (SQuAD's training set). A passage with the whole answer was first, or among the
-first five, in these parts of the cases:
+about 11 articles of an encyclopedia (SQuAD's training set). These fractions of the questions had a passage with the
+whole answer first, or among the first five:
 
                         COVID-QA      SQuAD
     BM25 alone          .491  .774    .755  .911
@@ -14,8 +14,8 @@ first five, in these parts of the cases:
     weight 0.3          .519  .829    .789  .952
     weight 0.2          .514  .810    .768  .955
 
-With the square root of the part of BM25, both sets gain .005, but a question about one of many pages that say much the
-same loses its page.
+With the square root of the divided BM25, both sets gain .005, but a question about one of many pages that say much the
+same no longer finds its page.
 
 A chunk without any of the words counts only if it is similar enough.
 """
@@ -42,20 +42,23 @@ from deployments.library.unspaced import separated
 from deployments.library.words import Terms
 
 MIN_SIMILARITY = 0.3
-"""A chunk that shares no word with the query is a result only from this cosine on. all-MiniLM-L6-v2 gives unrelated
-texts -0.1 to 0.2."""
+"""The least cosine of a result that shares no word with the query. all-MiniLM-L6-v2 gives unrelated texts -0.1 to
+0.2."""
 
 WORD_WEIGHT = 0.4
-"""Of words against meaning."""
+"""Of BM25; the rest is the weight of the cosine."""
 
-MAX_LESSER_PART = 0.7
-"""A chunk next to a better one is left out only up to this part of its score. On the same questions that cost .002 of
-the five first passages; leaving out all lesser neighbours cost .013, because some of them hold the answer."""
+MAX_REDUNDANT_SCORE = 0.7
+"""A chunk beside a better one is redundant only if its score is at most this part of the better one's. On the same
+questions, leaving these out cost .002 of the first five passages; without this bound it cost .013, because some of them
+hold the answer."""
 
 _MIN_CANDIDATES = 100
 """Chunks of each ranking that are fused, at least."""
 _CANDIDATES_PER_RESULT = 5
+"""As many of each ranking are fused for each result, because redundant chunks are left out."""
 _MAX_CORRECTIONS = 3
+"""Words that a misspelt one may mean."""
 
 _PART = re.compile(r"[^\W_]+")
 
@@ -77,7 +80,7 @@ class _Candidate:
 
 
 class Searcher:
-    """Searches the words' and the vectors' index."""
+    """Searches the index of words and that of vectors."""
 
     def __init__(self, words: WordsBackend, vectors: VectorsBackend, terms: Terms, spelling: Spelling) -> None:
         self._words = words
@@ -112,19 +115,19 @@ class Searcher:
 
         candidates = self._candidates(session, word_scores, similar, vector)
         candidates.sort(key=lambda candidate: candidate.order)
-        results = self._without_lesser_neighbours(session, candidates, query, request.limit)
+        results = self._without_redundant(session, candidates, query, request.limit)
         chunks = read_chunks(session, [result.id for result in results])
         return [SearchHit(chunks[result.id], result.similarity, result.score) for result in results]
 
     def _lookup(self, session: Session, query: Query) -> Lookup | None:
-        """Return how the words' index is asked; None if no word of the query occurs anywhere."""
+        """Return what to look up in the index of words; None if no word of the query occurs anywhere."""
         required = [self._counted(session, text) for text in query.phrases]
         wanted = [counted for word in query.words for counted in self._word_phrases(session, word)]
         return plan_lookup(required, list(dict.fromkeys(wanted)))
 
     def _word_phrases(self, session: Session, word: str) -> list[Counted]:
-        """Return what is looked up for a word: the word itself; if it occurs nowhere its parts, and for those that
-        occur nowhere the words that may be meant."""
+        """Return what to look up for a word: the word itself, or if it occurs nowhere its parts, and for a part that
+        occurs nowhere the corrections of its spelling."""
         whole = self._counted(session, word)
         parts = _PART.findall(word)
         if whole.count and self._words.occurs(session, whole.phrase):
@@ -164,17 +167,19 @@ class Searcher:
             similarity = min(1.0, max(0.0, cosines.get(id, 0.0)))
             word_score = word_scores.get(id, 0.0)
             if id in word_scores or similarity >= MIN_SIMILARITY:
-                part_of_best = word_score / best if best > 0 else 0.0
-                score = WORD_WEIGHT * part_of_best + (1 - WORD_WEIGHT) * similarity
+                relative_word_score = word_score / best if best > 0 else 0.0
+                score = WORD_WEIGHT * relative_word_score + (1 - WORD_WEIGHT) * similarity
                 candidates.append(_Candidate(id, passage.file_id, passage.number, similarity, word_score, score))
         return candidates
 
-    def _without_lesser_neighbours(
+    def _without_redundant(
         self, session: Session, candidates: Sequence[_Candidate], query: Query, limit: int
     ) -> list[_Candidate]:
-        """Return the first `limit` candidates without those that stand next to a better one, on the same page or under
-        the same heading, and surpass it in nothing: neither in rank by words, nor in similarity, nor by another word
-        of the query. A reader of the better one has them in view."""
+        """Return the first `limit` candidates, without those that a reader of a better one sees anyway.
+
+        These stand beside it, on the same page or under the same heading, and are not better than it in anything: BM25,
+        similarity, or a word of the query that it lacks.
+        """
         asked = set(self._terms.distinct([*query.words, *query.phrases]))
         words: dict[int, set[str]] = {}
 
@@ -183,9 +188,9 @@ class Searcher:
                 words[candidate.id] = asked.intersection(self._terms.distinct([read_text(session, candidate.id)]))
             return words[candidate.id]
 
-        def surpasses(better: _Candidate, candidate: _Candidate) -> bool:
+        def makes_redundant(better: _Candidate, candidate: _Candidate) -> bool:
             return (
-                better.score * MAX_LESSER_PART >= candidate.score
+                better.score * MAX_REDUNDANT_SCORE >= candidate.score
                 and better.word_score >= candidate.word_score
                 and better.similarity >= candidate.similarity
                 and words_in(better) >= words_in(candidate)
@@ -195,7 +200,7 @@ class Searcher:
         kept: dict[tuple[int, int], _Candidate] = {}
         for candidate in candidates:
             places = [(candidate.file_id, candidate.number + step) for step in (-1, 1)]
-            if not any(place in kept and surpasses(kept[place], candidate) for place in places):
+            if not any(place in kept and makes_redundant(kept[place], candidate) for place in places):
                 kept[candidate.file_id, candidate.number] = candidate
             if len(kept) == limit:
                 break

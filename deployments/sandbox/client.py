@@ -48,22 +48,22 @@ class Sandbox:
     """
 
     def __init__(
-        self, module: str, memory_bytes: int, *, max_silence_s: float = math.inf, idle_end_s: float | None = None
+        self, module: str, memory_bytes: int, *, max_silence_s: float = math.inf, max_idle_s: float | None = None
     ) -> None:
         """Start the fork server, which imports `module`.
 
         A call may allocate `memory_bytes`, and must read, report progress or yield at least every `max_silence_s`. With
-        `idle_end_s` the fork server starts at the first call, and ends when it had nothing to do for so long.
+        `max_idle_s`, the fork server starts at the first call instead, and ends after so many seconds without a call.
         """
         self._module = module
         self._max_silence_s = max_silence_s
         self._memory_bytes = memory_bytes
-        self._idle_end_s = idle_end_s
+        self._max_idle_s = max_idle_s
         self._lock = threading.Lock()
         self._num_calls = 0
         self._ending: threading.Timer | None = None
         self._is_started = False
-        if idle_end_s is None:
+        if max_idle_s is None:
             self._start()
 
     def run(
@@ -85,7 +85,7 @@ class Sandbox:
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
-        """Start the fork server if it is not there, and end it some time after the last block."""
+        """Start the fork server if it does not run, and end it `max_idle_s` after the end of the last such block."""
         with self._lock:
             if self._ending is not None:
                 self._ending.cancel()
@@ -97,8 +97,8 @@ class Sandbox:
         finally:
             with self._lock:
                 self._num_calls -= 1
-                if self._idle_end_s is not None and not self._num_calls:
-                    self._ending = threading.Timer(self._idle_end_s, self._end_if_idle)
+                if self._max_idle_s is not None and not self._num_calls:
+                    self._ending = threading.Timer(self._max_idle_s, self._end_if_idle)
                     self._ending.daemon = True
                     self._ending.start()
 

@@ -1,6 +1,5 @@
 """The text reader as a Ray Serve deployment: one picture at a time, at the lowest priority."""
 
-import asyncio
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +9,7 @@ from deployments.cancellation import Cancellation
 from deployments.images import decoding_memory_bytes
 from deployments.log import hide_expected_errors
 from deployments.media import Media, Pixels
-from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_loader import IdleUnloader, LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.model_process import ModelProcess
 from deployments.sandbox import Sandbox
 from deployments.text_reader.settings import TextReaderConfig
@@ -24,31 +23,30 @@ PROCESS_MODULE = "deployments.text_reader.process"
 class TextReaderDeployment(ThreadedDeployment):
     """PP-OCR on the CPU.
 
-    The models load in the background after `__init__`, or at the first call if `lazy`, in a process of their own. When
-    nothing was read for a while, it ends, until the next call. `deadline` is in epoch seconds. A call that is cancelled
-    or late stops before the next step of a network. Image files are decoded in processes that are killed then.
+    The models load in the background after `__init__`, or at the first call if `lazy`, in a process of their own, which
+    ends when nothing was read for `idle_unload_s`; the next call starts it again. `deadline` is in epoch seconds. A
+    call that is cancelled or late stops before the next step of a network; the process that decodes its image is
+    killed.
     """
 
     def __init__(self, text_reader: TextReaderConfig, *, lazy: bool) -> None:
         hide_expected_errors()
         self._max_pixels = text_reader.max_image_pixels
         self._sandbox = Sandbox(
-            SANDBOX_MODULE, decoding_memory_bytes(self._max_pixels), idle_end_s=text_reader.idle_unload_s
+            SANDBOX_MODULE, decoding_memory_bytes(self._max_pixels), max_idle_s=text_reader.idle_unload_s
         )
         weakref.finalize(self, self._sandbox.close)
-        self._idle_unload_s = text_reader.idle_unload_s
-        self._unloading: asyncio.TimerHandle | None = None
-        self._calls = 0
         # One thread: two pictures at once would take twice the memory and be no faster.
         self._threads = WorkerThreads("text_reader", 1, niceness=LOWEST_PRIORITY)
-        # For people who wait, beside what is read in the background.
+        # At normal priority: `decode` is for a page that somebody waits for.
         self._decoding_threads = WorkerThreads("decoding", 1)
         self._loader: ModelLoader[ModelProcess] = ModelLoader(
             text_reader.name, partial(_load, text_reader), lazy=lazy, is_miniature=False
         )
+        self._idle_unloader = IdleUnloader(self._loader, text_reader.idle_unload_s, lambda process: process.close())
 
     async def read_image(self, media: Media, *, deadline: float) -> ReadImage:
-        """Return the text in an encoded picture; raises InvalidFile if it cannot be decoded."""
+        """Return the text in an image file; raises InvalidFile if it cannot be decoded."""
 
         def work(process: ModelProcess, cancellation: Cancellation) -> ReadImage:
             [picture] = self._sandbox.run("decode_for_reading", media, self._max_pixels, cancellation=cancellation)
@@ -67,7 +65,8 @@ class TextReaderDeployment(ThreadedDeployment):
         return await self._run(work, deadline)
 
     async def decode(self, media: Media, max_side_px: int, *, deadline: float) -> Pixels:
-        """Return an encoded picture as it is displayed; raises InvalidFile if it cannot be decoded."""
+        """Return an image file's pixels as it is displayed, no side longer than `max_side_px`; raises InvalidFile if it
+        cannot be decoded."""
 
         def work(cancellation: Cancellation) -> Pixels:
             picture: DecodedPicture
@@ -85,26 +84,12 @@ class TextReaderDeployment(ThreadedDeployment):
         return self._threads, self._decoding_threads
 
     async def _run(self, work: Callable[[ModelProcess, Cancellation], ReadImage], deadline: float) -> ReadImage:
-        self._calls += 1
-        try:
+        with self._idle_unloader.call():
             process = await self._loader.get(deadline)
             if process.has_ended:
                 self._loader.unload()
                 process = await self._loader.get(deadline)
             return await self._threads.run(lambda cancellation: work(process, cancellation), deadline)
-        finally:
-            self._calls -= 1
-            self._unload_when_idle()
-
-    def _unload_when_idle(self) -> None:
-        if self._unloading is not None:
-            self._unloading.cancel()
-        self._unloading = asyncio.get_running_loop().call_later(self._idle_unload_s, self._unload)
-
-    def _unload(self) -> None:
-        process = self._loader.unload() if self._calls == 0 else None
-        if process is not None:
-            process.close()
 
 
 def _load(config: TextReaderConfig, report: ReportProgress) -> LoadedModel[ModelProcess]:

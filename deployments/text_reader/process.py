@@ -1,4 +1,4 @@
-"""What runs in the process with the networks (deployments/model_process.py): they end with it when nothing is read."""
+"""Loads PP-OCR in the process of deployments/model_process.py, which the replica ends when nothing is read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,8 @@ from deployments.text_reader.weights import model_files
 def load(
     settings: Mapping[str, Any], report: ReportProgress
 ) -> tuple[Callable[[Pixels, Cancellation], ReadImage], ReaderFacts]:
-    """Return what reads a picture, and facts about it; raises ModelNotLoaded if a model is missing or damaged."""
+    """Return the function that reads a picture, and facts about the models; raises ModelNotLoaded if one is missing or
+    damaged."""
     config = TextReaderConfig(**settings)
     report("checking the models")
     paths = model_files()

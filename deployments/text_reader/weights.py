@@ -21,7 +21,7 @@ SHA256 = {
 }
 
 MEMORY_BYTES = 700_000_000
-"""Of the process that serves the models while it reads a page (measured); a tenth of that while it is idle."""
+"""Of the process with the models while it reads a page (measured); it ends when it is idle."""
 
 
 def model_files() -> dict[str, Path]:

@@ -1,1 +1,1 @@
-"""The commands that work on a library: they speak HTTP to the running server."""
+"""The commands that work on a library: most call the running server over HTTP, some work on its folder."""

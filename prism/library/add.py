@@ -19,14 +19,15 @@ from serve_app.file_types import clean_path
 class FoundFile:
     path: Path
     shown_path: str
-    """Its path from the folder that was named, with that folder's name, as the library writes it."""
+    """Its path in the library: from the folder that was named on, with that folder's name."""
 
 
 @dataclass
 class Outcome:
-    """What became of the files; the ids are those of files that are waiting to be indexed."""
+    """What became of the files."""
 
     added: list[int] = field(default_factory=list)
+    """Ids of the files that were sent and are to be indexed."""
     num_known: int = 0
     refused: list[str] = field(default_factory=list)
     """One line each."""

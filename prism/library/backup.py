@@ -1,7 +1,7 @@
-"""The commands `prism backup`, `prism restore` and `prism encrypt`: copy the library in `DATA_DIR`, put a copy in place
-again, and make an encrypted copy.
+"""The commands `prism backup`, `prism restore` and `prism encrypt`: back up the library in `DATA_DIR`, restore a backup
+there, and make an encrypted copy.
 
-They work on the folders themselves; `backup` also while a server uses the library.
+They read and write the folders themselves, without the server; `backup` works also while one uses the library.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from deployments.errors import ServiceError
 from deployments.library.settings import LibraryConfig
-from prism.library.command import say
+from prism.library.command import say, show_report
 from serve_app.serve_yaml import InvalidServeYaml, validate_settings
 from serve_app.settings import AppConfig
 
 
 def backup(arguments: Sequence[str] | None = None, prog: str = "prism backup") -> int:
-    """Copy the library to a folder."""
+    """Copy the library to a folder; the exit status is 1 if that fails."""
     parser = argparse.ArgumentParser(
         prog,
         description="Copies the library in DATA_DIR to another folder, as it is at one moment, also while a server "
@@ -84,12 +84,7 @@ def _verify(library: LibraryConfig) -> int:
     # Imported here: it imports the database, which `--help` does not need.
     from deployments.library.offline import run_offline
 
-    report = run_offline(library, "verify")
-    for sentence in [*report.repaired, *report.problems]:
-        say(sentence)
-    if not report.problems:
-        say("The library is in order.")
-    return 1 if report.problems else 0
+    return show_report(run_offline(library, "verify"))
 
 
 def _run(work: Callable[[AppConfig], int]) -> int:

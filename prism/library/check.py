@@ -11,7 +11,7 @@ from typing import Literal
 from deployments.errors import ServiceError
 from deployments.library.types import CheckReport
 from prism.library.client import Failure, LibraryClient, NoConnection
-from prism.library.command import run_command, say
+from prism.library.command import run_command, show_report
 from serve_app.serve_yaml import InvalidServeYaml, validate_settings
 from serve_app.settings import AppConfig
 
@@ -35,12 +35,7 @@ def _main(arguments: Sequence[str] | None, prog: str, action: Action, descriptio
     )
 
     def work(client: LibraryClient, options: argparse.Namespace) -> int:
-        report = _report(client, action)
-        for sentence in [*report.repaired, *report.problems]:
-            say(sentence)
-        if not report.problems:
-            say("The library is in order.")
-        return 1 if report.problems else 0
+        return show_report(_report(client, action))
 
     return run_command(parser, arguments, work)
 

@@ -14,7 +14,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 600
 MAX_BUSY_S = 600.0
-"""How long a busy server is asked again."""
+"""How long a request is repeated while the server is busy."""
 POLL_PERIOD_S = 0.5
 FILES_PER_PAGE = 100
 
@@ -53,7 +53,7 @@ class LibraryClient:
             content = path.read_bytes()  # `requests` would read it whole, too
         except OSError as error:
             raise Failure(f"{path} cannot be read: {error.strerror}.") from error
-        # A file's name on the disk may hold bytes that are no text; the shown path has none.
+        # A file's name on the disk may have bytes that are not valid UTF-8; `shown_path` has none.
         name = shown_path.rpartition("/")[2] or "unnamed"
         return self._send("POST", "/upload", files={"file": (name, content)}, data={"path": shown_path})
 
@@ -112,7 +112,7 @@ class LibraryClient:
         response = self._retry_while_busy(lambda: self._open(method, path, **arguments))
         body = _json_object(response)
         if body is None:
-            raise self._foreign(response)
+            raise self._not_this_api(response)
         return body
 
     def _retry_while_busy(self, send: Callable[[], requests.Response]) -> requests.Response:
@@ -142,7 +142,7 @@ class LibraryClient:
             return response
         body = _json_object(response)
         if body is None:
-            raise self._foreign(response)
+            raise self._not_this_api(response)
         error_detail = body.get("error") or {}
         code, message = str(error_detail.get("code")), str(error_detail.get("message"))
         if code == "SERVER_BUSY":
@@ -150,7 +150,7 @@ class LibraryClient:
         raise ApiError(code, message)
 
     @staticmethod
-    def _foreign(response: requests.Response) -> Failure:
+    def _not_this_api(response: requests.Response) -> Failure:
         return Failure(f"{response.url} answered {response.status_code} {response.reason}, which is not this API.")
 
 

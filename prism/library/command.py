@@ -1,4 +1,4 @@
-"""What the commands share: they run one function on a client and turn failures into an exit status."""
+"""What the library's commands share: the exit status of failures, lines of output, and places in words."""
 
 import argparse
 import io
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from deployments.library.types import CheckReport
 from prism.library.client import Failure, LibraryClient, add_url_option
 
 INTERRUPTED = 130
@@ -17,7 +18,7 @@ def run_command(
     arguments: Sequence[str] | None,
     work: Callable[[LibraryClient, argparse.Namespace], int],
 ) -> int:
-    """Parse `arguments`, run `work` and return its exit status; 1 for a Failure, which is shown, 130 for Ctrl-C."""
+    """Parse `arguments`, run `work` and return its exit status; 1 after a Failure, which is shown, 130 after Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack a character
     add_url_option(parser)
@@ -28,7 +29,7 @@ def run_command(
         sys.stderr.write(f"{failure}\n")
         return 1
     except BrokenPipeError:
-        # Whoever reads the output, such as `head`, has enough. Python would complain when it flushes at its end.
+        # The reader of the output, such as `head`, has ended. Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -41,6 +42,15 @@ def say(text: str = "") -> None:
     line = "".join(char if char.isprintable() or char == "\t" else " " for char in text)
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def show_report(report: CheckReport) -> int:
+    """Show what `verify` or `rebuild` has repaired and found; returns the exit status, 1 if there is a problem."""
+    for sentence in [*report.repaired, *report.problems]:
+        say(sentence)
+    if not report.problems:
+        say("The library is in order.")
+    return 1 if report.problems else 0
 
 
 def describe_place(source_info: dict[str, object]) -> str:

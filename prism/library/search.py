@@ -12,6 +12,9 @@ from prism.library.client import LibraryClient
 from prism.library.command import describe_place, run_command, say
 
 MAX_TEXT_LINES = 4
+"""Of a passage."""
+MIN_WIDTH, MAX_WIDTH = 40, 100
+"""Bounds of a line's length in characters, whatever the terminal's width is."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism search") -> int:
@@ -33,7 +36,7 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
         answer = client.search(options.query, options.limit, options.type, answer=not options.no_answer)
         say(json.dumps(answer, ensure_ascii=False))
         return 0 if answer["results"] else 1
-    width = shutil.get_terminal_size().columns
+    width = max(MIN_WIDTH, min(shutil.get_terminal_size().columns, MAX_WIDTH))
     results: list[dict[str, Any]] = []
     for name, data in client.stream_search(options.query, options.limit, options.type, answer=not options.no_answer):
         if name == "results":
@@ -43,7 +46,7 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
                     say(line)
             say(f"{len(results)} passages in {data['query_time']:.2f} s.")
         elif name == "token":
-            for line in textwrap.wrap(data["text"], max(40, min(width, 100))):
+            for line in textwrap.wrap(data["text"], width):
                 say(line)
         elif name == "done" and not options.no_answer:
             for line in format_end(data, results, width):
@@ -52,7 +55,7 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
 
 
 def format_end(answer: dict[str, Any], results: list[dict[str, Any]], width: int) -> list[str]:
-    """Return what follows the sentences of an answer as lines: each citation, and what answered."""
+    """Return the lines after an answer's sentences: the citations, then the model and the note."""
     names = {result["metadata"]["file_id"]: result["metadata"]["filename"] for result in results}
     lines = []
     for citation in answer["citations"]:
@@ -60,9 +63,9 @@ def format_end(answer: dict[str, Any], results: list[dict[str, Any]], width: int
         place = describe_place(citation["source_info"])
         where = f"{names.get(file_id, f'file {file_id}')}{f', {place}' if place else ''}"
         text = f'[{citation["citation_number"]}] {where}: "{" ".join(citation["quote"].split())}"'
-        lines += textwrap.wrap(text, max(40, min(width, 100)), subsequent_indent="    ")
+        lines += textwrap.wrap(text, width, subsequent_indent="    ")
     note = f" {answer['answer_note']}" if answer["answer_note"] else ""
-    return [*lines, *textwrap.wrap(f"Answered by {answer['answered_by']}.{note}", max(40, min(width, 100)))]
+    return [*lines, *textwrap.wrap(f"Answered by {answer['answered_by']}.{note}", width)]
 
 
 def format_result(number: int, result: dict[str, Any], width: int) -> list[str]:
@@ -70,7 +73,7 @@ def format_result(number: int, result: dict[str, Any], width: int) -> list[str]:
     metadata = result["metadata"]
     place = describe_place(metadata["source_info"])
     heading = f"{number}. {metadata['filename']}{f', {place}' if place else ''} (file {metadata['file_id']})"
-    text = textwrap.wrap(" ".join(metadata["text"].split()), max(40, min(width, 100)) - 3)
+    text = textwrap.wrap(" ".join(metadata["text"].split()), width - 3)
     shown = text[:MAX_TEXT_LINES]
     if len(text) > len(shown):
         shown[-1] += " ..."

@@ -11,8 +11,8 @@ from prism.library.add import FoundFile, add_files, find_files
 from prism.library.client import ApiError, Failure, LibraryClient, checksum_of
 from prism.library.command import run_command, say
 
-FIRST_WAIT_MS = 500
-"""How long the folder is watched before its files are looked at for the first time."""
+MAX_WAIT_MS = 500
+"""`watch` yields after so long without a change, too; the first time, that starts the first synchronization."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism watch") -> int:
@@ -34,8 +34,9 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
         raise Failure(f"There is no folder {folder}.")
     synchronizer = Synchronizer(client, folder, delete=options.delete)
     is_synchronized = False
-    # It yields nothing for the first time once changes are recorded, so that none is missed.
-    for changes in watch(folder, raise_interrupt=True, yield_on_timeout=True, rust_timeout=FIRST_WAIT_MS):
+    # `watch` records changes before it yields for the first time, so that none is missed during the first
+    # synchronization.
+    for changes in watch(folder, raise_interrupt=True, yield_on_timeout=True, rust_timeout=MAX_WAIT_MS):
         if changes or not is_synchronized:
             synchronizer.synchronize()
         if not is_synchronized:
@@ -60,7 +61,7 @@ class Synchronizer:
         self._folder = folder.resolve()
         self._delete = delete
         self._given_up: set[tuple[str, str]] = set()
-        """Path and checksum of what was refused or could not be indexed; it is tried again when it has changed."""
+        """Path and checksum of files that were refused or could not be indexed; a changed file is tried again."""
 
     def synchronize(self) -> None:
         """Add what is new, replace what has changed, and say so. Raises Failure."""
@@ -120,7 +121,8 @@ class Synchronizer:
             if record["checksum"] in contents:
                 continue
             is_former = path in paths
-            if self._is_indexed(paths[path]) if is_former else self._delete:
+            may_be_removed = self._is_indexed(paths[path]) if is_former else self._delete
+            if may_be_removed:
                 self._client.delete(int(str(record["file_id"])))
                 say(f"removed the former {path}" if is_former else f"removed {path}")
 

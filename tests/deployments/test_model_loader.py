@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from deployments.errors import ModelLoading, ModelNotLoaded
-from deployments.model_loader import LoadedModel, ModelLoader, ReportProgress
+from deployments.model_loader import IdleUnloader, LoadedModel, ModelLoader, ReportProgress
 
 
 class FakeLoad:
@@ -115,3 +115,45 @@ def test_an_unloaded_model_is_handed_out_to_be_closed_and_loaded_again_when_it_i
     assert loader.unload() is None
     assert asyncio.run(loader.get(time.time() + 5)) == "model"
     assert load.attempts == 2
+
+
+@pytest.mark.parametrize("max_idle_s", [0.0, 0.1])
+def test_an_idle_model_is_unloaded_even_if_its_only_call_did_not_wait_for_it(max_idle_s: float) -> None:
+    load = FakeLoad()
+    loader = make_loader(load, lazy=True)
+    freed: list[str] = []
+
+    async def run() -> None:
+        unloader = IdleUnloader(loader, max_idle_s, freed.append)
+        with unloader.call(), pytest.raises(ModelLoading):
+            await loader.get(time.time())
+        await asyncio.sleep(2 * max_idle_s + 0.1)
+        assert loader.status().state == "loading"
+        load.may_end.set()
+        async with asyncio.timeout(5):
+            while not freed:
+                await asyncio.sleep(0.01)
+        assert loader.status().state == "not_loaded"
+
+    asyncio.run(run())
+    assert freed == ["model"]
+
+
+def test_a_model_stays_loaded_during_every_call() -> None:
+    load = FakeLoad()
+    load.may_end.set()
+    loader = make_loader(load, lazy=True)
+    freed: list[str] = []
+
+    async def run() -> None:
+        unloader = IdleUnloader(loader, 0.05, freed.append)
+        with unloader.call():
+            with unloader.call():
+                await loader.get(time.time() + 5)
+            await asyncio.sleep(0.2)
+            assert (loader.status().state, freed) == ("loaded", [])
+        async with asyncio.timeout(5):
+            while not freed:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())

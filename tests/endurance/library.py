@@ -1,8 +1,8 @@
 """`python -m tests.endurance.library`: ten clients upload, search and delete at once, for ten minutes.
 
-Each document has a code of its own, so that the right answer to a search for it is known: that document while it is
-there, and nothing before and after. Exit status 0: every answer was documented and right, no process died, and `verify`
-finds no problem afterwards.
+Each document has a unique code, so the right result of a search for it is known: that document until it is deleted,
+then nothing. Exit status 0: every response was as documented and right, no process died, and `verify` finds no problem
+afterwards.
 """
 
 import argparse
@@ -29,7 +29,7 @@ NUM_SHARED = 5
 """Documents that all clients upload again and again, and nobody deletes."""
 UNKNOWN_FILE = 999_999_999
 NAME = "note.txt"
-"""Of every document: a name with its code would be found by it, too."""
+"""The file name of every document. It has no code, so that a search for a code can find it in the text only."""
 
 _NAMES = ("ferry", "harbour", "orchard", "library", "bakery", "lighthouse", "workshop", "garden", "station", "museum")
 _ids_of_shared: dict[int, int] = {}
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Cases:
-    """Iterates over cases in random order, until the time is over."""
+    """Iterates over cases in random order, for so many seconds."""
 
     def __init__(self, seconds: float, seed: int) -> None:
         self._end = time.monotonic() + seconds
@@ -74,7 +74,7 @@ class _Cases:
 
 
 def found_until_deleted(context: Context) -> None:
-    """A document is found once it is completed, is returned as it was sent, and is gone when it is deleted."""
+    """A completed document is found and returned as it was sent; a deleted one is not found any more."""
     client, code = context.client, new_code(context.rng)
     content = document(code, context.rng)
     file_id = upload(client, NAME, content)["file_id"]
@@ -90,7 +90,7 @@ def found_until_deleted(context: Context) -> None:
 
 
 def deleted_while_indexed(context: Context) -> None:
-    """A document that is deleted soon after its upload is gone, whatever the indexing does at that moment."""
+    """A document that is deleted while it may be being indexed is not found any more."""
     client, code = context.client, new_code(context.rng)
     file_id = upload(client, NAME, document(code, context.rng))["file_id"]
     time.sleep(context.rng.uniform(0, 1.5))
@@ -115,7 +115,7 @@ def uploaded_by_all(context: Context) -> None:
 
 
 def refused(context: Context) -> None:
-    """Bad requests get the documented errors."""
+    """Wrong requests get the documented errors."""
     client = context.client
     client.expect("404 NOT_FOUND", "GET", f"/files/{UNKNOWN_FILE}")
     client.expect("404 NOT_FOUND", "DELETE", f"/files/{UNKNOWN_FILE}")
@@ -127,7 +127,7 @@ def refused(context: Context) -> None:
 
 
 def listed(context: Context) -> None:
-    """Lists have their schema, and never more than was asked for."""
+    """Lists have their schema, and at most `limit` entries."""
     body = checked(FileList, context.client.expect("200", "GET", "/files?limit=3&type=document"))
     if len(body["files"]) > 3 or body["total"] < len(body["files"]):
         raise WrongAnswer(f"A list of 3 files is {body}")
@@ -135,8 +135,8 @@ def listed(context: Context) -> None:
     context.client.expect("200", "GET", "/debug/stats")
 
 
-def left(context: Context) -> None:
-    """A client that leaves in the middle does no harm."""
+def clients_leave(context: Context) -> None:
+    """Clients disconnect during an upload and during a search; the other cases notice if that does harm."""
     code = new_code(context.rng)
     files = {"file": (NAME, document(code, context.rng))}
     context.client.leave_in_upload("/upload", files=files)
@@ -149,9 +149,9 @@ MIX: Mapping[Case, int] = {
     uploaded_by_all: 3,
     refused: 1,
     listed: 2,
-    left: 1,
+    clients_leave: 1,
 }
-"""How often each case comes up, of all."""
+"""Relative frequency of each case."""
 
 
 def new_code(rng: random.Random) -> str:

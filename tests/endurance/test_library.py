@@ -29,7 +29,14 @@ HIT = {
 
 
 def test_a_deleted_file_that_is_still_found_is_wrong() -> None:
-    body = {"results": [HIT], "response": "", "citations": [], "query_time": 0.1, "answered_by": None}
+    body = {
+        "results": [HIT],
+        "response": "",
+        "citations": [],
+        "query_time": 0.1,
+        "answered_by": None,
+        "answer_note": "",
+    }
     with pytest.raises(WrongAnswer, match="A deleted file is found"):
         library.expect_gone(Answering({}, body), 7, "code1")  # type: ignore[arg-type]
 

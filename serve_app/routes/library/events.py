@@ -1,7 +1,6 @@
 """`WS /ws` and `GET /events`: the progress of files, as it happens."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from serve_app.context import AppContext
 from serve_app.library_schemas import event_body
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
+from serve_app.server_sent_events import format_event
 
 router = APIRouter()
 
@@ -109,7 +109,7 @@ async def _stream(context: AppContext, since: int | None) -> AsyncIterator[str]:
                     yield ": still here\n\n"
                     continue
                 event, waiting = waiting.result(), None
-                yield f"id: {event.seq}\ndata: {json.dumps(event_body(event))}\n\n"
+                yield format_event(event_body(event), number=event.seq)
         finally:
             if waiting is not None:
                 waiting.cancel()

@@ -1,5 +1,5 @@
-"""The places of passages: `GET /files/{id}/pages/{n}.png` and `/files/{id}/frames/{seconds}.jpg` as pictures, and
-`/files/{id}/text` with a mark for each paragraph."""
+"""Shows the places of passages: `GET /files/{id}/pages/{n}.png` and `/files/{id}/frames/{seconds}.jpg` are pictures,
+`GET /files/{id}/text` is HTML with an anchor for each paragraph."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ MARK_COLOUR = (255, 214, 0)
 MARK_OPACITY = 0.4
 MAX_DPI = 300
 MAX_PICTURE_SIDE_PX = 2000
-"""Of a picture from the library; a larger one is scaled down."""
+"""An image file with a longer side is scaled down."""
 
 
 @router.get(
@@ -50,8 +50,8 @@ async def page_picture(
         Query(
             max_length=30,
             pattern=r"^[0-9]+-[0-9]+$",
-            description="Mark only these characters of the passage: the first, and the one after the last, as in a "
-            "citation's `chars`.",
+            description="Mark only these characters of the passage, from the first number to the second (exclusive), "
+            "as in a citation's `chars`.",
             examples=["120-188"],
         ),
     ] = None,
@@ -89,7 +89,7 @@ async def page_picture(
 
 @router.get(
     "/files/{file_id}/text",
-    summary="The text of a document without pages, with a mark for each paragraph",
+    summary="The text of a document without pages, with an anchor for each paragraph",
     response_class=Response,
     responses={
         200: {"description": "A page of HTML.", "content": {"text/html": {"schema": {"type": "string"}}}},

@@ -19,16 +19,16 @@ from serve_app.metrics import SEARCHES
 from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
 from serve_app.request_info import client_address, context_of
-from serve_app.server_sent_events import event
+from serve_app.server_sent_events import format_event
 from serve_app.uploads import read_small_json
 
 router = APIRouter()
 
 MAX_BODY_BYTES = 64 * 1024
-MODEL_TIMEOUT_S = 10.0
-"""How long a search waits for a model that is being loaded; a download takes longer."""
+EMBEDDER_TIMEOUT_S = 10.0
+"""How long a search waits while the embedder loads. A download takes longer: then the search is MODEL_NOT_LOADED."""
 MIN_HITS_FOR_ANSWER = 10
-"""An answer is made from so many passages at least, also if fewer are wanted as results."""
+"""An answer is made from at least so many passages, even if `limit` is lower."""
 
 
 class SearchOptions(Options):
@@ -58,7 +58,7 @@ async def search(request: Request) -> Response:
     query = parse_json_options(SearchOptions, await read_small_json(request, MAX_BODY_BYTES, deadline))
     with context.explain_timeouts("Search again when the server is less busy"):
         vector = await context.service(EMBEDDER).embed_query(
-            query.query, deadline=min(deadline, context.seconds_from_now(MODEL_TIMEOUT_S))
+            query.query, deadline=min(deadline, context.seconds_from_now(EMBEDDER_TIMEOUT_S))
         )
         limit = max(query.limit, MIN_HITS_FOR_ANSWER) if query.answer else query.limit
         wanted = SearchRequest(query.query, limit, _types(query))
@@ -90,22 +90,22 @@ async def _events(
     body: SearchAnswer,
     deadline: float,
 ) -> AsyncIterator[str]:
-    """Yield the events of a search whose results are there. Every error becomes an event, since the status is sent."""
+    """Yield the events of a search that has its results. An error becomes an event: status 200 has been sent."""
     try:
-        yield event("results", body.model_dump(mode="json", include={"results", "query_time"}))
+        yield format_event(body.model_dump(mode="json", include={"results", "query_time"}), name="results")
         if query.answer:
             text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
             async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
                 async for part in parts:
                     added, citations = text.add(part)
                     if added:
-                        yield event("token", {"text": added})
+                        yield format_event({"text": added}, name="token")
                     for citation in citations:
-                        yield event("citation", citation.model_dump(mode="json"))
+                        yield format_event(citation.model_dump(mode="json"), name="citation")
             body = _with_answer(body, text)
-        yield event("done", body.model_dump(mode="json", exclude={"results"}))
+        yield format_event(body.model_dump(mode="json", exclude={"results"}), name="done")
     except Exception as error:
-        yield event("error", error_body(as_service_error(error, request)).model_dump(mode="json"))
+        yield format_event(error_body(as_service_error(error, request)).model_dump(mode="json"), name="error")
 
 
 def _with_answer(body: SearchAnswer, text: AnswerText) -> SearchAnswer:

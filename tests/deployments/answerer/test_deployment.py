@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from deployments.answerer.deployment import NO_MODEL, NO_TIME, AnswererDeployment
+from deployments.answerer.answering import NO_MODEL, NO_TIME
+from deployments.answerer.deployment import AnswererDeployment
 from deployments.answerer.settings import MODELS, AnswererConfig
 from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
 from deployments.library.types import ChunkRecord, SearchHit

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deployments.answerer.settings import MODELS, AnswererConfig
-from deployments.answerer.weights import describe, ensure_gguf, is_there
+from deployments.answerer.weights import describe, ensure_gguf, is_on_disk
 from deployments.errors import ModelNotLoaded
 from deployments.settings import WeightsConfig
 from prism.weights import fetch, verify
@@ -18,12 +18,12 @@ PATH = f"/{MODEL.repository}/resolve/{MODEL.commit}/{MODEL.file}"
 
 def test_a_missing_model_is_fetched_once(model_hub: Hub, tiny_gguf: Path, tmp_path: Path) -> None:
     progress: list[str] = []
-    assert not is_there(AnswererConfig(), tmp_path)
+    assert not is_on_disk(AnswererConfig(), tmp_path)
     file = ensure_gguf(AnswererConfig(), tmp_path, progress.append)
     assert (file.name, file.path.name, file.revision) == (NAME, MODEL.file, MODEL.commit[:12])
     assert file.path.read_bytes() == tiny_gguf.read_bytes()
     assert any("fetching" in line and "of 1.3 MB" in line for line in progress)
-    assert is_there(AnswererConfig(), tmp_path)
+    assert is_on_disk(AnswererConfig(), tmp_path)
     num_requests = len(model_hub.requests)
     assert ensure_gguf(AnswererConfig(), tmp_path, progress.append) == file
     assert len(model_hub.requests) == num_requests
@@ -33,7 +33,7 @@ def test_a_damaged_download_is_refused_with_what_to_do(model_hub: Hub, tmp_path:
     model_hub.faults[PATH] = [flips_a_bit]
     with pytest.raises(ModelNotLoaded, match="arrived damaged.*prism weights fetch"):
         ensure_gguf(AnswererConfig(), tmp_path, lambda line: None)
-    assert not is_there(AnswererConfig(), tmp_path)
+    assert not is_on_disk(AnswererConfig(), tmp_path)
 
 
 def test_the_commands_fetch_and_verify_it(model_hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

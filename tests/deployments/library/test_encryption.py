@@ -250,7 +250,7 @@ def test_a_key_file_that_is_missing_damaged_or_of_another_library_is_named(
 def test_a_library_whose_making_broke_off_is_made_with_the_same_key(encrypted: LibraryConfig) -> None:
     Library(encrypted).close()
     (encrypted.folder / "library.db").write_bytes(b"")
-    (encrypted.folder / "encryption.new").write_text("half")
+    (encrypted.folder / "encryption.json.new").write_text("half")
     library = Library(encrypted)
     assert upload(library, "a.txt").file_id == 1
     library.close()

@@ -97,7 +97,7 @@ def test_a_decoder_that_makes_no_progress_is_killed_before_the_deadline() -> Non
 
 def test_an_idle_fork_server_ends_and_comes_back() -> None:
     others = fork_servers()
-    sandbox = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, idle_end_s=0.2)
+    sandbox = Sandbox("tests.deployments.sandbox.work", memory_bytes=200 * 2**20, max_idle_s=0.2)
     try:
         assert fork_servers() == others
         values = sandbox.run("make_array", MEDIA, 1, cancellation=Cancellation(time.time() + 60))

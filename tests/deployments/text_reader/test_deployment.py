@@ -1,6 +1,7 @@
 """The text reader's replica: image files, memory that is given back, threads, silence."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -117,8 +118,12 @@ def test_the_models_leave_memory_when_idle_and_come_back() -> None:
 
 def processes() -> set[psutil.Process]:
     """Return those of all replicas of the tests, with the networks or for decoders."""
-    running = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return {child for child in running if {PROCESS_MODULE, SANDBOX_MODULE} & set(child.cmdline())}
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if child.status() != psutil.STATUS_ZOMBIE and {PROCESS_MODULE, SANDBOX_MODULE} & set(child.cmdline()):
+                found.add(child)
+    return found
 
 
 def test_a_process_that_has_died_is_replaced() -> None:

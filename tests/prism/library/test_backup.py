@@ -120,8 +120,8 @@ def test_folders_that_hold_something_else_are_left_alone(
         assert run("add", "--url", url, "--wait", notes)[0] == 0
     before = sorted(notes.rglob("*"))
     for command, folder, reason in (
-        ("backup", notes, "is not empty"),
-        ("backup", tmp_path / "library" / "copy", "in one another"),
+        ("backup", notes, "neither empty nor an earlier backup"),
+        ("backup", tmp_path / "library" / "copy", "inside the other"),
         ("restore", notes, "no backup"),
     ):
         status, text = run(command, folder)
