@@ -178,16 +178,18 @@ def _replies(
 
 
 def _sentences(pieces: Iterator[str]) -> Iterator[str]:
-    """Yield the sentences of a text that arrives in pieces, each once the next has begun. At the end, `pieces` is
-    closed, which stops the model."""
+    """Yield the sentences of a text that arrives in pieces, each once the next has a whole word: "am 31. Dez" may go on
+    to a date. At the end, `pieces` is closed, which stops the model."""
     text = ""
     with closing(cast(Generator[str, None, None], pieces)):
         for piece in pieces:
             text += piece
             *complete, last = list(sentence_ranges(text)) or [(0, 0)]
+            if len(text[last[0] :].split(maxsplit=1)) < 2 and not text[-1:].isspace():
+                continue
             for start, end in complete:
                 yield text[start:end]
             if complete:
                 text = text[last[0] :]
-    if text.strip():
-        yield text.strip()
+    for start, end in sentence_ranges(text):
+        yield text[start:end]

@@ -1,5 +1,7 @@
 """Sentences that share all their words with a passage and yet say something else, and those that say the same."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from deployments.answerer.answering import AnswerLimits, answer
@@ -180,3 +182,17 @@ def test_how_long_and_how_hot_need_not_stand_in_the_answer() -> None:
     for question in ("How long does the dough rest?", "How hot is the oven heated?"):
         parts = list(answer(question, [passage], None, AnswerLimits(), Cancellation(FAR_FUTURE)))
         assert isinstance(parts[0], AnswerSentence), question
+
+
+class _LetterByLetter(ScriptedModel):
+    def complete(self, system: str, prompt: str, max_tokens: int, cancellation: Cancellation) -> Iterator[str]:
+        yield from "Der Vertrag endet am 31. Dezember 2027. Die Miete beträgt 850 Euro."
+
+
+def test_a_german_date_that_arrives_letter_by_letter_stays_in_its_sentence() -> None:
+    passage = hit("Der Vertrag endet am 31. Dezember 2027. Die Miete beträgt 850 Euro.")
+    model = _LetterByLetter("")
+    question = "Wann endet der Vertrag und wie hoch ist die Miete?"
+    parts = list(answer(question, [passage], model, AnswerLimits(), Cancellation(FAR_FUTURE)))
+    said = [part.text for part in parts if isinstance(part, AnswerSentence)]
+    assert said == ["Der Vertrag endet am 31. Dezember 2027.", "Die Miete beträgt 850 Euro."]
