@@ -27,6 +27,9 @@ BATCH_TOKENS = 64
 faster on a laptop's CPU."""
 MIN_MEASURED_TOKENS = 64
 """The speed of reading is measured at prompts with at least so many tokens that were not cached."""
+_SOCKET_NAME = "llama.sock"
+_MAX_SOCKET_PATH_BYTES = 103
+"""unix(7): 107 without the final 0; macOS allows 103."""
 _SOCKET_TIMEOUT_S = 30.0
 
 
@@ -46,9 +49,9 @@ class LlamaModel:
         # OpenMP reads it when it is loaded, with the first model.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self.name = name
-        folder = tempfile.mkdtemp(prefix="prism-llama-")
+        folder = _socket_folder()
         remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        socket = f"{folder}/llama.sock"
+        socket = f"{folder}/{_SOCKET_NAME}"
         key = secrets.token_urlsafe()
         try:
             self._server = xllamacpp.Server(_parameters(path, threads, context_tokens, socket, key))
@@ -248,6 +251,15 @@ def _parameters(path: Path, threads: int, context_tokens: int, socket: str, key:
     parameters.endpoint_slots = False
     parameters.verbosity = 1  # errors only: a log must not have a prompt
     return parameters
+
+
+def _socket_folder() -> str:
+    """Make a folder that only this user can open, with a path short enough for a socket in it."""
+    folder = tempfile.mkdtemp(prefix="prism-llama-")
+    if len(os.fsencode(f"{folder}/{_SOCKET_NAME}")) <= _MAX_SOCKET_PATH_BYTES:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="prism-llama-", dir="/tmp")
 
 
 def _common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -234,21 +234,26 @@ def test_the_model_leaves_memory_when_idle_and_comes_back(tmp_path: Path, tiny_g
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("is_long", [False, True])
 def test_the_end_of_the_replica_leaves_nothing_behind(
-    tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch, is_long: bool
 ) -> None:
-    temporary_files = tmp_path / "temporary"
-    temporary_files.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary_files))
+    """Also where the folder for temporary files has a path that is too long for a socket in it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = tmp_path / ("x" * 100) if is_long else Path(short)
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        in_tmp = set(Path("/tmp").iterdir())
 
-    async def run() -> None:
-        answerer = replica(tmp_path, model=str(tiny_gguf))
-        await answer(answerer)
-        assert len(list(temporary_files.iterdir())) == 1
-        answerer.__del__()
-        assert list(temporary_files.iterdir()) == []
+        async def run() -> None:
+            answerer = replica(tmp_path, model=str(tiny_gguf))
+            assert (await answer(answerer))[-1].answered_by == "tiny"
+            made = {*folder.iterdir(), *(set(Path("/tmp").glob("prism-llama-*")) - in_tmp)}
+            assert len(made) == 1
+            answerer.__del__()
+            assert not any(path.exists() for path in made)
 
-    asyncio.run(run())
+        asyncio.run(run())
 
 
 def mapped(path: Path) -> bool:
