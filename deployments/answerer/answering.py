@@ -17,7 +17,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
 
-from deployments.answerer.abstention import addresses, is_confident, is_relevant, says_not_found
+from deployments.answerer.abstention import (
+    MIN_RELEVANCE,
+    MIN_RELEVANCE_TO_ASK,
+    addresses,
+    is_confident,
+    is_relevant,
+    says_not_found,
+)
 from deployments.answerer.check import Verdict, check, contradictions
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
 from deployments.answerer.language_model import LanguageModel
@@ -75,7 +82,8 @@ def answer(
     asked = parse_question(question)
     name = EXTRACTIVE if model is None else model.name
     ranked = rank_sentences(asked, hits)
-    if not ranked or not is_relevant(asked, hits):
+    minimum = MIN_RELEVANCE if model is None else MIN_RELEVANCE_TO_ASK
+    if not ranked or not is_relevant(asked, hits, minimum):
         yield AnswerEnd(name, no_answer="nothing_relevant")
         return
     if model is None:
@@ -105,8 +113,11 @@ def _model_answer(
                 shown.append((sentence, verdict))
     except DeadlineExceeded:
         if not shown:
-            yield from extract(ranked)
-            yield AnswerEnd(EXTRACTIVE, note=NO_TIME)
+            if is_relevant(question, hits):
+                yield from extract(ranked)
+                yield AnswerEnd(EXTRACTIVE, note=NO_TIME)
+            else:
+                yield AnswerEnd(EXTRACTIVE, no_answer="nothing_relevant", note=NO_TIME)
             return
         note = CUT_SHORT
     if not shown:

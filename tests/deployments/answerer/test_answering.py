@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from deployments.answerer.abstention import MIN_RELEVANCE, MIN_RELEVANCE_TO_ASK, relevance
 from deployments.answerer.answering import (
     CUT_SHORT,
     NO_MODEL,
@@ -13,6 +14,7 @@ from deployments.answerer.answering import (
     AnswerLimits,
     answer,
 )
+from deployments.answerer.question import parse_question
 from deployments.answerer.types import AnswerEnd, AnswerPart, AnswerSentence
 from deployments.cancellation import Cancellation, WorkCancelled
 from tests.deployments.answerer.fakes import FAR_FUTURE, ScriptedModel, hit
@@ -81,7 +83,7 @@ def test_if_nothing_backs_the_model_near_hits_are_quoted_and_others_are_not(repl
     some = parts(ScriptedModel(reply))
     assert sentences(some)[0] == "The dam at Orsk was built in 1936 by Vera Lind."
     assert end_of(some) == AnswerEnd("extractive", note=NOT_BACKED)
-    far = parts(ScriptedModel(reply), hits=(hit(DAM.chunk.text, similarity=0.45),))
+    far = parts(ScriptedModel(reply), hits=(hit(DAM.chunk.text, similarity=0.4),))
     assert sentences(far) == []
     assert end_of(far) == AnswerEnd("scripted", no_answer="nothing_supported")
 
@@ -99,6 +101,17 @@ def test_hits_that_are_not_about_the_question_are_not_read_to_the_model() -> Non
     assert len(some) == 1
     assert model.prompts == []
     assert end_of(parts(None, QUESTION, ())).no_answer == "nothing_relevant"
+
+
+def test_hits_that_are_hardly_about_the_question_are_for_a_model_to_judge() -> None:
+    question, hits = "How tall is the wall above the town?", (hit(DAM.chunk.text, similarity=0.46),)
+    assert MIN_RELEVANCE_TO_ASK <= relevance(parse_question(question), hits) < MIN_RELEVANCE
+    assert end_of(parts(None, question, hits)).no_answer == "nothing_relevant"
+    unable = ScriptedModel("The passages do not say that.")
+    assert end_of(parts(unable, question, hits)) == AnswerEnd("scripted", no_answer="nothing_supported")
+    late = ScriptedModel("It is 48 metres high.", prompt_tokens_per_s=10)
+    end = end_of(parts(late, question, hits, deadline=time.time() + 5))
+    assert (end.no_answer, end.note) == ("nothing_relevant", NO_TIME)
 
 
 def test_without_a_model_sentences_are_quoted_and_the_end_says_so() -> None:
