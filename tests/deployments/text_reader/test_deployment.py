@@ -106,7 +106,7 @@ def test_the_models_leave_memory_when_idle_and_come_back() -> None:
         assert (await replica.read_image(as_media(encoded(sign().image, "PNG")), deadline=soon())).lines
         assert (await replica.status()).state == "loaded"
         async with asyncio.timeout(60):
-            while processes() != others:
+            while processes() - others:  # those of other replicas may end meanwhile
                 await asyncio.sleep(0.05)
         status = await replica.status()
         assert (status.state, status.weight_bytes) == ("not_loaded", None)
