@@ -89,6 +89,7 @@ import deployments.inference.precompile
     _run(script)
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_by_another_process_once_and_again_after_damage(tmp_path: Path) -> None:
     script = """
 from unittest import mock

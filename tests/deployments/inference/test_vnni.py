@@ -3,7 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_kernels_compile_without_typed_pointers(tmp_path: Path) -> None:
     """Typed pointers are off, as in future versions of llvmlite; without VNNI only the attention kernel is compiled."""
     script = """
