@@ -173,7 +173,7 @@ def test_originals_that_are_missing_changed_or_strange_are_noticed(
     assert problems(library) == ["The original of file 2 (a.txt) is missing."]
     path.write_bytes(content)
     stray = config.folder / "originals" / "00" / ("0" * 64)
-    stray.parent.mkdir()
+    stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"stray")
     assert problems(library) == [f"The original {'0' * 64} belongs to no file."]
     assert rebuild(library) == ([], [f"The original {'0' * 64} belongs to no file."])
