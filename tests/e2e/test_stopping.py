@@ -24,7 +24,7 @@ def test_requests_in_progress_are_answered_or_told_503_and_no_process_is_left(
         processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         endless = clients.submit(post_file, server.url, "video", DATA / "clip.mp4", **ENDLESS)
         wait_until_busy(replica_of(server.pid, "Captioner"))
-        short = clients.submit(post_file, server.url, "image", DATA / "picture.jpg", max_length=400)
+        short = clients.submit(post_file, server.url, "image", DATA / "picture.jpg", max_length=250)
         time.sleep(0.3)
         assert not short.done()
         processes[0].send_signal(number)
