@@ -49,6 +49,10 @@ class LoadedModel(Generic[M]):
     threads: int
 
 
+MAX_LOAD_WAIT_S = 15.0
+"""A call waits so long for a small model that is not loaded yet, which is enough to read it from the disk. A download
+takes longer; then the caller gets its progress instead."""
+
 _LOADING_POLL_S = 0.05
 """How often the end of loading is looked for."""
 

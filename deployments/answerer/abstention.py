@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from deployments.answerer.check import Window, is_in, is_opposed
-from deployments.answerer.passages import Sentence, sentences_of
-from deployments.answerer.question import ASKED_WORDS, Question
-from deployments.answerer.ranking import covered, inverse_frequencies, title_stems
-from deployments.answerer.words import Word, analyse, stem, stems
+from deployments.answerer.check.evidence import Evidence
+from deployments.answerer.check.matching import is_excluded_by, is_in
+from deployments.answerer.passages import sentences_of
+from deployments.answerer.question import ASKING_STEMS, Question
+from deployments.answerer.ranking import RankedSentence, covered, inverse_frequencies, title_stems
+from deployments.answerer.words import Word, stems, words_of
 from deployments.library.types import SearchHit
 
 MIN_RELEVANCE = 0.58
@@ -24,9 +25,9 @@ _NAMES_WEIGHT = 0.06
 """Relative to the similarity's; a logistic regression on the other half of the same questions."""
 
 MIN_IN_ONE_SENTENCE = 0.75
-"""Of the question's telling words. This lets long chunks through, whose similarity is small. Of 700 questions about
+"""Of the question's content words. This lets long chunks through, whose similarity is small. Of 700 questions about
 other articles .96 are not found with it."""
-_MIN_TELLING_WORDS = 2
+_MIN_CONTENT_WORDS = 2
 
 MIN_CONFIDENCE = 0.45
 MISSING_NAME_COST = 0.27
@@ -36,8 +37,6 @@ questions about two articles)."""
 MIN_ADDRESSED = 0.5
 _MIN_MISSPELT = 5
 """Letters of a name that may be misspelt."""
-
-_ASKED_STEMS = frozenset(map(stem, ASKED_WORDS))
 
 _NOT_FOUND = re.compile(
     r"\b(?:passages?|texts?|documents?|information|context|sources?|excerpts?|it|they|there)\b[^.]{0,40}?"
@@ -63,7 +62,7 @@ def relevance(question: Question, hits: Sequence[SearchHit]) -> float:
     """
     if not hits:
         return 0.0
-    asked = [word for word in question.words if word.stem not in _ASKED_STEMS] or list(question.words)
+    asked = [word for word in question.words if word.stem not in ASKING_STEMS] or list(question.words)
     of_sentences = [stems(sentence.words) for hit in hits for sentence in sentences_of(hit.chunk)]
     weights = inverse_frequencies(dict.fromkeys(word.stem for word in asked), of_sentences)
     of_hits = [
@@ -85,59 +84,59 @@ def is_relevant(question: Question, hits: Sequence[SearchHit], minimum: float = 
 
 
 def _is_in_one_sentence(question: Question, hits: Sequence[SearchHit]) -> bool:
-    telling = {word.stem for word in question.telling}
-    return len(telling) >= _MIN_TELLING_WORDS and any(
-        len(telling & stems(sentence.words)) >= MIN_IN_ONE_SENTENCE * len(telling)
+    asked = {word.stem for word in question.content_words}
+    return len(asked) >= _MIN_CONTENT_WORDS and any(
+        len(asked & stems(sentence.words)) >= MIN_IN_ONE_SENTENCE * len(asked)
         for hit in hits
         for sentence in sentences_of(hit.chunk)
     )
 
 
-def is_confident(question: Question, hits: Sequence[SearchHit], best: Sentence) -> bool:
+def is_confident(question: Question, hits: Sequence[SearchHit], best: RankedSentence) -> bool:
     """Return whether the best sentence probably answers, although nothing backs what the model said: the hits are very
     similar to the question, and no name or number of it is missing."""
     similarity = max(hit.similarity for hit in hits)
-    [hit] = [hit for hit in hits if hit.chunk.chunk_id == best.chunk_id]
-    of_chunk = sentences_of(hit.chunk)
-    window = Window((best,), of_chunk[: best.number], of_chunk[best.number + 1 :], hit)
-    if any(is_opposed(word, window) for word in question.telling):
+    evidence = Evidence.of(best.hit, best.sentence.number)
+    if any(is_excluded_by(word, evidence.words) for word in question.content_words):
         return False
-    return similarity - MISSING_NAME_COST * lacks_name_or_number(question, window) >= MIN_CONFIDENCE
+    return similarity - MISSING_NAME_COST * lacks_name_or_number(question, evidence) >= MIN_CONFIDENCE
 
 
-def addresses(question: Question, sentence: str, window: Window) -> bool:
+def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
     """Return whether a backed sentence, with what backs it, is about what the question asks.
 
     Not so if the passage up to there lacks a name or a number of the question or says the opposite of one of its words,
-    if less than half of the question's telling words are in the sentence or near what backs it, if a number was asked
+    if less than half of the question's content words are in the sentence or near what backs it, if a number was asked
     for and the sentence has none of its own, or if the question denies something and the passage does not.
     """
-    words = analyse(sentence)
-    telling = question.telling
-    if lacks_name_or_number(question, window) or any(is_opposed(word, window) for word in telling):
+    words = words_of(sentence)
+    content_words = question.content_words
+    if lacks_name_or_number(question, evidence) or any(is_excluded_by(word, evidence.words) for word in content_words):
         return False
-    num_found = sum(is_in(word, words) or is_near(word, window) for word in telling)
-    if num_found < MIN_ADDRESSED * len(telling):
+    num_found = sum(is_in(word, words) or is_near(word, evidence) for word in content_words)
+    if num_found < MIN_ADDRESSED * len(content_words):
         return False
     asked = {word.stem for word in question.words}
     if question.expected == "number" and not any(word.number is not None and word.stem not in asked for word in words):
         return False
-    return not question.is_negated or any(word.is_negation for word in (*words, *window.words))
+    return not question.is_negated or any(word.is_negation for word in (*words, *evidence.words))
 
 
-def lacks_name_or_number(question: Question, window: Window) -> bool:
+def lacks_name_or_number(question: Question, evidence: Evidence) -> bool:
     """Return whether a name or a number of the question is neither near a sentence nor before it in its passage."""
-    return any(not is_near(word, window) for word in question.telling if word.number is not None or _is_name(word))
+    return any(
+        not is_near(word, evidence) for word in question.content_words if word.number is not None or _is_name(word)
+    )
 
 
-def is_near(word: Word, window: Window) -> bool:
-    """Return whether a word of the question is in a window, beside it, or earlier in its passage; a name may be
+def is_near(word: Word, evidence: Evidence) -> bool:
+    """Return whether a word of the question is in evidence, beside it, or earlier in its passage; a name may be
     misspelt by a letter."""
-    if is_in(word, window.nearby_words, window.text) or word.stem in window.earlier:
+    if is_in(word, evidence.nearby_words, evidence.text) or word.stem in evidence.earlier_stems:
         return True
     if not _is_name(word) or len(word.stem) < _MIN_MISSPELT:
         return False
-    nearby = window.earlier.union(other.stem for other in window.nearby_words)
+    nearby = evidence.earlier_stems.union(other.stem for other in evidence.nearby_words)
     return any(Levenshtein.distance(word.stem, other, score_cutoff=1) <= 1 for other in nearby)
 
 

@@ -25,7 +25,8 @@ from deployments.answerer.abstention import (
     is_relevant,
     says_not_found,
 )
-from deployments.answerer.check import Verdict, check, contradictions
+from deployments.answerer.check.contradictions import contradictions
+from deployments.answerer.check.verdict import Verdict, check
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
 from deployments.answerer.language_model import LanguageModel
 from deployments.answerer.orders import without_citation_marks
@@ -121,7 +122,7 @@ def _model_answer(
             return
         note = CUT_SHORT
     if not shown:
-        if says_nothing or not is_confident(question, hits, ranked[0].sentence):
+        if says_nothing or not is_confident(question, hits, ranked[0]):
             yield AnswerEnd(model.name, no_answer="nothing_supported")
             return
         yield from extract(ranked)
@@ -140,7 +141,7 @@ def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[
     supported = (
         verdict.supported
         and not says_not_found(text)
-        and any(addresses(question, text, one) for one in verdict.windows)
+        and any(addresses(question, text, evidence) for evidence in verdict.evidence)
     )
     return AnswerSentence(text, verdict.quotes, supported), verdict
 

@@ -16,7 +16,14 @@ from deployments.errors import ModelNotLoaded
 from deployments.library.types import SearchHit
 from deployments.log import hide_expected_errors
 from deployments.malloc import trim_freed_memory
-from deployments.model_loader import IdleUnloader, LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_loader import (
+    MAX_LOAD_WAIT_S,
+    IdleUnloader,
+    LoadedModel,
+    ModelLoader,
+    ModelStatus,
+    ReportProgress,
+)
 from deployments.settings import WeightsConfig
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads, set_niceness
 
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 """Of the model's threads: after the work on other requests and the event loops, before background work."""
-MAX_LOAD_WAIT_S = 15.0
-"""A question waits so long for a model that is being loaded, but not for one that is being fetched."""
 MIN_PROMPT_TOKENS = 300
 """A question that has waited for others gets an extractive answer if there is no time left to read so many."""
 EXTRACTIVE_S = 1.0
@@ -100,6 +105,7 @@ class AnswererDeployment(ThreadedDeployment):
             return None, ""
         from deployments.answerer.weights import is_on_disk  # here, because it imports what fetches files
 
+        # A download takes longer than anybody waits.
         wait_s = MAX_LOAD_WAIT_S if is_on_disk(self._config, self._cache_dir) else 0.0
         try:
             return await self._loader.get(min(deadline - EXTRACTIVE_S, time.time() + wait_s)), ""

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from deployments.answerer.orders import between_control_tokens, is_order
-from deployments.answerer.words import Word, analyse
+from deployments.answerer.words import Word, words_of
 from deployments.library.types import ChunkRecord, SearchHit
 from deployments.sentences import clause_starts, sentence_ranges, word_starts
 
@@ -58,7 +58,13 @@ def _sentences(chunk_id: str, text: str) -> tuple[Sentence, ...]:
     ]
     return tuple(
         Sentence(
-            chunk_id, number, start, end, text[start:end], analyse(text[start:end]), begins or is_order(text[start:end])
+            chunk_id,
+            number,
+            start,
+            end,
+            text[start:end],
+            words_of(text[start:end]),
+            begins or is_order(text[start:end]),
         )
         for number, (start, end, begins) in enumerate(parts)
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from deployments.answerer.words import MONTHS, Word, analyse, fold, stem
+from deployments.answerer.words import MONTHS, Word, fold, stem, words_of
 
 Expected = Literal["person", "time", "place", "number", "reason", "any"]
 
@@ -46,14 +46,15 @@ _PLACE = re.compile(r"\b(?:in|at|near|from|to|of|into|around)\s+(?:the\s+)?[A-Z]
 _REASON = re.compile(r"\b(?:because|due to|since|so that|in order|as a result|caused|to)\b")
 _TIME_UNITS = frozenset(("day", "week", "month", "year", "decade", "century", "hour", "minute", "second"))
 
-ASKED_WORDS = frozenset(
-    """name names kind kinds type types sort year date day month city country state place person people number amount
-    many much percentage happen happened call called known term word thing example give describe tell say mention
-    according document text passage file page""".split()
+ASKING_STEMS = frozenset(
+    map(
+        stem,
+        """name names kind kinds type types sort year date day month city country state place person people number
+        amount many much percentage happen happened call called known term word thing example give describe tell say
+        mention according document text passage file page""".split(),
+    )
 )
-"""Words by which a question asks, and which need not stand in what answers it."""
-
-_ASKED_STEMS = frozenset(map(stem, ASKED_WORDS))
+"""Stems of words by which a question asks, and which need not stand in what answers it."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Question:
     is_negated: bool
 
     @cached_property
-    def telling(self) -> tuple[Word, ...]:
-        """The words without those by which it asks, such as "year" in "in which year" and "long" in "how long"."""
+    def content_words(self) -> tuple[Word, ...]:
+        """Its words without those by which it asks, such as "year" in "in which year" and "long" in "how long"."""
         head = _HEAD.search(self.text) or _HOW.search(self.text)
         asking = range(*head.span(1)) if head else range(0)
-        return tuple(word for word in self.words if word.stem not in _ASKED_STEMS and word.start not in asking)
+        return tuple(word for word in self.words if word.stem not in ASKING_STEMS and word.start not in asking)
 
     @cached_property
     def verbs(self) -> frozenset[str]:
@@ -100,7 +101,7 @@ class Question:
 def parse_question(text: str) -> Question:
     lower = fold(text)
     expected: Expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
-    words = analyse(text)
+    words = words_of(text)
     is_negated = any(word.is_negation for word in words)
     return Question(text, tuple(word for word in words if not word.is_negation), expected, is_negated)
 

@@ -12,17 +12,13 @@ import numpy as np
 from deployments.embedder.settings import EmbedderConfig
 from deployments.embedder.types import Vectors
 from deployments.log import hide_expected_errors
-from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
+from deployments.model_loader import MAX_LOAD_WAIT_S, LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.settings import WeightsConfig
 from deployments.units import MEGABYTE
 from deployments.worker_threads import LOWEST_PRIORITY, ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.embedder.embedder import Embedder
-
-MAX_LOAD_WAIT_S = 15.0
-"""A call waits so long for a lazy model, which is enough to load it; a download takes longer, and then the caller gets
-its progress instead."""
 
 
 class EmbedderDeployment(ThreadedDeployment):

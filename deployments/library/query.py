@@ -35,12 +35,12 @@ def parse_query(text: str) -> Query:
     words = [word for part in rest.split() if (word := _EDGES.sub("", part))]
     # In a query that is not all in capitals, WHO, IT and US are names.
     shouted = rest.isupper()
-    telling = [
+    content_words = [
         word for word in words if word.lower() not in STOP_WORDS or (len(word) > 1 and word.isupper() and not shouted)
     ]
-    if not telling and not any(map(_has_word, phrases)):
-        telling = words
-    units = [unit for word in telling for unit in _units(word)]
+    if not content_words and not any(map(_has_word, phrases)):
+        content_words = words
+    units = [unit for word in content_words for unit in _units(word)]
     return Query(tuple(filter(_has_word, phrases)), tuple(dict.fromkeys(filter(_has_word, units))))
 
 

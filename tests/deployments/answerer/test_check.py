@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.answerer.check import check, contradictions
+from deployments.answerer.check.contradictions import contradictions
+from deployments.answerer.check.verdict import check
 from deployments.answerer.question import parse_question
 from tests.deployments.answerer.fakes import hit
 

@@ -9,7 +9,7 @@ from deployments.answerer.passages import MAX_SENTENCE_CHARACTERS, choose_passag
 from deployments.answerer.prompt import as_material, build_prompt
 from deployments.answerer.question import parse_question
 from deployments.answerer.ranking import rank_sentences
-from deployments.answerer.words import analyse
+from deployments.answerer.words import words_of
 from tests.deployments.answerer.fakes import hit
 
 TOWN = (
@@ -33,7 +33,7 @@ def count_tokens(text: str) -> int:
     ],
 )
 def test_numbers_are_read_however_they_are_written(text: str, values: list[float]) -> None:
-    assert [word.number.value for word in analyse(text) if word.number is not None] == values
+    assert [word.number.value for word in words_of(text) if word.number is not None] == values
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from deployments.answerer.answering import AnswerLimits, answer
-from deployments.answerer.check import check
+from deployments.answerer.check.verdict import check
 from deployments.answerer.question import parse_question
 from deployments.answerer.types import AnswerSentence
 from deployments.cancellation import Cancellation
