@@ -80,7 +80,7 @@ class AnswerText:
         num_citations = len(self.citations)
         if isinstance(part, AnswerEnd):
             self.answered_by, self.note = part.answered_by, part.note
-            text = self._no_answer(part)
+            text = self._not_found(part)
         elif part.supported:
             numbers = "".join(f"[{number}]" for number in self._citations.numbers(part))
             text = f"{part.text} {numbers}"
@@ -90,8 +90,8 @@ class AnswerText:
         self.response += added
         return added, self.citations[num_citations:]
 
-    def _no_answer(self, end: AnswerEnd) -> str:
-        """Return the sentence that stands for an answer without citations; empty for an answer that has some."""
+    def _not_found(self, end: AnswerEnd) -> str:
+        """Return the sentence that takes the place of an answer; empty if there is one, with citations."""
         if self.citations:
             return ""
         return NOTHING_RELEVANT if end.no_answer == "nothing_relevant" else NOTHING_SUPPORTED

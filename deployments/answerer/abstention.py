@@ -9,34 +9,39 @@ from deployments.answerer.check.evidence import Evidence
 from deployments.answerer.check.matching import is_excluded_by, is_in
 from deployments.answerer.passages import sentences_of
 from deployments.answerer.question import ASKING_STEMS, Question
-from deployments.answerer.ranking import RankedSentence, covered, inverse_frequencies, title_stems
+from deployments.answerer.ranking import RankedSentence, inverse_frequencies, part_found, title_stems
 from deployments.answerer.words import Word, stems, words_of
 from deployments.library.types import SearchHit
 
 MIN_RELEVANCE = 0.58
-"""With MIN_IN_ONE_SENTENCE, and 11 articles of SQuAD's training set in the library: of 1561 questions about them .95
-are relevant, of 400 about three other articles .05, of 300 about medicine (COVID-QA) .02."""
+"""The least `relevance` of hits that are about a question. Measured together with MIN_IN_ONE_SENTENCE, with 11 articles
+of SQuAD's training set in the library: so much have .95 of 1561 questions about these articles, .05 of 400 about three
+other ones, .02 of 300 about medicine (COVID-QA)."""
 MIN_RELEVANCE_TO_ASK = 0.5
-"""What suffices for asking a model, since its answer is checked. Of the questions about other articles and medicine
-between the two, none of 14 was answered."""
+"""The least `relevance` at which a model is asked, whose answer is checked. Of the questions about other articles and
+medicine that are between the two, 14 were asked, and none was answered."""
 
-_COVERED_WEIGHT = 0.22
+_WORDS_WEIGHT = 0.22
 _NAMES_WEIGHT = 0.06
-"""Relative to the similarity's; a logistic regression on the other half of the same questions."""
+"""Of the question's words and names in `relevance`, where the similarity has weight 1; a logistic regression on the
+other half of the same questions."""
 
 MIN_IN_ONE_SENTENCE = 0.75
-"""Of the question's content words. This lets long chunks through, whose similarity is small. Of 700 questions about
-other articles .96 are not found with it."""
+"""Hits are also about a question if one sentence has so many of its content words, as a part of them: the similarity
+of long chunks is small. Of 700 questions about other articles .96 are not found with it."""
 _MIN_CONTENT_WORDS = 2
+"""A question with fewer content words cannot be recognized by them."""
 
 MIN_CONFIDENCE = 0.45
+"""The least similarity at which sentences are quoted although nothing backs what the model said."""
 MISSING_NAME_COST = 0.27
-"""Relative to the similarity; a logistic regression on SQuAD 2.0's training set (488 answerable and 346 unanswerable
-questions about two articles)."""
+"""Taken off the similarity if a name or number of the question is missing; a logistic regression on SQuAD 2.0's
+training set (488 answerable and 346 unanswerable questions about two articles)."""
 
 MIN_ADDRESSED = 0.5
-_MIN_MISSPELT = 5
-"""Letters of a name that may be misspelt."""
+"""Part of the question's content words that must be in an answer or near what backs it."""
+_MIN_LETTERS = 5
+"""Of a name that may be misspelt."""
 
 _NOT_FOUND = re.compile(
     r"\b(?:passages?|texts?|documents?|information|context|sources?|excerpts?|it|they|there)\b[^.]{0,40}?"
@@ -73,7 +78,7 @@ def relevance(question: Question, hits: Sequence[SearchHit]) -> float:
     names_found = max(sum(word.stem in found for word in names) / len(names) for found in of_hits) if names else 1.0
     return (
         max(hit.similarity for hit in hits)
-        + _COVERED_WEIGHT * max(covered(weights, found) for found in of_hits)
+        + _WORDS_WEIGHT * max(part_found(weights, found) for found in of_hits)
         + _NAMES_WEIGHT * names_found
     )
 
@@ -99,21 +104,21 @@ def is_confident(question: Question, hits: Sequence[SearchHit], best: RankedSent
     evidence = Evidence.of(best.hit, best.sentence.number)
     if any(is_excluded_by(word, evidence.words) for word in question.content_words):
         return False
-    return similarity - MISSING_NAME_COST * lacks_name_or_number(question, evidence) >= MIN_CONFIDENCE
+    return similarity - MISSING_NAME_COST * _lacks_name_or_number(question, evidence) >= MIN_CONFIDENCE
 
 
 def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
     """Return whether a backed sentence, with what backs it, is about what the question asks.
 
     Not so if the passage up to there lacks a name or a number of the question or says the opposite of one of its words,
-    if less than half of the question's content words are in the sentence or near what backs it, if a number was asked
+    if less than MIN_ADDRESSED of its content words are in the sentence or near what backs it, if a number was asked
     for and the sentence has none of its own, or if the question denies something and the passage does not.
     """
     words = words_of(sentence)
     content_words = question.content_words
-    if lacks_name_or_number(question, evidence) or any(is_excluded_by(word, evidence.words) for word in content_words):
+    if _lacks_name_or_number(question, evidence) or any(is_excluded_by(word, evidence.words) for word in content_words):
         return False
-    num_found = sum(is_in(word, words) or is_near(word, evidence) for word in content_words)
+    num_found = sum(is_in(word, words) or _is_near(word, evidence) for word in content_words)
     if num_found < MIN_ADDRESSED * len(content_words):
         return False
     asked = {word.stem for word in question.words}
@@ -122,19 +127,19 @@ def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
     return not question.is_negated or any(word.is_negation for word in (*words, *evidence.words))
 
 
-def lacks_name_or_number(question: Question, evidence: Evidence) -> bool:
+def _lacks_name_or_number(question: Question, evidence: Evidence) -> bool:
     """Return whether a name or a number of the question is neither near a sentence nor before it in its passage."""
     return any(
-        not is_near(word, evidence) for word in question.content_words if word.number is not None or _is_name(word)
+        not _is_near(word, evidence) for word in question.content_words if word.number is not None or _is_name(word)
     )
 
 
-def is_near(word: Word, evidence: Evidence) -> bool:
+def _is_near(word: Word, evidence: Evidence) -> bool:
     """Return whether a word of the question is in evidence, beside it, or earlier in its passage; a name may be
     misspelt by a letter."""
     if is_in(word, evidence.nearby_words, evidence.text) or word.stem in evidence.earlier_stems:
         return True
-    if not _is_name(word) or len(word.stem) < _MIN_MISSPELT:
+    if not _is_name(word) or len(word.stem) < _MIN_LETTERS:
         return False
     nearby = evidence.earlier_stems.union(other.stem for other in evidence.nearby_words)
     return any(Levenshtein.distance(word.stem, other, score_cutoff=1) <= 1 for other in nearby)

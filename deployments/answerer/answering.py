@@ -104,12 +104,12 @@ def _model_answer(
 ) -> Iterator[AnswerPart]:
     shown: list[tuple[AnswerSentence, Verdict]] = []
     note = ""
-    says_nothing = False
+    has_no_answer = False
     try:
-        for text in _replies(question, hits, ranked, model, limits, cancellation):
+        for text in _reply_sentences(question, hits, ranked, model, limits, cancellation):
             sentence, verdict = _checked(text, hits, question)
             yield sentence
-            says_nothing = says_nothing or says_not_found(text)
+            has_no_answer = has_no_answer or says_not_found(text)
             if sentence.supported:
                 shown.append((sentence, verdict))
     except DeadlineExceeded:
@@ -122,7 +122,7 @@ def _model_answer(
             return
         note = CUT_SHORT
     if not shown:
-        if says_nothing or not is_confident(question, hits, ranked[0]):
+        if has_no_answer or not is_confident(question, hits, ranked[0]):
             yield AnswerEnd(model.name, no_answer="nothing_supported")
             return
         yield from extract(ranked)
@@ -131,11 +131,12 @@ def _model_answer(
     others = [other for _, verdict in shown for other in contradictions(verdict, hits, question)]
     if others:
         note = f"{note} {SOURCES_DISAGREE}".lstrip()
-    yield from _quotes([sentence for sentence, _ in shown], others, ranked)
+    yield from _following_quotes([sentence for sentence, _ in shown], others, ranked)
     yield AnswerEnd(model.name, note=note)
 
 
 def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[AnswerSentence, Verdict]:
+    """Return a sentence of the model's reply with what backs it, and the verdict on it."""
     text = without_citation_marks(text)
     verdict = check(text, hits, question)
     supported = (
@@ -146,24 +147,25 @@ def _checked(text: str, hits: Sequence[SearchHit], question: Question) -> tuple[
     return AnswerSentence(text, verdict.quotes, supported), verdict
 
 
-def _quotes(
+def _following_quotes(
     shown: Sequence[AnswerSentence], others: Sequence[AnswerSentence], ranked: Sequence[RankedSentence]
 ) -> Iterator[AnswerSentence]:
-    """Yield the quoted sentences that follow the model's; `others` whatever their length."""
+    """Yield the quoted sentences that follow those of the model (`shown`): all that say something else (`others`), then
+    the best ones, as far as MAX_SENTENCES and MAX_WORDS allow."""
     room = MAX_WORDS - sum(count_words(sentence.text) for sentence in shown)
     num_left = MAX_SENTENCES
     quoted = {sentence.text for sentence in shown}
     for quote in (*others, *extract(ranked)):
         num_words = count_words(quote.text)
-        is_needed = quote in others
-        if quote.text not in quoted and (is_needed or num_left > 0 and num_words <= room):
+        fits = num_left > 0 and num_words <= room
+        if quote.text not in quoted and (quote in others or fits):
             yield quote
             quoted.add(quote.text)
             room -= num_words
             num_left -= 1
 
 
-def _replies(
+def _reply_sentences(
     question: Question,
     hits: Sequence[SearchHit],
     ranked: Sequence[RankedSentence],
@@ -182,14 +184,14 @@ def _replies(
     passages = choose_passages([one.sentence for one in ranked], hits, max_tokens, model.count_tokens)
     pieces = model.complete(SYSTEM, build_prompt(question.text, passages), limits.max_answer_tokens, cancellation)
     num_words = 0
-    for sentence in _sentences(pieces):
+    for sentence in _sentences_in(pieces):
         num_words += count_words(sentence)
         if num_words > MAX_WORDS:
             return
         yield sentence
 
 
-def _sentences(pieces: Iterator[str]) -> Iterator[str]:
+def _sentences_in(pieces: Iterator[str]) -> Iterator[str]:
     """Yield the sentences of a text that arrives in pieces, each once the next has a whole word: "am 31. Dez" may go on
     to a date. At the end, `pieces` is closed, which stops the model."""
     text = ""

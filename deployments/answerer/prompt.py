@@ -24,16 +24,17 @@ _LINE_BREAKS = re.compile(r"\s*\n\s*")
 
 def build_prompt(question: str, passages: Sequence[Passage]) -> str:
     quoted = "\n\n".join(
-        f'<passage title="{_quotable(passage.title)}">\n{as_material(passage.text)}\n</passage>' for passage in passages
+        f'<passage title="{_quotable(passage.title)}">\n{as_plain_text(passage.text)}\n</passage>'
+        for passage in passages
     )
-    return f"Passages:\n\n{quoted}\n\nAnswer this question in one short sentence: {as_material(question)}"
+    return f"Passages:\n\n{quoted}\n\nAnswer this question in one short sentence: {as_plain_text(question)}"
 
 
-def as_material(text: str) -> str:
+def as_plain_text(text: str) -> str:
     """Return a text without what a chat template or this prompt would take for control: tokens such as `<|im_start|>`,
     the end of a passage, invisible characters, and line breaks that imitate a new turn."""
     return _LINE_BREAKS.sub(" ", _TAG.sub("‹", without_control_tokens(visible(text)))).strip()
 
 
 def _quotable(title: str) -> str:
-    return as_material(title).replace('"', "'").replace("_", " ")
+    return as_plain_text(title).replace('"', "'").replace("_", " ")

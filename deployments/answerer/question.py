@@ -1,7 +1,7 @@
 """What a question asks: its words, and what kind of thing answers it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,24 +10,24 @@ from deployments.answerer.words import MONTHS, Word, fold, stem, words_of
 
 Expected = Literal["person", "time", "place", "number", "reason", "any"]
 
-_PATTERNS: tuple[tuple[Expected, str], ...] = (
-    (
-        "number",
-        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often|wide|heavy|hot|"
-        r"cold|warm|expensive|thick)\b|\b(percentage|percent|"
-        r"number|amount)\b.* of",
+_ASKS_FOR: Mapping[Expected, re.Pattern[str]] = {
+    "number": re.compile(
+        r"\bhow (many|much|long|old|far|large|big|tall|high|deep|fast|often|wide|heavy|hot|cold|warm|expensive"
+        r"|thick)\b|\b(percentage|percent|number|amount)\b.* of"
     ),
-    ("time", r"\bwhen\b|\b(what|which) (\w+ )?(year|date|day|month|decade|century|time)s?\b"),
-    ("person", r"\b(who|whom|whose)\b"),
-    ("place", r"\bwhere\b|\b(what|which) (\w+ )?(city|country|state|place|location|town|continent|region|province)\b"),
-    ("reason", r"\bwhy\b"),
-)
-_PATTERNS_COMPILED = tuple((expected, re.compile(pattern)) for expected, pattern in _PATTERNS)
+    "time": re.compile(r"\bwhen\b|\b(what|which) (\w+ )?(year|date|day|month|decade|century|time)s?\b"),
+    "person": re.compile(r"\b(who|whom|whose)\b"),
+    "place": re.compile(
+        r"\bwhere\b|\b(what|which) (\w+ )?(city|country|state|place|location|town|continent|region|province)\b"
+    ),
+    "reason": re.compile(r"\bwhy\b"),
+}
+"""What kind of thing a question asks for, by patterns of questions in lower case. The first that fits counts."""
 
 _HEAD = re.compile(
-    r"\b(?:what|which|whose|how many|how much)\s+((?:[\w'’-]+\s+){0,2}?[\w'’-]+)\s+(?:is|are|was|"
-    r"were|did|does|do|has|have|"
-    r"had|can|could|will|would|of|for|in|on|at|by|from|that|which|who|to)\b",
+    r"\b(?:what|which|whose|how many|how much)\s+((?:[\w'’-]+\s+){0,2}?[\w'’-]+)\s+"
+    r"(?:is|are|was|were|did|does|do|has|have|had|can|could|will|would"
+    r"|of|for|in|on|at|by|from|that|which|who|to)\b",
     re.I,
 )
 """The noun by which a question asks: "which river", "how many school buildings"."""
@@ -100,7 +100,7 @@ class Question:
 
 def parse_question(text: str) -> Question:
     lower = fold(text)
-    expected: Expected = next((expected for expected, pattern in _PATTERNS_COMPILED if pattern.search(lower)), "any")
+    expected: Expected = next((expected for expected, pattern in _ASKS_FOR.items() if pattern.search(lower)), "any")
     words = words_of(text)
     is_negated = any(word.is_negation for word in words)
     return Question(text, tuple(word for word in words if not word.is_negation), expected, is_negated)

@@ -85,8 +85,8 @@ def rank_sentences(question: Question, hits: Sequence[SearchHit]) -> list[Ranked
         expects = question.expected != "any"
         fits = has_expected(question.expected, sentence.text, new_words)
         features = _Features(
-            covered=covered(weights, all_stems[index]),
-            covered_nearby=covered(weights, nearby | titles[rank]),
+            covered=part_found(weights, all_stems[index]),
+            covered_nearby=part_found(weights, nearby | titles[rank]),
             pairs=found_pairs / max(1, len(asked_pairs)),
             hit_score=hit.score / best_score if best_score > 0 else 0.0,
             similarity=hit.similarity,
@@ -106,7 +106,7 @@ def inverse_frequencies(asked: Mapping[str, object], texts: Sequence[set[str]]) 
     return {word: math.log(1 + (total - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
 
 
-def covered(weights: Mapping[str, float], found: set[str]) -> float:
+def part_found(weights: Mapping[str, float], found: set[str]) -> float:
     """Return the weighted part of the words that is found; 0 without any words."""
     total = sum(weights.values())
     return sum(weight for word, weight in weights.items() if word in found) / total if total > 0 else 0.0
