@@ -1,8 +1,9 @@
 """`POST /search`: the best passages of the library, and the answer from them, each sentence with its citations."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -70,40 +71,44 @@ async def search(request: Request) -> Response:
     body = SearchAnswer(
         results=results, response="", citations=[], query_time=round(seconds, 4), answered_by=None, answer_note=""
     )
+    events = _events(context, query, hits, body, deadline)
     if query.stream:
-        events = _events(request, context, query, hits, body, deadline)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            _formatted(events, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+    content: dict[str, Any] = {}
+    async with aclosing(events):
+        async for name, data in events:
+            if name in ("results", "done"):
+                content |= data
+    return JSONResponse(content)
+
+
+async def _events(
+    context: AppContext, query: SearchOptions, hits: list[SearchHit], body: SearchAnswer, deadline: float
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Yield name and data of the events of a search that has its results. Those of `results` and `done` are together
+    what a search without `stream` returns."""
+    yield "results", body.model_dump(mode="json", include={"results", "query_time"})
     if query.answer:
         text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
         async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
             async for part in parts:
-                text.add(part)
+                added, citations = text.add(part)
+                if added:
+                    yield "token", {"text": added}
+                for citation in citations:
+                    yield "citation", citation.model_dump(mode="json")
         body = _with_answer(body, text)
-    return JSONResponse(body.model_dump(mode="json"))
+    yield "done", body.model_dump(mode="json", exclude={"results"})
 
 
-async def _events(
-    request: Request,
-    context: AppContext,
-    query: SearchOptions,
-    hits: list[SearchHit],
-    body: SearchAnswer,
-    deadline: float,
-) -> AsyncIterator[str]:
-    """Yield the events of a search that has its results. An error becomes an event: status 200 has been sent."""
+async def _formatted(events: AsyncGenerator[tuple[str, dict[str, Any]], None], request: Request) -> AsyncIterator[str]:
+    """Yield events as they are sent. An error becomes an event: status 200 has been sent."""
     try:
-        yield format_event(body.model_dump(mode="json", include={"results", "query_time"}), name="results")
-        if query.answer:
-            text = AnswerText(hits, show_unsupported=context.settings.answerer.show_unsupported)
-            async with aclosing(answer_parts(context, query.query, hits, deadline)) as parts:
-                async for part in parts:
-                    added, citations = text.add(part)
-                    if added:
-                        yield format_event({"text": added}, name="token")
-                    for citation in citations:
-                        yield format_event(citation.model_dump(mode="json"), name="citation")
-            body = _with_answer(body, text)
-        yield format_event(body.model_dump(mode="json", exclude={"results"}), name="done")
+        async with aclosing(events):
+            async for name, data in events:
+                yield format_event(data, name=name)
     except Exception as error:
         yield format_event(error_body(as_service_error(error, request)).model_dump(mode="json"), name="error")
 
