@@ -16,7 +16,7 @@ from typing import Any
 
 from deployments.errors import Conflict, ModelNotLoaded, NotFound
 from deployments.library.backend import DATABASE_FILE
-from deployments.library.database import connect_to_file, storage_errors
+from deployments.library.database import connect_to_file, is_damaged_file, storage_errors
 from deployments.library.database_id import database_id_of
 from deployments.library.encryption import KEY_FILE, Keys, open_keys
 from deployments.library.folder_lock import FolderInUse, FolderLock
@@ -43,7 +43,7 @@ class Backup:
 def back_up(config: LibraryConfig, target: Path) -> Backup:
     """Copy the library to the folder `target`: a new or empty one, or one with an earlier backup of this library.
 
-    Raises NotFound if there is no library, Conflict if `target` is not such a folder, ModelNotLoaded if the library is
+    Raises NotFound if there is no library, Conflict if `target` is not such a folder or its marker is damaged, ModelNotLoaded if the library is
     in Postgres, the key is not the library's or another process has `target`, and StorageFull.
     """
     source = config.folder
@@ -82,14 +82,16 @@ def restore(backup: Path, config: LibraryConfig) -> int:
     """Copy a backup to the folder of `config`, which must be new or empty, and return the number of its files.
 
     Raises NotFound if there is no backup, Conflict if the folder is not empty, ModelNotLoaded if the key is not that of
-    the backup, and StorageFull. If it is interrupted, the folder has originals but no library.
+    the backup or its database is damaged, and StorageFull. If it is interrupted, the folder has originals but no
+    library.
     """
     if not (backup / DATABASE_FILE).exists():
         raise NotFound(f"There is no backup in {backup}.")
     keys = open_keys(backup, backup / DATABASE_FILE, config.encryption_key)
     if config.folder.exists() and any(config.folder.iterdir()):
         raise Conflict(f"{config.folder} is not empty. Choose another folder (DATA_DIR), or move this one away.")
-    with storage_errors():
+    with storage_errors(), _damage_explained(backup / DATABASE_FILE):
+        _check_database(backup / DATABASE_FILE, keys)  # before anything is written
         config.folder.mkdir(parents=True, exist_ok=True)
         stored = Originals(backup / ORIGINALS_FOLDER, keys)
         copied = Originals(config.folder / ORIGINALS_FOLDER, keys)
@@ -127,12 +129,36 @@ def _locked_target(source: Path, target: Path) -> Iterator[None]:
 
 
 def _origin(marker: Path) -> str | None:
-    """Return the path of the library's folder in the marker of a backup; None if there is no marker."""
+    """Return the path of the library's folder in the marker of a backup; None if there is no marker. Raises Conflict if
+    it is damaged."""
     try:
         content: dict[str, Any] = json.loads(marker.read_bytes())
+        return str(content["library"])
     except FileNotFoundError:
         return None
-    return str(content["library"])
+    except (ValueError, KeyError, TypeError):
+        raise Conflict(
+            f"{marker} is damaged, so that nobody knows of which library {marker.parent} is a backup. Choose another "
+            "folder; the backup there can still be restored."
+        ) from None
+
+
+@contextmanager
+def _damage_explained(database: Path) -> Iterator[None]:
+    """Raise ModelNotLoaded, with what to do, for an error that says that the database of a backup is damaged."""
+    try:
+        yield
+    except Exception as error:
+        if is_damaged_file(error):
+            raise ModelNotLoaded(f"{database} is damaged ({error}). Restore another backup.") from error
+        raise
+
+
+def _check_database(database: Path, keys: Keys | None) -> None:
+    """Read the names of the tables; raises ModelNotLoaded if there is none, and SQLite's error for a damaged file."""
+    with closing(connect_to_file(database, None if keys is None else keys.database)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchone() is None:
+            raise ModelNotLoaded(f"{database} is not the database of a library. Restore another backup.")
 
 
 def _copy_database(source: Path, target: Path, keys: Keys | None) -> list[str]:

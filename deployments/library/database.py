@@ -253,11 +253,13 @@ def storage_errors() -> Iterator[None]:
 
 def is_damaged(error: DatabaseError) -> bool:
     """Return whether an error says that the database, or an index in it, is damaged."""
-    code = getattr(error.orig, "sqlite_errorcode", 0)
-    return (
-        code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
-        or getattr(error.orig, "sqlstate", None) in _POSTGRES_DAMAGED
-    )
+    return is_damaged_file(error.orig) or getattr(error.orig, "sqlstate", None) in _POSTGRES_DAMAGED
+
+
+def is_damaged_file(error: BaseException | None) -> bool:
+    """Return whether an error of SQLite or SQLCipher says that a file is damaged, or no database."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the low byte is the primary code
 
 
 def _is_disk_full(error: Exception) -> bool:

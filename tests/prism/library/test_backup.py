@@ -183,3 +183,56 @@ def test_an_encrypted_copy_has_everything_and_can_be_read_with_the_key_only(
         status, text = run("encrypt", folder)
         assert status == 1
         assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "not the database"), (b"no database" * 1000, "damaged"), (b"SQLite format 3\0" * 1000, "damaged")],
+    ids=["empty", "text", "damaged header"],
+)
+def test_a_damaged_backup_is_not_restored(
+    run: Prism, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, reason: str
+) -> None:
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "library.db").write_bytes(content)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "restored"))
+    status, text = run("restore", tmp_path / "copy")
+    assert (status, text.count("\n")) == (1, 1)
+    assert reason in text
+    assert "Restore another backup." in text
+    assert not (tmp_path / "restored").exists()
+
+
+def test_an_encrypted_backup_with_a_damaged_page_is_not_restored(
+    run: Prism, graph: FakeGraph, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "library"))
+    monkeypatch.setenv("PRISM_ENCRYPTION_KEY", KEY)
+    with serving_library(graph, tmp_path / "library", encryption_key=KEY) as url:
+        assert run("add", "--url", url, "--wait", notes)[0] == 0
+    assert run("backup", tmp_path / "copy")[0] == 0
+    database = tmp_path / "copy" / "library.db"
+    content = bytearray(database.read_bytes())
+    content[-100] ^= 1
+    database.write_bytes(content)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "restored"))
+    status, text = run("restore", tmp_path / "copy")
+    assert (status, "damaged" in text, text.count("\n")) == (1, True, 1), text
+    assert not (tmp_path / "restored" / "library.db").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"library'])
+def test_a_backup_with_a_damaged_marker_is_not_changed_but_can_be_restored(
+    run: Prism, graph: FakeGraph, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "library"))
+    with serving_library(graph, tmp_path / "library"):
+        pass
+    assert run("backup", tmp_path / "copy")[0] == 0
+    (tmp_path / "copy" / "backup.json").write_bytes(content)
+    status, text = run("backup", tmp_path / "copy")
+    assert (status, text.count("\n")) == (1, 1)
+    assert f"{tmp_path / 'copy' / 'backup.json'} is damaged" in text
+    assert (tmp_path / "copy" / "backup.json").read_bytes() == content
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "restored"))
+    assert run("restore", tmp_path / "copy")[0] == 0
