@@ -5,12 +5,11 @@ then nothing. Exit status 0: every response was as documented and right, no proc
 afterwards.
 """
 
-import argparse
 import random
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
@@ -19,9 +18,9 @@ from pydantic import BaseModel
 from serve_app.library_schemas import FileList, LibraryFileWithContent, SearchAnswer, UploadedFile
 from tests.endurance.cases import Case, Context
 from tests.endurance.client import Answer, Client, WrongAnswer
-from tests.endurance.clients import ProgressLines, run_clients, write_problems, write_table
-from tests.endurance.load import deaths, problems_afterwards
-from tests.endurance.server import add_server_options, server_under_test
+from tests.endurance.clients import Findings
+from tests.endurance.server import Server
+from tests.endurance.timed import run_timed
 
 INDEXED_WITHIN_S = 180.0
 POLL_S = 0.3
@@ -38,39 +37,18 @@ _lock = threading.Lock()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the test; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m tests.endurance.library", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--clients", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    add_server_options(parser)
-    options = parser.parse_args(arguments)
-    with server_under_test(options.url, options.port) as server:
-        deaths_before = deaths(server)
-        cases = _Cases(options.minutes * 60, options.seed)
-        _ids_of_shared.clear()
-        with ProgressLines(lambda: f"{cases.num_started} cases"):
-            findings = run_clients(server.url, iter(cases), options.clients, options.seed)
-        problems = problems_afterwards(server, deaths_before)
-        report = requests.post(f"{server.url}/library/verify", timeout=60).json()
-        problems += [f"verify: {problem}" for problem in report["problems"]]
-    write_table(findings)
-    problems = [*findings.wrong, *problems]
-    write_problems(problems)
-    return 1 if problems else 0
+    return run_timed("library", __doc__, MIX, arguments, prepare=_forget_files, finish=_verify)
 
 
-class _Cases:
-    """Iterates over cases in random order, for so many seconds."""
+def _forget_files(server: Server) -> None:
+    """Forget the ids of another server's files."""
+    _ids_of_shared.clear()
 
-    def __init__(self, seconds: float, seed: int) -> None:
-        self._end = time.monotonic() + seconds
-        self._rng = random.Random(seed)
-        self.num_started = 0
 
-    def __iter__(self) -> Iterator[Case]:
-        while time.monotonic() < self._end:
-            self.num_started += 1
-            yield self._rng.choices(list(MIX), list(MIX.values()))[0]
+def _verify(server: Server, findings: Findings) -> Sequence[str]:
+    """Return what the library's own check finds."""
+    report = requests.post(f"{server.url}/library/verify", timeout=60).json()
+    return [f"verify: {problem}" for problem in report["problems"]]
 
 
 def found_until_deleted(context: Context) -> None:
