@@ -10,6 +10,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from deployments.counted import counted
 from deployments.document_parser.display import Display
 from deployments.document_parser.form_fields import read_fields
 from deployments.document_parser.page_text import PlacedLine, read_characters, read_lines
@@ -92,7 +93,7 @@ class PdfFile:
     def _page(self, number: int) -> pdfium.PdfPage:
         """Return a page, from 1; raises NotFound for no such page, and InvalidFile for one that is damaged."""
         if not 1 <= number <= self.num_pages:
-            raise NotFound(f"The PDF has {self.num_pages:,} pages; there is no page {number}.")
+            raise NotFound(f"The PDF has {counted(self.num_pages, 'page')}; there is no page {number}.")
         try:
             return self._pdf[number - 1]
         except pdfium.PdfiumError as error:

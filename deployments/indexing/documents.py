@@ -66,7 +66,7 @@ class _Pages:
                     yield piece
                     last_line = piece.text
         if self._num_unreadable == num_pages:
-            raise InvalidFile(f"None of the {num_pages} pages of this PDF can be read.")
+            raise InvalidFile(f"None of the PDF's pages can be read; it has {num_pages:,}.")
         if self._num_unreadable:
             self._reading.remarks.append(f"{self._num_unreadable} of {num_pages} pages cannot be read.")
         await self._report(num_pages, num_pages)

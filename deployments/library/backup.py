@@ -43,8 +43,9 @@ class Backup:
 def back_up(config: LibraryConfig, target: Path) -> Backup:
     """Copy the library to the folder `target`: a new or empty one, or one with an earlier backup of this library.
 
-    Raises NotFound if there is no library, Conflict if `target` is not such a folder or its marker is damaged, ModelNotLoaded if the library is
-    in Postgres, the key is not the library's or another process has `target`, and StorageFull.
+    Raises NotFound if there is no library, Conflict if `target` is not such a folder or its marker is damaged,
+    ModelNotLoaded if the library is in Postgres, the key is not the library's or another process has `target`, and
+    StorageFull.
     """
     source = config.folder
     if database_id_of(source) is not None or config.database_url.get_secret_value():

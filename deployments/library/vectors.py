@@ -110,12 +110,12 @@ class VectorIndex:
                 different += int(np.any(self.get(file_type, present) != stored[positions], axis=1).sum())
                 indexed[file_type].difference_update(present)
         for number, what in (
-            (missing, "are missing from the vectors' index"),
-            (different, "differ from their rows in the vectors' index"),
-            (sum(map(len, indexed.values())), "in the vectors' index belong to no visible chunk"),
+            (missing, "that are missing from the vectors' index"),
+            (different, "that differ from their rows in the vectors' index"),
+            (sum(map(len, indexed.values())), "in the vectors' index that belong to no visible chunk"),
         ):
             if number:
-                yield f"{number} vectors {what}."
+                yield f"Vectors {what}: {number}."
 
     def _empty(self) -> Any:
         storage = self._faiss.IndexScalarQuantizer(

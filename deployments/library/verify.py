@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from deployments.cancellation import Cancellation
+from deployments.counted import counted
 from deployments.library.backend import WordsBackend
 from deployments.library.chunks import num_visible
 from deployments.library.originals import Originals
@@ -68,9 +69,10 @@ def row_problems(session: Session) -> Iterator[str]:
         of_file = ChunkRow.file_id == file.id
         count, last = session.execute(select(func.count(), func.max(ChunkRow.number)).where(of_file)).one()
         if file.status == "completed" and (count != file.total_chunks or (count and last != count - 1)):
-            yield f"File {file.id} ({file.filename}) should have {file.total_chunks} chunks, but has {count}."
+            wanted = counted(file.total_chunks, "chunk")
+            yield f"File {file.id} ({file.filename}) should have {wanted}, but has {count}."
         if file.status == "failed" and count:
-            yield f"File {file.id} ({file.filename}) has failed, but has {count} chunks."
+            yield f"File {file.id} ({file.filename}) has failed, but has {counted(count, 'chunk')}."
     for file_type in FILE_TYPES:
         first, last = chunk_id_range(file_type)
         wrong = session.scalar(
@@ -80,7 +82,7 @@ def row_problems(session: Session) -> Iterator[str]:
             .where(ChunkRow.id.between(first, last) != (FileRow.file_type == file_type))
         )
         if wrong:
-            yield f"{wrong} chunks have ids that are not of their file's type."
+            yield f"Chunks with an id that is not of their file's type: {wrong}."
     without_vector = session.scalar(
         select(func.count())
         .select_from(ChunkRow)
@@ -88,7 +90,7 @@ def row_problems(session: Session) -> Iterator[str]:
         .where((VectorRow.id.is_(None)) | (stored_length(VectorRow.vector) != STORED_BYTES))
     )
     if without_vector:
-        yield f"{without_vector} chunks have no vector, or one of another length."
+        yield f"Chunks with no vector, or one of another length: {without_vector}."
 
 
 def word_problems(session: Session, words: WordsBackend) -> Iterator[str]:
@@ -97,4 +99,4 @@ def word_problems(session: Session, words: WordsBackend) -> Iterator[str]:
         yield "The words' index does not fit the text of the chunks."
         return
     if (indexed := words.num_chunks(session)) != (visible := num_visible(session)):
-        yield f"The words' index has {indexed} chunks instead of {visible}."
+        yield f"The words' index has {counted(indexed, 'chunk')} instead of {visible}."

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deployments.counted import counted
 from deployments.errors import ServiceError
 from deployments.library.settings import LibraryConfig
 from prism.library.command import say, show_report
@@ -33,8 +34,8 @@ def backup(arguments: Sequence[str] | None = None, prog: str = "prism backup") -
 
         result = back_up(settings.library, folder)
         say(
-            f"{folder} has the library of {settings.library.folder}: {result.num_files} files, of which "
-            f"{result.num_copied} were copied now."
+            f"{folder} has the library of {settings.library.folder}: "
+            f"{counted(result.num_files, 'file')}, {result.num_copied} of them copied now."
         )
         return 0
 
@@ -53,7 +54,7 @@ def restore(arguments: Sequence[str] | None = None, prog: str = "prism restore")
         from deployments.library.backup import restore as restore_library
 
         num_files = restore_library(folder, settings.library)
-        say(f"{settings.library.folder} has the library of {folder}: {num_files} files.")
+        say(f"{settings.library.folder} has the library of {folder}: {counted(num_files, 'file')}.")
         return _verify(settings.library)
 
     return _run(work)
@@ -74,7 +75,7 @@ def encrypt(arguments: Sequence[str] | None = None, prog: str = "prism encrypt")
         from deployments.library.encrypting import encrypt as encrypt_library
 
         num_files = encrypt_library(settings.library, folder)
-        say(f"{folder} has the library of {settings.library.folder}, encrypted: {num_files} files.")
+        say(f"{folder} has the library of {settings.library.folder}, encrypted: {counted(num_files, 'file')}.")
         return _verify(settings.library.model_copy(update={"folder": folder}))
 
     return _run(work)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import get_args
 
+from deployments.counted import counted
 from deployments.library.types import FILE_TYPES, FileStatus
 from prism.library.client import LibraryClient
 from prism.library.command import run_command, say
@@ -26,5 +27,5 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
         note = f": {record['error']['message']}" if record["error"] else ""
         progress = f" {record['progress']['fraction']:.0%}" if record["status"] == "processing" else ""
         say(f"{record['file_id']:>6}  {record['file_type']:8}  {record['status']}{progress}  {record['path']}{note}")
-    say(f"{num_files} {'file' if num_files == 1 else 'files'}.")
+    say(f"{counted(num_files, 'file')}.")
     return 0

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from deployments.counted import counted
 from deployments.library.types import FILE_TYPES
 from prism.library.client import LibraryClient
 from prism.library.command import describe_place, run_command, say
@@ -44,7 +45,7 @@ def _run(client: LibraryClient, options: argparse.Namespace) -> int:
             for number, result in enumerate(results, start=1):
                 for line in format_result(number, result, width):
                     say(line)
-            say(f"{len(results)} passages in {data['query_time']:.2f} s.")
+            say(f"{counted(len(results), 'passage')} in {data['query_time']:.2f} s.")
         elif name == "token":
             for line in textwrap.wrap(data["text"], width):
                 say(line)

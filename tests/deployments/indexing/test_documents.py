@@ -78,7 +78,7 @@ def test_a_file_without_a_readable_page_fails() -> None:
     services = FakeServices([scan(1), scan(2)], render_error=lambda page: InvalidFile("damaged"))
     error, may_retry = fail("document", "pdf", services)
     assert (error.code, may_retry) == ("INVALID_FILE", False)
-    assert error.message == "None of the 2 pages of this PDF can be read."
+    assert error.message == "None of the PDF's pages can be read; it has 2."
 
 
 def test_a_file_with_many_unreadable_pages_in_a_row_fails_before_the_last_one() -> None:

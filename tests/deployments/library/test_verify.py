@@ -128,11 +128,11 @@ def test_a_vectors_index_that_differs_is_noticed_and_made_anew(library: Library,
     ids = library._vectors.ids("document").tolist()
     vectors = library._vectors.get("document", ids)
     library._vectors.remove("document", ids[:1])
-    assert problems(library) == ["1 vectors are missing from the vectors' index."]
+    assert problems(library) == ["Vectors that are missing from the vectors' index: 1."]
     library._vectors.add("document", [*ids[:1], 99], vectors[1:3])
     assert problems(library) == [
-        "1 vectors differ from their rows in the vectors' index.",
-        "1 vectors in the vectors' index belong to no visible chunk.",
+        "Vectors that differ from their rows in the vectors' index: 1.",
+        "Vectors in the vectors' index that belong to no visible chunk: 1.",
     ]
     assert len(rebuild(library)[1]) == 2
     assert library._vectors.ids("document").tolist() == ids
@@ -142,12 +142,12 @@ def test_a_vectors_index_that_differs_is_noticed_and_made_anew(library: Library,
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
-        ("DELETE FROM vectors WHERE id = 2", "1 chunks have no vector"),
+        ("DELETE FROM vectors WHERE id = 2", "Chunks with no vector, or one of another length: 1."),
         ("UPDATE files SET total_chunks = 3 WHERE id = 2", "should have 3 chunks, but has 2"),
         ("UPDATE chunks SET number = 5 WHERE id = 2", "should have 2 chunks"),
         ("INSERT INTO jobs(file_id, due_time, attempts) VALUES(2, 0, 0)", "is completed, but has a job"),
         ("UPDATE files SET status = 'pending' WHERE id = 1", "is pending, but has no job"),
-        ("UPDATE files SET file_type = 'audio' WHERE id = 2", "2 chunks have ids that are not of their file's type"),
+        ("UPDATE files SET file_type = 'audio' WHERE id = 2", "Chunks with an id that is not of their file's type: 2."),
     ],
 )
 def test_rows_that_do_not_fit_are_noticed(library: Library, file: FileRecord, statement: str, expected: str) -> None:
@@ -158,7 +158,7 @@ def test_rows_that_do_not_fit_are_noticed(library: Library, file: FileRecord, st
 @ONLY_SQLITE  # a column of Postgres has vectors of one length
 def test_a_vector_of_another_length_is_noticed(library: Library, file: FileRecord) -> None:
     change(library, "UPDATE vectors SET vector = x'00' WHERE id = 2")
-    assert "1 chunks have no vector, or one of another length" in " ".join(problems(library))
+    assert "Chunks with no vector, or one of another length: 1." in " ".join(problems(library))
 
 
 @IN_EACH_WAY

@@ -50,7 +50,7 @@ def test_a_backup_of_a_running_server_is_restored_with_everything(
         before = state(url)
         status, text = run("backup", tmp_path / "copy")
         assert status == 0, text
-        assert "2 files, of which 2 were copied now" in text
+        assert "2 files, 2 of them copied now" in text
         requests.delete(f"{url}/files/{before['files'][0]['file_id']}", timeout=60)
     assert [hit["metadata"]["filename"] for hit in before["results"]][0] == "plum.md"
 
@@ -75,7 +75,7 @@ def test_the_next_backup_copies_what_is_new_and_forgets_what_was_deleted(
         (notes / "sail.txt").write_text("The sail is mended in April.")
         assert run("add", "--url", url, "--wait", notes / "sail.txt")[0] == 0
         status, text = run("backup", tmp_path / "copy")
-    assert "2 files, of which 1 were copied now" in text
+    assert "2 files, 1 of them copied now" in text
     assert len(originals(tmp_path / "copy")) == 2
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "copy"))  # a backup is a library itself
     status, text = run("verify", "--url", "http://127.0.0.1:9")

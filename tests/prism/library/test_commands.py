@@ -56,6 +56,7 @@ def test_search_takes_a_limit_types_and_json(prism: Prism, ids: dict[str, int]) 
     status, text = prism("search", "--type", "audio", "rope for the boat")
     assert status == 1
     assert text.startswith("0 passages in ")
+    assert "\n1 passage in " in prism("search", "--limit", "1", "rope for the boat")[1]
     status, text = prism("search", "--limit", "1000", "rope")
     assert status == 1
     assert "INVALID_REQUEST" in text
