@@ -1,5 +1,6 @@
 """Reads the numbers of a text, however they are written: "1,500,000", "1.5 million", "twenty-five", "the 3rd"."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,19 @@ _ORDINALS = (
 _SCALES = {"hundred": 1e2, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _SCALE_MARKS = {"k": 1e3, "bn": 1e9} | _SCALES
 
+_DECIMAL = re.compile(r"\d+(?:\.\d+)?|0,\d+|\d+,\d{1,2}|\d{1,3},\d{4,}")
+"""A whole number, or one with a decimal point or comma. Three digits behind a comma are thousands, but for "0,500"."""
+_GROUPED = re.compile(
+    r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"
+    r"|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?"
+    r"|\d{1,3}(?:\.\d{3})+,\d+"
+    r"|\d{1,3}(?:['’]\d{3})+(?:[.,]\d+)?"
+    r"|\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?"
+)
+"""With separators of thousands, in this order: English, Indian, German, Swiss, and spaces that do not break."""
+_AMBIGUOUS = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+_SEPARATOR = re.compile(r"\D")
+
 
 @dataclass(frozen=True)
 class Number:
@@ -27,6 +41,8 @@ class Number:
     """Empty if none is written beside it."""
     kind: str
     """`cardinal`, `ordinal`, or `decade` (1980s)."""
+    is_ambiguous: bool = False
+    """Whether it is written like "1.500": one and a half in English (this is `value`), fifteen hundred in German."""
 
     @property
     def is_year(self) -> bool:
@@ -34,11 +50,12 @@ class Number:
         return not self.unit and 1000 <= self.value <= 2100
 
     def agrees_with(self, other: "Number") -> bool:
-        """Return whether both say the same. "2", "two" and "the second" do; "1980" and "1980s" do not, nor do numbers
-        with different units."""
+        """Return whether both say the same. "2", "two" and "the second" do, and "1.5" and "1.50"; "1980" and "1980s" do
+        not, nor do numbers with different units. An ambiguous number says the same as one that is written like it."""
         same_kind = self.kind == other.kind or {self.kind, other.kind} == {"cardinal", "ordinal"}
         same_unit = self.unit == other.unit or not self.unit or not other.unit
-        return self.value == other.value and same_kind and same_unit
+        same_value = self.value == other.value and self.is_ambiguous == other.is_ambiguous
+        return same_value and same_kind and same_unit
 
 
 def number_at(tokens: Sequence[Token], index: int) -> tuple[Number | None, int]:
@@ -56,10 +73,11 @@ def number_at(tokens: Sequence[Token], index: int) -> tuple[Number | None, int]:
     value, kind, length = _value(tokens, index + used)
     if value is None:
         return None, 0
+    is_ambiguous = bool(_AMBIGUOUS.fullmatch(token.digits))
     used += length
     following = tokens[index + used].text.lower() if index + used < len(tokens) else ""
     if unit and following == "m":
-        return Number(value * 1e6, unit, kind), used + 1
+        return Number(value * 1e6, unit, kind, is_ambiguous), used + 1
     is_next_amount = (
         following in CURRENCIES and index + used + 1 < len(tokens) and bool(tokens[index + used + 1].digits)
     )
@@ -67,7 +85,7 @@ def number_at(tokens: Sequence[Token], index: int) -> tuple[Number | None, int]:
     if not unit and singular in UNITS and not is_next_amount:
         unit = UNITS[singular]
         used += 1
-    return Number(value, unit, kind), used
+    return Number(value, unit, kind, is_ambiguous), used
 
 
 def _value(tokens: Sequence[Token], index: int) -> tuple[float | None, str, int]:
@@ -111,10 +129,10 @@ def _is_counted(tokens: Sequence[Token], index: int) -> bool:
 def _digits(tokens: Sequence[Token], index: int) -> tuple[float | None, str, int]:
     """Return the same as `_value` for a token of digits."""
     token = tokens[index]
-    plain = token.digits.replace(",", "")
-    if plain.count(".") > 1:  # a version or an address
+    value = _decimal_value(token.digits)
+    if value is None:
         return None, "", 0
-    value, kind, used = -float(plain) if token.is_negative else float(plain), "cardinal", 1
+    value, kind, used = -value if token.is_negative else value, "cardinal", 1
     if token.suffix in ("st", "nd", "rd", "th"):
         kind = "ordinal"
     elif token.suffix == "s":
@@ -125,3 +143,16 @@ def _digits(tokens: Sequence[Token], index: int) -> tuple[float | None, str, int
         value *= _SCALE_MARKS[tokens[index + used].text.lower()]
         used += 1
     return value, kind, used
+
+
+def _decimal_value(digits: str) -> float | None:
+    """Return the value of digits with separators; None for what is no number, such as a version or an address."""
+    if _DECIMAL.fullmatch(digits):
+        return float(digits.replace(",", "."))
+    if not _GROUPED.fullmatch(digits):
+        return None
+    *groups, last = _SEPARATOR.split(digits)
+    separators = _SEPARATOR.findall(digits)
+    # The last separator is that of the decimals if it is another one than before.
+    has_decimals = separators[-1] != separators[0]
+    return float(f"{''.join(groups)}.{last}" if has_decimals else "".join((*groups, last)))

@@ -80,7 +80,8 @@ CURRENCIES = frozenset(("$", "€", "£", "us$", "usd", "eur", "gbp"))
 """Written before the number."""
 
 _TOKEN = re.compile(
-    r"(?P<number>\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)+|\d+)(?P<suffix>(?:st|nd|rd|th|s|k|bn)\b)?(?![^\W_]|[.,]\d)"
+    r"(?P<number>\d+(?:[.,'’]\d+|[\u00a0\u2009\u202f]\d{3}(?!\d))*)(?P<suffix>(?:st|nd|rd|th|s|k|bn)\b)?"
+    r"(?![^\W_]|[.,'’]\d)"
     r"|(?P<sign>US\$|[%$€£]|°[CF]\b)"
     r"|(?P<word>\d+(?:[.,]\d+)*[^\W\d_]+|[^\W_]+(?:['’][^\W\d_]+)*)"
 )
@@ -97,7 +98,7 @@ class Token:
     end: int
     """Exclusive."""
     digits: str
-    """Of a number written in digits, with its separators; else empty."""
+    """Of a number written in digits, with all separators between them; else empty."""
     suffix: str
     """Written right behind the digits: `st`, `nd`, `rd`, `th`, `s`, `k` or `bn`."""
     is_negative: bool = False

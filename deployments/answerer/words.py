@@ -92,9 +92,17 @@ def words_of(text: str) -> tuple[Word, ...]:
         token = tokens[index]
         if number is not None:
             end = tokens[index + used - 1].end
-            value = f"{number.value:g}" if number.value < 1e6 else f"{number.value:.0f}"
             words.append(
-                Word(text[token.start : end], value, token.start, end, index, False, index == 0, number=number)
+                Word(
+                    text[token.start : end],
+                    f"{number.value:.15g}",
+                    token.start,
+                    end,
+                    index,
+                    False,
+                    index == 0,
+                    number=number,
+                )
             )
             index += used
             continue

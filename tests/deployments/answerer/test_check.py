@@ -84,10 +84,32 @@ def test_the_verdict_says_what_is_missing(claim: str, problem: str) -> None:
         ("The United Nations was founded in 1945.", "The UN was founded in 1945."),
         ("Beyoncé's album sold well.", "The album of Beyonce sold well."),
         ("The engine isn't cooled by water.", "The engine is not cooled by water."),
+        ("A litre costs 1.50 euros.", "A litre costs 1.5 euros."),
+        ("The fine is 1.500 euros.", "The fine is 1.500 euros."),
+        ("Ein Liter kostet 2,50 Euro.", "Ein Liter kostet 2.50 Euro."),
+        ("Die Strecke ist 1.234,5 km lang.", "Die Strecke ist 1234.5 km lang."),
     ],
 )
 def test_numbers_names_and_negations_may_be_written_in_another_way(passage: str, claim: str) -> None:
     assert check(claim, [hit(passage)]).supported
+
+
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        # "1.500" is one and a half or fifteen hundred: only whoever wrote it knows.
+        ("The fine is 1.500 euros.", "The fine is 1.5 euros."),
+        ("The fine is 1.500 euros.", "The fine is 1500 euros."),
+        ("The fine is 1.5 euros.", "The fine is 1.500 euros."),
+        ("The fine is 1,500 euros.", "The fine is 1.5 euros."),
+        ("Ein Liter kostet 2,50 Euro.", "Ein Liter kostet 50 Euro."),
+        ("Die Strecke ist 1,5 km lang.", "Die Strecke ist 5 km lang."),
+        ("Die Strecke ist 1.234,5 km lang.", "Die Strecke ist 5 km lang."),
+        ("Das Dorf hat 37.000 Einwohner.", "Das Dorf hat 37 Einwohner."),
+    ],
+)
+def test_numbers_that_may_be_others_do_not_back_a_sentence(passage: str, claim: str) -> None:
+    assert not check(claim, [hit(passage)]).supported
 
 
 def test_words_scattered_over_a_passage_do_not_back_a_sentence() -> None:

@@ -30,6 +30,10 @@ def count_tokens(text: str) -> int:
         ("$5m, €20, 12 % and 10km", [5e6, 20, 12, 10]),
         ("one of them, version 2.0.1, at 10x", []),
         ("one year and twice the 1980s", [1, 2, 1980]),
+        ("1.50 and 0.500 and 1,234.5 and 1,50,000", [1.5, 0.5, 1234.5, 150_000]),
+        ("2,50 Euro, 1,5km, 0,125, 3,14159 und 1.234,5", [2.5, 1.5, 0.125, 3.14159, 1234.5]),
+        ("1'500.25 and 1\u00a0234\u00a0567 and -5,5", [1500.25, 1_234_567, -5.5]),
+        ("31.12.2027, 192.168.1.1, 1,2,3 and 2019,2020", []),
     ],
 )
 def test_numbers_are_read_however_they_are_written(text: str, values: list[float]) -> None:
