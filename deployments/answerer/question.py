@@ -128,4 +128,4 @@ def _is_time(word: Word) -> bool:
     if word.number is None:
         return word.stem in MONTHS
     number = word.number
-    return 1000 <= number.value <= 2100 or number.kind == "decade" or number.unit in _TIME_UNITS
+    return number.is_year or number.kind == "decade" or number.unit in _TIME_UNITS

@@ -33,7 +33,7 @@ def are_comparable(word: Word, other: Word) -> bool:
     """Return whether two numbers can be values of the same thing: the same unit, both years or neither."""
     if word.number is None or other.number is None or word.number.unit != other.number.unit:
         return False
-    return (1000 <= word.number.value <= 2100) == (1000 <= other.number.value <= 2100)
+    return word.number.is_year == other.number.is_year
 
 
 def _counts_something_else(index: int, words: Sequence[Word], evidence: Evidence) -> bool:

@@ -189,6 +189,13 @@ def test_another_file_with_another_number_or_name_contradicts() -> None:
     ]
 
 
+def test_an_amount_that_looks_like_a_year_contradicts_one_that_does_not() -> None:
+    first = hit("The rent of the shop is 900 euros.", file_id=1)
+    second = hit("The rent of the shop is 1500 euros.", file_id=2)
+    verdict = check("The rent of the shop is 900 euros.", [first, second])
+    assert [other.text for other in contradictions(verdict, [first, second])] == ["The rent of the shop is 1500 euros."]
+
+
 def test_the_next_sentence_of_the_same_file_is_no_contradiction() -> None:
     passage = hit("The town hall was built in 1884. The school was built in 1894.")
     verdict = check("The town hall was built in 1884.", [passage])

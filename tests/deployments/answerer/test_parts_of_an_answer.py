@@ -7,7 +7,7 @@ from deployments.answerer.extractive import extract
 from deployments.answerer.orders import is_order
 from deployments.answerer.passages import MAX_SENTENCE_CHARACTERS, choose_passages, sentences_of
 from deployments.answerer.prompt import as_plain_text, build_prompt
-from deployments.answerer.question import parse_question
+from deployments.answerer.question import has_expected, parse_question
 from deployments.answerer.ranking import rank_sentences
 from deployments.answerer.words import words_of
 from tests.deployments.answerer.fakes import hit
@@ -52,6 +52,11 @@ def test_numbers_are_read_however_they_are_written(text: str, values: list[float
 )
 def test_a_question_tells_what_kind_of_thing_answers_it(question: str, expected: str) -> None:
     assert parse_question(question).expected == expected
+
+
+@pytest.mark.parametrize(("text", "is_time"), [("It cost 1500 euros.", False), ("It was in 1500.", True)])
+def test_an_amount_of_money_does_not_answer_when(text: str, is_time: bool) -> None:
+    assert has_expected("time", text, words_of(text)) == is_time
 
 
 @pytest.mark.parametrize(
