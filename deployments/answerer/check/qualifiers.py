@@ -29,15 +29,6 @@ _QUANTIFIER_DISTANCE = 3
 _BETWEEN_QUANTIFIER_AND_NOUN = frozenset(("of", "the", "its", "their", "our"))
 _BEFORE_OR_AFTER = re.compile(r"\b(before|after)\s+((?:the|an?|his|her|its|their)\s+)?", re.I)
 _THAN = re.compile(r"\bthan\s+(?:(?:in|on|at|the|an?|for|of)\s+)*$", re.I)
-_NOT_A_FACT = (
-    r"may|might|could|can|allegedly|reportedly|almost|nearly|stop(?:s|ped)?|ceas(?:e|es|ed)|quits?|"
-    r"(?:tr(?:y|ies|ied)|attempt(?:s|ed)?|want(?:s|ed)?|plan(?:s|ned)?|intend(?:s|ed)?|hop(?:e|es|ed)|threaten(?:s|ed)?|"
-    r"promis(?:e|es|ed)|expected|supposed|used)\s+to"
-)
-_NO_FACT_BEFORE_VERB = re.compile(rf"\b(?:{_NOT_A_FACT})\s+(?:also\s+|be\s+|have\s+|been\s+|not\s+|well\s+)*$", re.I)
-_NO_FACT = re.compile(
-    rf"\b(?:{_NOT_A_FACT}|possibl[ey]|perhaps|potential(?:ly)?|maybe|(?:un)?likely|able|capable|option(?:al)?)\b", re.I
-)
 _RELATION = re.compile(
     r"\s*(?:father|mother|parents?|son|daughter|child(?:ren)?|wife|husband|brother|sister|uncle|aunt|cousin|nephew|niece|"
     r"grand\w+|friend|boss|partner|colleague|neighbou?r|lawyer|assistant|secretary|deputy|predecessor|successor|"
@@ -54,7 +45,6 @@ def is_qualified_otherwise(claim: Claim, evidence: Evidence) -> bool:
         or _quantifies_otherwise(claim, evidence)
         or _is_before_instead_of_after(claim, evidence)
         or _compares_other_way_round(claim, evidence)
-        or _is_fact_only_in_claim(claim, evidence)
         or _is_about_relative(claim, evidence)
     )
 
@@ -136,21 +126,6 @@ def _compares_other_way_round(claim: Claim, evidence: Evidence) -> bool:
 
 def _is_compared_with(text: str, word: Word) -> bool:
     return bool(_THAN.search(text[: word.start]))
-
-
-def _is_fact_only_in_claim(claim: Claim, evidence: Evidence) -> bool:
-    """Return whether the claim says as a fact what evidence says to be possible, tried or ended ("may reduce")."""
-    if _NO_FACT.search(claim.text):
-        return False
-    for word in claim.words:
-        if word.is_name or word.number is not None:
-            continue
-        found = [
-            _NO_FACT_BEFORE_VERB.search(sentence.text[: other.start]) for sentence, other in _words_like(word, evidence)
-        ]
-        if found and all(found):
-            return True
-    return False
 
 
 def _is_about_relative(claim: Claim, evidence: Evidence) -> bool:

@@ -6,7 +6,10 @@ from typing import Literal
 
 from deployments.answerer.check.attachment import belongs_to_another_word
 from deployments.answerer.check.claim import Claim
+from deployments.answerer.check.conditions import drops_condition
 from deployments.answerer.check.evidence import Evidence, evidence_in
+from deployments.answerer.check.lists import joins_items
+from deployments.answerer.check.modality import is_fact_only_in_claim
 from deployments.answerer.check.names import lacks_name
 from deployments.answerer.check.negation import denies_otherwise
 from deployments.answerer.check.numbers import lacks_number
@@ -18,7 +21,21 @@ from deployments.answerer.question import Question
 from deployments.answerer.types import Quote
 from deployments.library.types import SearchHit
 
-Problem = Literal["", "words", "number", "name", "negation", "qualifier", "attachment", "opposite", "roles", "subject"]
+Problem = Literal[
+    "",
+    "words",
+    "number",
+    "name",
+    "negation",
+    "qualifier",
+    "no fact",
+    "condition",
+    "attachment",
+    "list",
+    "opposite",
+    "roles",
+    "subject",
+]
 """What keeps evidence from backing a claim; empty if nothing does."""
 
 MAX_QUOTES = 3
@@ -30,7 +47,10 @@ _TESTS: tuple[tuple[Problem, Callable[[Claim, Evidence], bool]], ...] = (
     ("words", lacks_words),
     ("negation", denies_otherwise),
     ("qualifier", is_qualified_otherwise),
+    ("no fact", is_fact_only_in_claim),
+    ("condition", drops_condition),
     ("attachment", belongs_to_another_word),
+    ("list", joins_items),
     ("opposite", says_opposite),
     ("roles", reverses_roles),
     ("subject", is_about_something_else),
