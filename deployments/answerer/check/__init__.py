@@ -7,8 +7,8 @@ A sentence is supported if one sentence of a passage, or two that follow one ano
 - every name of it; one that the question has may also stand elsewhere in the passage or in the file's title, unless the
   backing sentence is about another name;
 - nearly all its other words, in each clause, by their stems or as synonyms;
-- the same negations and qualifiers, no word that excludes one of its words, the same order of names around a verb, and
-  the same subject.
+- the same negations, qualifiers and conditions, and no word that excludes one of its words;
+- the same order of names around a verb, the same items of lists, and the same subject.
 
 What the question already says need not be repeated word for word in the same sentence; what is new must be. The check
 reads words and does not reason: a sentence that is true but said in other words fails it.

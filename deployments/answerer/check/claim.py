@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from deployments.answerer.check.evidence import Evidence
+from deployments.answerer.check.evidence import Evidence, is_written_small
 from deployments.answerer.check.matching import is_in
 from deployments.answerer.question import Question
-from deployments.answerer.words import Word, fold, stem, words_of
+from deployments.answerer.words import Word, stem, words_of
 
 LIGHT_WORDS = frozenset(
     map(
@@ -69,10 +69,9 @@ class Claim:
         the passage writes it small, too."""
         if not word.is_name or word.number is not None:
             return False
-        return not word.is_first or (
-            word.stem not in LIGHT_WORDS
-            and not re.search(rf"\b{re.escape(fold(word.text))}\b", evidence.hit.chunk.text)
-        )
+        if not word.is_first:
+            return True
+        return word.stem not in LIGHT_WORDS and not is_written_small(word, evidence.hit.chunk.text)
 
     def names(self, evidence: Evidence) -> list[Word]:
         return [word for word in self.words if self.is_name(word, evidence)]

@@ -82,6 +82,11 @@ def evidence_in(hit: SearchHit, length: int) -> Iterator[Evidence]:
             yield evidence
 
 
+def is_written_small(word: Word, text: str) -> bool:
+    """Return whether a text has a word with a small first letter, too, so that it is no name."""
+    return bool(re.search(rf"\b{re.escape(word.text.lower())}\b", text))
+
+
 def subject_words(sentence: Sentence) -> tuple[Word, ...]:
     """Return the words with which a sentence begins, after a phrase such as "In 1990," and an article: at most two that
     follow one another. None if it begins with a pronoun or with another function word."""
@@ -110,7 +115,7 @@ def _subject_names(sentence: Sentence, chunk_text: str) -> tuple[Word, ...]:
         if names and word.position - names[-1].position > _NAME_DISTANCE:
             break
         names.append(word)
-    if len(names) == 1 and names[0].is_first and re.search(rf"\b{re.escape(names[0].text.lower())}\b", chunk_text):
+    if len(names) == 1 and names[0].is_first and is_written_small(names[0], chunk_text):
         return ()
     return tuple(names)
 

@@ -15,18 +15,20 @@ _NOT_A_FACT = (
     r"(?:tr(?:y|ies|ied)|attempt(?:s|ed)?|want(?:s|ed)?|plan(?:s|ned)?|intend(?:s|ed)?|hop(?:e|es|ed)|threaten(?:s|ed)?|"
     r"promis(?:e|es|ed)|expected|supposed|used|ought|needs?)\s+to"
 )
-_NOUN_ENDING = re.compile(r"(?:ion|ment|al|ure)$", re.I)
+"""In English. "May" with a capital letter is the month."""
 _BEFORE_VERB = re.compile(rf"\b(?:{_NOT_A_FACT})\s+(?:also\s+|be\s+|have\s+|been\s+|not\s+|well\s+)*$", re.I)
 _ANYWHERE = re.compile(
     rf"\b(?:{_NOT_A_FACT}|possibl[ey]|perhaps|potential(?:ly)?|maybe|(?:un)?likely|able|capable|option(?:al)?)\b", re.I
 )
-
+_NOUN_ENDING = r"(?:ion|ment|al|ure)"
+_NOUN_OF_VERB = re.compile(rf"{_NOUN_ENDING}$", re.I)
+"""Such as "resignation" and "removal"."""
 _WANTED = re.compile(
     r"\b((?:recommend|propos|suggest|demand|request|urg|advis|insist|order|requir|ask|instruct|command)\w*)\s+"
-    r"(?:\w+\s+){0,3}?that\s[^.;]*?\b(?:be|should|must|not)\s+(?=\w)"
+    r"(?:\w+\s+){0,3}?that\s[^.;]*?\b(?:be|should|must)\s+(?=\w)"
     r"|\b((?:recommend|propos|suggest|advis|consider)\w*)\s+(?=\w+ing\b)"
     r"|\b((?:recommend|propos|suggest|demand|request|call(?:s|ed)\s+for\b)\w*)\s+(?:the|an?|his|her|its|their)\s+"
-    r"(?=\w+(?:ion|ment|al|ure)\b)"
+    rf"(?=\w+{_NOUN_ENDING}\b)"
     r"|\b((?:urg|ask|order|advis|instruct|command|request|invit|encourag|requir|propos|recommend)(?:es|ed|s)"
     r"|begs|begged|call(?:s|ed)\s+(?:up)?on)(?:\s+\w+){0,6}?\s+to\s+(?=\w)",
     re.I,
@@ -77,7 +79,7 @@ def _is_only_wanted(claim: Claim, sentence: Sentence, evidence: Evidence) -> boo
 
 def _is_same_noun(word: Word, wanted: Word) -> bool:
     """Return whether both are "resignation", which does not say that somebody resigned."""
-    return word.text.lower() == wanted.text.lower() and bool(_NOUN_ENDING.search(word.text))
+    return word.text.lower() == wanted.text.lower() and bool(_NOUN_OF_VERB.search(word.text))
 
 
 def _wishes(sentence: Sentence) -> Iterator[tuple[str, Word]]:

@@ -55,7 +55,7 @@ _TESTS: tuple[tuple[Problem, Callable[[Claim, Evidence], bool]], ...] = (
     ("roles", reverses_roles),
     ("subject", is_about_something_else),
 )
-"""In their order; later ones need not be right where an earlier one finds a problem."""
+"""In this order: a test may be wrong about evidence in which an earlier one finds a problem."""
 
 
 @dataclass(frozen=True)

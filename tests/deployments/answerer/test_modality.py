@@ -126,6 +126,12 @@ def test_what_somebody_wants_is_not_backed_as_a_fact(passage: str, question: str
             "Who founded the order?",
             "The order was founded by Saint Bruno.",
         ),
+        (
+            "The study suggests that the disease is not caused by a virus.",
+            "What does not cause the disease?",
+            "The disease is not caused by a virus.",
+        ),
+        ("The board met in May and closed the clinic.", "When did the board meet?", "The board met in May."),
     ],
 )
 def test_what_is_said_like_this_still_backs_a_sentence(passage: str, question: str, claim: str) -> None:
