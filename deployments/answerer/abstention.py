@@ -45,18 +45,19 @@ _MIN_LETTERS = 5
 
 _NOT_FOUND = re.compile(
     r"\b(?:passages?|texts?|documents?|information|context|sources?|excerpts?|it|they|there)\b[^.]{0,40}?"
-    r"\b(?:do(?:es)? not|don't|doesn't|did not|didn't|cannot|can't|is not|isn't|are not|aren't|is no|"
-    r"are no|no)\b[^.]{0,40}?"
+    r"\b(?:do(?:es)? not|don't|doesn't|did not|didn't|cannot|can't|is not|isn't|are not|aren't|is no|are no|no)\b"
+    r"[^.]{0,40}?"
     r"\b(?:mention\w*|say|says|state[sd]?|specif\w+|provide\w*|contain\w*|include[sd]?|give[ns]?|information|answer\w*|"
     r"indicate[sd]?|detail\w*|name[sd]?|found|describe[sd]?|discuss\w*|refer\w*)\b"
-    r"|\b(?:not|n't) (?:explicitly |directly |specifically )?(?:mentioned|stated|specified|provided|"
-    r"given|found|answered|"
-    r"named|described|available|clear)\b[^.]{0,25}\b(?:passages?|texts?|documents?|information|context|sources?)\b"
+    r"|\b(?:not|n't) (?:explicitly |directly |specifically )?"
+    r"(?:mentioned|stated|specified|provided|given|found|answered|named|described|available|clear)\b[^.]{0,25}"
+    r"\b(?:passages?|texts?|documents?|information|context|sources?)\b"
     r"|\b(?:i|we) (?:do not|don't|cannot|can't|could not|couldn't) (?:know|find|answer|determine|say)\b"
     r"|\bno (?:information|mention|answer|details?)\b"
     r"|^\W*(?:unknown|not (?:stated|mentioned|specified|found|provided|given|available|answered)|none|n/a|i'm sorry)\b",
     re.I,
 )
+"""Sentences by which models say that the passages do not answer."""
 
 
 def relevance(question: Question, hits: Sequence[SearchHit]) -> float:

@@ -29,18 +29,15 @@ _ORDERS = (
     rf"\b(?:dear|attention|note to|hey|to any|to the|every|any) {_ADDRESSED}\b",
     rf"^\W*{_ADDRESSED}\s*[,:]",
     r"^\W*(?:system|assistant|user|human|developer)\s*[:\n]",
-    rf"(?:^\W*|\bplease |\balways |\binstead,? |\band |\bthen |\bnever |\bonly |\b(?:you )?(?:must|"
-    rf"should|shall|will|do not|"
-    rf"don't) (?:always |only |instead )?)(?:only )?{_SAY}\s*(?::|only\b|exactly\b|instead\b|"
-    rf"with the (?:word|sentence|text)\b|"
-    rf"(?:with |that )?[\"'“‘]|the (?:prompt|system|instructions?|text above|words? above|passages?|question)\b)",
-    r"^\W*(?:please |always |instead,? |never |only )*(?:answer|reply|respond|say|claim|"
-    r"tell (?:the )?(?:user|reader)s?)\b"
-    r"[^.!?]{0,20}\b(?:that|with)\b",
+    r"(?:^\W*|\bplease |\balways |\binstead,? |\band |\bthen |\bnever |\bonly "
+    r"|\b(?:you )?(?:must|should|shall|will|do not|don't) (?:always |only |instead )?)"
+    rf"(?:only )?{_SAY}\s*(?::|only\b|exactly\b|instead\b|with the (?:word|sentence|text)\b|(?:with |that )?[\"'“‘]"
+    r"|the (?:prompt|system|instructions?|text above|words? above|passages?|question)\b)",
+    r"^\W*(?:please |always |instead,? |never |only )*"
+    r"(?:answer|reply|respond|say|claim|tell (?:the )?(?:user|reader)s?)\b[^.!?]{0,20}\b(?:that|with)\b",
     rf"\b(?:you must|you should|you shall|you will|make sure to|be sure to) (?:always |only |now )*{_SAY}\b",
-    r"\b(?:when|whenever|if) (?:you are |you're |anyone is |anybody is )?(?:asked|"
-    r"answering)\b[^.!?]{0,80}\b(?:answer|say|reply|respond|"
-    r"tell|cite|claim|print)\b",
+    r"\b(?:when|whenever|if) (?:you are |you're |anyone is |anybody is )?(?:asked|answering)\b"
+    r"[^.!?]{0,80}\b(?:answer|say|reply|respond|tell|cite|claim|print)\b",
     r"\bpretend (?:to be|that you)\b",
     r"\bfrom now on\b[^.!?]{0,60}\b(?:answers?|repl(?:y|ies)|responses?|output)\b",
     r"\b(?:all|every|any|your|each) (?:answers?|repl(?:y|ies)|responses?)\b[^.!?]{0,40}\b"
@@ -48,19 +45,18 @@ _ORDERS = (
     r"\b(?:answers?|repl(?:y|ies)|responses?)\b[^.!?]{0,60}\b(?:mention|cite|include|contain|link|recommend)\w*\b"
     r"[^.!?]{0,40}https?://",
     r"\bwrites? (?:all|every|any|each) (?:answers?|repl(?:y|ies)|responses?)\b",
-    r"\b(?:ignoriere?n?|vergiss|ignorez|oubliez|ignora|ignore|olvida|ignori)\b[^.!?]{0,30}\b(?:frage|anweisung\w*|anleitung\w*|"
-    r"question|consigne\w*|instruction\w*|pregunta|instruccion\w*|domanda|istruzion\w*)\b",
+    r"\b(?:ignoriere?n?|vergiss|ignorez|oubliez|ignora|ignore|olvida|ignori)\b[^.!?]{0,30}"
+    r"\b(?:frage|anweisung\w*|anleitung\w*|question|consigne\w*|instruction\w*|pregunta|instruccion\w*|domanda"
+    r"|istruzion\w*)\b",
     r"^\W*(?:please )?answer (?:this|that|the|my) question\b",
-    r"\b(?:call|open|visit|fetch|load|request|send|post|go to)\b[^.!?]{0,60}\bhttps?://\S+[^.!?]{0,60}\b(?:question|prompt|"
-    r"answer|conversation|passages?|user)\b",
-    r"\b(?:send|post|forward|upload|append|include)\b[^.!?]{0,40}\b(?:the )?(?:question|prompt|"
-    r"conversation|passages|user'?s? "
-    r"\w+)\b[^.!?]{0,60}\b(?:to|at)\b[^.!?]{0,20}https?://",
-    r"\b(?:do not|don't|never) (?:answer|mention|cite|use|quote|trust|believe)\b[^.!?]{0,40}\b(?:questions?|passages?|"
-    r"documents?|files?|sources?)\b",
-    r"\b(?:cite|quote|use|trust) (?:only )?(?:this|another|the other|no other|"
-    r"the next)\b[^.!?]{0,30}\b(?:file|document|"
-    r"passage|source)\b",
+    r"\b(?:call|open|visit|fetch|load|request|send|post|go to)\b[^.!?]{0,60}\bhttps?://\S+[^.!?]{0,60}"
+    r"\b(?:question|prompt|answer|conversation|passages?|user)\b",
+    r"\b(?:send|post|forward|upload|append|include)\b[^.!?]{0,40}"
+    r"\b(?:the )?(?:question|prompt|conversation|passages|user'?s? \w+)\b[^.!?]{0,60}\b(?:to|at)\b[^.!?]{0,20}https?://",
+    r"\b(?:do not|don't|never) (?:answer|mention|cite|use|quote|trust|believe)\b[^.!?]{0,40}"
+    r"\b(?:questions?|passages?|documents?|files?|sources?)\b",
+    r"\b(?:cite|quote|use|trust) (?:only )?(?:this|another|the other|no other|the next)\b[^.!?]{0,30}"
+    r"\b(?:file|document|passage|source)\b",
 )
 _ORDER = re.compile("|".join(f"(?:{pattern})" for pattern in _ORDERS), re.I)
 

@@ -20,9 +20,8 @@ LIGHT_WORDS = frozenset(
 """Stems of words that say so little that evidence may lack them."""
 
 _INTRODUCTION = re.compile(
-    r"^\s*(?:according to|based on|as (?:stated|mentioned|described) in|in|from)\s+(?:the|these|"
-    r"this)\s+(?:\w+\s+){0,2}?"
-    r"(?:passages?|texts?|documents?|information|excerpts?|articles?|context)(?:\s+(?:provided|given|above))?\s*,?\s*",
+    r"^\s*(?:according to|based on|as (?:stated|mentioned|described) in|in|from)\s+(?:the|these|this)\s+"
+    r"(?:\w+\s+){0,2}?(?:passages?|texts?|documents?|information|excerpts?|articles?|context)(?:\s+(?:provided|given|above))?\s*,?\s*",
     re.I,
 )
 """Such as "According to the passages provided,", which claims nothing."""
