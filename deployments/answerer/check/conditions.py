@@ -12,7 +12,7 @@ _CONDITION = re.compile(
     r"(?:only )?if(?! (?:not|any|anything|ever|only|possible|necessary|so)\b| \w+[\"”]?,)"
     r"|unless|provided that|on condition that|in case|so long as"
     r"|as long as (?=(?:it|they|he|she|we|you|there|nobody|no|the \w+ (?:is|are|has|have))\b)"
-    r"|(?<!not )only (?:when|where|in|on|with|for|after|at|by|to|during|until|from|under|through)"
+    r"|(?P<only>(?<!not )only (?:when|where|in|on|with|for|after|at|by|to|during|until|from|under|through))"
     r"|wenn|sofern|es sei denn"
     r")\b",
     re.I,
@@ -44,14 +44,11 @@ def drops_condition(claim: Claim, evidence: Evidence) -> bool:
         for condition, dependent in _conditions(sentence.text):
             condition_words = [word for word in sentence.words if word.start in condition]
             dependent_words = [word for word in sentence.words if word.start in dependent]
-            elsewhere = [word for word in evidence.words if word not in condition_words and word not in dependent_words]
-            if not condition_words or any(
-                is_in(word, claim.words) or claim.is_given(word)
-                for word in condition_words
-                if not is_in(word, dependent_words)
-            ):
-                continue
-            if any(is_in(word, dependent_words) and not is_in(word, elsewhere) for word in new):
+            elsewhere = [word for word in evidence.words if word not in (*condition_words, *dependent_words)]
+            own_words = [word for word in condition_words if not is_in(word, dependent_words)]
+            is_known = any(is_in(word, claim.words) or claim.is_given(word) for word in own_words)
+            is_new_dependent = any(is_in(word, dependent_words) and not is_in(word, elsewhere) for word in new)
+            if condition_words and not is_known and is_new_dependent:
                 return True
     return False
 
@@ -63,8 +60,7 @@ def _conditions(text: str) -> Iterator[tuple[range, range]]:
             continue
         stop = _END.search(text, match.end())
         end = len(text) if stop is None else stop.start()
-        is_only = match[0].lower().startswith("only") and not match[0].lower().endswith("if")
-        border = _BORDER_OF_ONLY if is_only else _BORDER
+        border = _BORDER_OF_ONLY if match["only"] else _BORDER
         before = [found.end() for found in border.finditer(text, 0, match.start())]
         start = before[-1] if before else 0
         if text[start : match.start()].strip():

@@ -23,18 +23,20 @@ _ANYWHERE = re.compile(
 _NOUN_ENDING = r"(?:ion|ment|al|ure)"
 _NOUN_OF_VERB = re.compile(rf"{_NOUN_ENDING}$", re.I)
 """Such as "resignation" and "removal"."""
-_WANTED = re.compile(
-    r"\b((?:recommend|propos|suggest|demand|request|urg|advis|insist|order|requir|ask|instruct|command)\w*)\s+"
-    r"(?:\w+\s+){0,3}?that\s[^.;]*?\b(?:be|should|must)\s+(?=\w)"
-    r"|\b((?:recommend|propos|suggest|advis|consider)\w*)\s+(?=\w+ing\b)"
-    r"|\b((?:recommend|propos|suggest|demand|request|call(?:s|ed)\s+for\b)\w*)\s+(?:the|an?|his|her|its|their)\s+"
-    rf"(?=\w+{_NOUN_ENDING}\b)"
-    r"|\b((?:urg|ask|order|advis|instruct|command|request|invit|encourag|requir|propos|recommend)(?:es|ed|s)"
-    r"|begs|begged|call(?:s|ed)\s+(?:up)?on)(?:\s+\w+){0,6}?\s+to\s+(?=\w)",
-    re.I,
+_WISHES = tuple(
+    re.compile(pattern, re.I)
+    for pattern in (
+        r"\b(?P<verb>(?:recommend|propos|suggest|demand|request|urg|advis|insist|order|requir|ask|instruct|command)\w*)\s+"
+        r"(?:\w+\s+){0,3}?that\s[^.;]*?\b(?:be|should|must)\s+(?=\w)",
+        r"\b(?P<verb>(?:recommend|propos|suggest|advis|consider)\w*)\s+(?=\w+ing\b)",
+        r"\b(?P<verb>(?:recommend|propos|suggest|demand|request)\w*|call(?:s|ed)\s+for)\s+"
+        rf"(?:the|an?|his|her|its|their)\s+(?=\w+{_NOUN_ENDING}\b)",
+        r"\b(?P<verb>(?:urg|ask|order|advis|instruct|command|request|invit|encourag|requir|propos|recommend)(?:es|ed|s)"
+        r"|begs|begged|call(?:s|ed)\s+(?:up)?on)(?:\s+\w+){0,6}?\s+to\s+(?=\w)",
+    )
 )
-"""A verb of wanting, up to what is wanted: "recommended that the bridge be", "recommended", "demanded the", "asked the
-director to"."""
+"""A verb of wanting, up to the word for what is wanted: "recommended that the bridge be" (closed), "recommended"
+(closing), "demanded the" (resignation), "asked the director to" (resign)."""
 
 
 def is_fact_only_in_claim(claim: Claim, evidence: Evidence) -> bool:
@@ -84,8 +86,8 @@ def _is_same_noun(word: Word, wanted: Word) -> bool:
 
 def _wishes(sentence: Sentence) -> Iterator[tuple[str, Word]]:
     """Yield the stem of each verb of wanting in a sentence, and the word for what is wanted."""
-    for match in _WANTED.finditer(sentence.text):
-        verb = next(group for group in match.groups() if group)
-        wanted = next((word for word in sentence.words if word.start >= match.end()), None)
-        if wanted is not None:
-            yield stem(verb.split()[0]), wanted
+    for form in _WISHES:
+        for match in form.finditer(sentence.text):
+            wanted = next((word for word in sentence.words if word.start >= match.end()), None)
+            if wanted is not None:
+                yield stem(match["verb"].split()[0]), wanted
