@@ -1,6 +1,7 @@
 """What a sentence claims: its words, names and numbers, and which of them the question has."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,22 +30,29 @@ _COST_OF_LENGTH = 0.001
 """For each word of evidence, so that of two with equally many words of the claim the shorter one is closer."""
 
 
+_YES_OR_NO = re.compile(r"^\s*(yes|no)\b\s*[,:;–—-]\s*(?=\w)", re.I)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A sentence to be checked."""
 
     text: str
-    """Without an introduction such as "According to the passages,"."""
+    """Without an introduction such as "According to the passages," or "Yes,"."""
     words: tuple[Word, ...]
     """Without negations."""
     negations: tuple[Word, ...]
     question_stems: frozenset[str]
     question_verbs: frozenset[str]
     """Stems of the question's verbs, which answers often replace by others."""
+    contradicts_itself: bool
+    """Whether it says "yes" and then the contrary."""
 
     @staticmethod
     def of(sentence: str, question: Question | None) -> "Claim":
         text = _INTRODUCTION.sub("", sentence)
+        yes_or_no = _YES_OR_NO.match(text)
+        text = _YES_OR_NO.sub("", text)
         words = words_of(text)
         return Claim(
             text,
@@ -52,6 +60,7 @@ class Claim:
             tuple(word for word in words if word.is_negation),
             frozenset() if question is None else frozenset(word.stem for word in question.words),
             frozenset() if question is None else question.verbs,
+            contradicts_itself=bool(question and yes_or_no and _contradicts_itself(yes_or_no[1], words, question)),
         )
 
     @cached_property
@@ -80,3 +89,12 @@ class Claim:
         0 if it has none."""
         matched = sum(is_in(word, evidence.words) for word in self.words)
         return matched / len(self.words) - _COST_OF_LENGTH * len(evidence.words) if matched else 0.0
+
+
+def _contradicts_itself(yes_or_no: str, words: Sequence[Word], question: Question) -> bool:
+    """Return whether the sentence behind a "yes" or "no" means the other: after "yes" it denies what the question does
+    not, or does not deny what the question denies; after "no" it has all words of the question and denies no more."""
+    denies = any(word.is_negation for word in words) != question.is_negated
+    if yes_or_no.lower() == "yes":
+        return denies
+    return not denies and all(is_in(word, words) for word in question.content_words)

@@ -60,8 +60,12 @@ class Evidence:
     @cached_property
     def earlier_stems(self) -> frozenset[str]:
         """Stems of the sentences before it and of the title: what "he" and "the film" can mean."""
-        before = {word.stem for sentence in self.before for word in sentence.words}
-        return frozenset(before | title_stems(self.hit.chunk))
+        return self.title_stems.union(word.stem for sentence in self.before for word in sentence.words)
+
+    @cached_property
+    def title_stems(self) -> frozenset[str]:
+        """Stems of the file's name and of the headings above the chunk."""
+        return frozenset(title_stems(self.hit.chunk))
 
     @cached_property
     def subject_names(self) -> tuple[tuple[Word, ...], ...]:

@@ -1,7 +1,8 @@
 """Numbers, dates and units: whether evidence has each number of a claim, and says it of the same thing."""
 
+import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 from deployments.answerer.check.claim import Claim
 from deployments.answerer.check.clauses import end_of_clause
@@ -15,6 +16,10 @@ _COUNTED_DISTANCE = 3
 """In words, function words included, from a number to what it counts."""
 _DATE_DISTANCE = 6
 """The same from a verb to its date."""
+_RANGE_DISTANCE = 2
+"""The same from a date to the next one of a range: "from 1 April to 15 April"."""
+_RANGE_START = re.compile(r"\b(?:from|since|between)\s+$", re.I)
+_RANGE_END = re.compile(r"\b(?:to|until|till)\s+$", re.I)
 
 
 def lacks_number(claim: Claim, evidence: Evidence) -> bool:
@@ -24,6 +29,7 @@ def lacks_number(claim: Claim, evidence: Evidence) -> bool:
         or _counts_something_else(index, claim.words, evidence)
         or _is_date_of_something_else(index, claim.words, evidence)
         or _is_behind_another_number(index, claim.words, evidence)
+        or _is_other_end_of_range(word, claim.text, evidence)
         for index, word in enumerate(claim.words)
         if word.number is not None
     )
@@ -85,7 +91,7 @@ def _is_date_of_something_else(index: int, words: Sequence[Word], evidence: Evid
 
 def _dates_after(sentence: Sentence, place: int, is_day: bool) -> list[Word]:
     """Return the first date (a day of a month, or else a year) in the clause behind the word at `place`, if it is near,
-    or nothing."""
+    and those that make a range with it."""
     verb = sentence.words[place]
     end = end_of_clause(sentence.text, verb.end)
     dates = [
@@ -96,7 +102,12 @@ def _dates_after(sentence: Sentence, place: int, is_day: bool) -> list[Word]:
         and word.start < end
         and _is_day_of_month(sentence.words, index) == is_day
     ]
-    return dates[:1]
+    apart = [
+        index
+        for index, (date, following) in enumerate(pairwise(dates), 1)
+        if following.position - date.position > _RANGE_DISTANCE + 1
+    ]
+    return dates[: apart[0]] if apart else dates
 
 
 def _is_behind_another_number(index: int, words: Sequence[Word], evidence: Evidence) -> bool:
@@ -131,6 +142,21 @@ def _is_other_number_between(number: Word, neighbour: Word, words: Sequence[Word
     return nearest is not None and nearest[1]
 
 
+def _is_other_end_of_range(number: Word, text: str, evidence: Evidence) -> bool:
+    """Return whether a number is where a range starts in the claim, and where one ends in the evidence, or the other
+    way round."""
+    for here, there in ((_RANGE_START, _RANGE_END), (_RANGE_END, _RANGE_START)):
+        if here.search(text[: number.start]):
+            before = [
+                sentence.text[: word.start]
+                for sentence in evidence.sentences
+                for word in sentence.words
+                if is_in(number, (word,))
+            ]
+            return bool(before) and all(there.search(part) for part in before)
+    return False
+
+
 def _is_date(words: Sequence[Word], index: int) -> bool:
     """Return whether a number is a year or the day of a month."""
     number = words[index].number
@@ -138,7 +164,12 @@ def _is_date(words: Sequence[Word], index: int) -> bool:
 
 
 def _is_day_of_month(words: Sequence[Word], index: int) -> bool:
-    """Return whether a number stands beside the name of a month."""
-    number = words[index].number
-    beside = (*words[max(0, index - 1) : index], *words[index + 1 : index + 2])
-    return number is not None and number.value <= 31 and any(word.stem in MONTHS for word in beside)
+    """Return whether a number stands right behind the name of a month, or before it: "18 March", "18th of March"."""
+    word = words[index]
+    before = [other for other in words[max(0, index - 1) : index] if word.position - other.position == 1]
+    behind = [other for other in words[index + 1 : index + 2] if other.position - word.position <= 2]
+    return (
+        word.number is not None
+        and word.number.value <= 31
+        and any(other.stem in MONTHS for other in (*before, *behind))
+    )

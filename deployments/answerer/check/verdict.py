@@ -88,6 +88,8 @@ def check(sentence: str, hits: Sequence[SearchHit], question: Question | None = 
     claim = Claim.of(sentence, question)
     if not claim.words:
         return Verdict(sentence, "words", ())
+    if claim.contradicts_itself:
+        return Verdict(sentence, "negation", ())
     backing: list[_Candidate] = []
     others: list[_Candidate] = []
     for hit in hits:

@@ -1,9 +1,15 @@
 """The other words of a claim: whether evidence has them, or what excludes them."""
 
+import re
+
 from deployments.answerer.check.claim import LIGHT_WORDS, Claim
 from deployments.answerer.check.clauses import clause_ranges
 from deployments.answerer.check.evidence import Evidence
 from deployments.answerer.check.matching import is_excluded_by, is_in
+from deployments.answerer.words import Word
+
+_DOCUMENT = re.compile(r"\b(?:in|under|by) (?:the|this|that|my|your|our) $", re.I)
+"""Before a word that may be a document's."""
 
 MIN_WORDS_FOUND = 0.6
 """Part of all words of the claim; those that the question has may stand in the sentences before and after."""
@@ -28,7 +34,7 @@ def lacks_words(claim: Claim, evidence: Evidence) -> bool:
         word for word in claim.words if word.number is None and word not in names and word.stem not in LIGHT_WORDS
     ]
     for word in ordinary:
-        if not claim.is_given(word) and not is_in(word, evidence.words):
+        if not (claim.is_given(word) or is_in(word, evidence.words) or _names_document(word, claim, evidence)):
             return True
         if claim.is_given(word) and not is_in(word, evidence.nearby_words) and word.stem not in evidence.earlier_stems:
             return True
@@ -39,6 +45,11 @@ def lacks_words(claim: Claim, evidence: Evidence) -> bool:
     )
     num_in_evidence = sum(is_in(word, evidence.words, evidence.text) for word in claim.words)
     return num_found < MIN_WORDS_FOUND * len(claim.words) or num_in_evidence < MIN_WORDS_IN_EVIDENCE * len(claim.words)
+
+
+def _names_document(word: Word, claim: Claim, evidence: Evidence) -> bool:
+    """Return whether a word is one of the document's title: "in the lease", "under this insurance"."""
+    return word.stem in evidence.title_stems and _DOCUMENT.search(claim.text[: word.start]) is not None
 
 
 def says_opposite(claim: Claim, evidence: Evidence) -> bool:

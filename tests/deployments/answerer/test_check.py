@@ -112,6 +112,65 @@ def test_numbers_that_may_be_others_do_not_back_a_sentence(passage: str, claim: 
     assert not check(claim, [hit(passage)]).supported
 
 
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        ("Next meeting on 18 March at ten.", "The next meeting is on 18 March at ten."),
+        ("The launch moves from 1 April to 15 April.", "The launch was moved from 1 April to 15 April."),
+        ("The fair runs from 3 May to 7 May 2024.", "The fair ran from 3 May 2024 to 7 May 2024."),
+    ],
+)
+def test_times_beside_a_date_and_ranges_of_dates_are_backed(passage: str, claim: str) -> None:
+    assert check(claim, [hit(passage)]).supported
+
+
+@pytest.mark.parametrize(
+    ("passage", "claim"),
+    [
+        ("The launch moves from 1 April to 15 April.", "The launch moves from 15 April to 1 April."),
+        ("The fair runs from 3 May to 7 May.", "The fair runs from 7 May."),
+        ("The shop is open from nine to five.", "The shop is open from five to nine."),
+        ("Next meeting on 18 March at ten.", "The next meeting is on 10 March at ten."),
+    ],
+)
+def test_a_range_the_other_way_round_is_not_backed(passage: str, claim: str) -> None:
+    assert not check(claim, [hit(passage)]).supported
+
+
+@pytest.mark.parametrize(
+    ("passage", "question", "claim"),
+    [
+        ("Heating is included.", "Is heating included?", "Yes, heating is included."),
+        ("Heating is not included.", "Is heating included?", "No, heating is not included."),
+        ("The fair is in May.", "Is the fair in June?", "No, the fair is in May."),
+        ("Pets are not allowed.", "Are pets not allowed?", "Yes, pets are not allowed."),
+    ],
+)
+def test_yes_and_no_before_a_backed_sentence_are_backed(passage: str, question: str, claim: str) -> None:
+    assert check(claim, [hit(passage)], parse_question(question)).supported
+
+
+@pytest.mark.parametrize(
+    ("passage", "question", "claim"),
+    [
+        ("Heating is included.", "Is heating included?", "No, heating is included."),
+        ("Heating is not included.", "Is heating included?", "Yes, heating is not included."),
+        ("Heating is not included.", "Is heating included?", "Yes, heating is included."),
+        ("Heating is included.", "Is heating included?", "No, heating is not included."),
+        ("The fair is in May.", "Is the fair in May?", "No, the fair is in May."),
+    ],
+)
+def test_yes_and_no_that_do_not_fit_the_sentence_are_not_backed(passage: str, question: str, claim: str) -> None:
+    assert not check(claim, [hit(passage)], parse_question(question)).supported
+
+
+def test_a_sentence_may_name_the_document() -> None:
+    lease = hit("Heating is included.", filename="lease of the flat.txt")
+    assert check("Heating is included in the lease.", [lease]).supported
+    assert not check("Heating is included in the price.", [lease]).supported
+    assert not check("The lease is included.", [lease]).supported
+
+
 def test_words_scattered_over_a_passage_do_not_back_a_sentence() -> None:
     passage = (
         "The opera was written by Rossi. It rained a lot that year. The bridge was opened in 1871. Nobody was hurt. "
