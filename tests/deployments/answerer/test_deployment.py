@@ -177,10 +177,10 @@ def test_when_the_time_is_over_passages_are_quoted_before_the_deadline(tmp_path:
 def test_the_model_answers_one_question_at_a_time_and_who_waits_too_long_gets_quotes(
     tmp_path: Path, chat: ChatServer
 ) -> None:
-    chat.pause_s = 0.15
-
     async def run() -> None:
         answerer = replica(tmp_path, server_url=chat.url)
+        await answer(answerer)  # connects
+        chat.pause_s = 0.15
         (_, first), (_, second), (_, late) = await asyncio.gather(
             answer(answerer), answer(answerer), answer(answerer, seconds=2)
         )
