@@ -84,12 +84,17 @@ def encode_video(
     container_options: Mapping[str, str] | None = None,
     is_streamed: bool = False,
     num_pictures: int = 10,
+    video_codec: str = "mpeg4",
+    fps: int = 10,
+    bit_rate: int | None = None,
 ) -> Media:
-    """Return a video with 10 frames per second and `sound` on its audio track, or without one."""
+    """Return a video with `fps` frames per second and `sound` on its audio track, or without one."""
 
     def mux(file: OutputContainer) -> None:
-        video = file.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p")
+        video = file.add_stream(video_codec, rate=fps, width=64, height=48, pix_fmt="yuv420p")
         audio = file.add_stream(codec, rate=sample_rate, layout="mono") if sound is not None else None
+        if isinstance(audio, AudioStream) and bit_rate is not None:
+            audio.bit_rate = bit_rate
         for index in range(num_pictures):
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index % 256, np.uint8), "rgb24")
             file.mux(video.encode(picture))
