@@ -1,10 +1,11 @@
 """Reads the structure of HEIF files, which hold HEIC and AVIF pictures: ISO/IEC 23008-12 and 14496-12.
 
 A file is a sequence of boxes. The box `meta` lists items: pictures, tiles of which a picture consists, thumbnails and
-metadata, each with a type of four letters.
+metadata. Each has a number, a type of four letters and a place in the file; one picture is the primary one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from deployments.containers import Content, read_box_header
 
@@ -17,9 +18,30 @@ _METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
 _UNKNOWN_ITEM = b"skip"
 """A type of item that decoders do not know, and so leave alone."""
 
-_FTYP, _META, _IINF, _INFE = (int.from_bytes(name, "big") for name in (b"ftyp", b"meta", b"iinf", b"infe"))
+
+def _code(name: bytes) -> int:
+    return int.from_bytes(name, "big")
+
+
+_FTYP, _META, _DERIVED = (_code(name) for name in (b"ftyp", b"meta", b"dimg"))
+_PITM, _ILOC, _IINF, _INFE, _IREF = (_code(name) for name in (b"pitm", b"iloc", b"iinf", b"infe", b"iref"))
 _MAX_BOXES = 10_000
 _MAX_BRANDS = 64
+_MAX_ENTRIES = 100_000
+"""Items, places and references that are read."""
+
+
+@dataclass
+class _Items:
+    """What the box `meta` says about the items, by their numbers."""
+
+    primary: int = 0
+    types: dict[int, int] = field(default_factory=dict)
+    """Where in the file the type of an item is."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """Where in the file an item ends."""
+    parts: dict[int, list[int]] = field(default_factory=dict)
+    """The items of which a picture consists."""
 
 
 def is_heif(content: Content) -> bool:
@@ -31,30 +53,42 @@ def is_heif(content: Content) -> bool:
 def codec_of(content: Content) -> str | None:
     """Return "HEIC" or "AVIF" by the pictures that a HEIF file lists, or else by its brands; None for other codecs."""
     view = memoryview(content)
-    types = {bytes(view[start : start + 4]) for start in _item_types(view)}
+    types = {bytes(view[start : start + 4]) for start in _read_items(view).types.values()}
     has_hevc, has_av1 = bool(types & _HEVC_ITEMS), bool(types & _AV1_ITEMS)
     if has_hevc != has_av1:
         return "HEIC" if has_hevc else "AVIF"
-    brands = _brands(view)
     if types and not has_hevc:
         return None
-    for brand in brands:
+    for brand in _brands(view):
         if brand in _HEVC_BRANDS | _AV1_BRANDS:
             return "HEIC" if brand in _HEVC_BRANDS else "AVIF"
     return None
 
 
-def without_metadata(content: bytes) -> bytes:
+def primary_picture(content: bytes) -> bytes:
     """Return the file with the types of its metadata items changed to one that decoders ignore.
 
     EXIF data does not say how a HEIF picture is to be turned: that is a property of the picture, which decoders apply.
+    Raises ValueError if the file breaks off before the end of its primary picture: decoders make up what is missing.
     """
+    items = _read_items(memoryview(content))
+    if max((items.ends.get(number, 0) for number in _with_parts(items.primary, items.parts)), default=0) > len(content):
+        raise ValueError("the HEIF file breaks off within its primary picture")
     changed: bytearray | None = None
-    for start in _item_types(memoryview(content)):
+    for start in items.types.values():
         if content[start : start + 4] in _METADATA_ITEMS:
             changed = changed or bytearray(content)
             changed[start : start + 4] = _UNKNOWN_ITEM
     return content if changed is None else bytes(changed)
+
+
+def _with_parts(number: int, parts: Mapping[int, Iterable[int]]) -> set[int]:
+    """Return a picture and the items of which it consists, and those of which they consist."""
+    found, new = set[int](), {number}
+    while new:
+        found |= new
+        new = {part for each in new for part in parts.get(each, ())} - found
+    return found
 
 
 def _brands(view: memoryview) -> list[bytes]:
@@ -67,29 +101,94 @@ def _brands(view: memoryview) -> list[bytes]:
     return [brands[at : at + 4] for at in (0, *range(8, len(brands), 4))]
 
 
-def _item_types(view: memoryview) -> Iterator[int]:
-    """Yield the position of each item's type."""
+def _read_items(view: memoryview) -> _Items:
+    items = _Items()
     budget = iter(range(_MAX_BOXES))
-    for start, end in _boxes(view, 0, len(view), _META, budget):
+    for name, start, end in _boxes(view, 0, len(view), budget):
+        if name != _META:
+            continue
         # Version and flags.
-        for list_start, list_end in _boxes(view, start + 4, end, _IINF, budget):
-            # Version and flags, then the number of items.
-            count_bytes = 2 if view[list_start : list_start + 1] == b"\x00" else 4
-            for item, item_end in _boxes(view, list_start + 4 + count_bytes, list_end, _INFE, budget):
-                version = view[item] if item < len(view) else 0
-                # The item's number has 2 bytes, in version 3 it has 4; then 2 bytes of protection.
-                position = item + 4 + (4 if version == 3 else 2) + 2
-                if version >= 2 and position + 4 <= item_end:
-                    yield position
+        for inner, inner_start, inner_end in _boxes(view, start + 4, end, budget):
+            box = _Reader(view[:inner_end], inner_start)
+            if inner == _PITM:
+                items.primary = box.number(4 if box.version else 2)
+            elif inner == _ILOC:
+                items.ends = dict(_locations(box))
+            elif inner == _IREF:
+                items.parts = _parts(view, box, inner_end, budget)
+            elif inner == _IINF:
+                box.number(4 if box.version else 2)  # how many there are
+                for entry, entry_start, entry_end in _boxes(view, box.position, inner_end, budget):
+                    info = _Reader(view[:entry_end], entry_start)
+                    if entry == _INFE and info.version >= 2:
+                        number = info.number(4 if info.version == 3 else 2)
+                        info.number(2)  # its protection
+                        if info.position + 4 <= entry_end:
+                            items.types[number] = info.position
+        break
+    return items
 
 
-def _boxes(view: memoryview, position: int, end: int, wanted: int, budget: Iterator[int]) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the content of each box of the name `wanted`."""
+class _Reader:
+    """Reads the numbers of a box that begins with a version and flags."""
+
+    def __init__(self, view: memoryview, position: int) -> None:
+        self._view = view
+        self.position = position
+        self.version = self.number(1)
+        self.number(3)
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.position >= len(self._view)
+
+    def number(self, num_bytes: int) -> int:
+        """Return the next number; 0 if there are no bytes of it."""
+        self.position += num_bytes
+        return int.from_bytes(self._view[self.position - num_bytes : self.position], "big")
+
+
+def _locations(box: _Reader) -> Iterator[tuple[int, int]]:
+    """Yield (number, end) of each item in the file; of items elsewhere, 0."""
+    sizes = box.number(2)
+    offset_bytes, length_bytes, base_bytes, index_bytes = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    number_bytes = 4 if box.version == 2 else 2
+    budget = iter(range(_MAX_ENTRIES))
+    for _ in range(box.number(number_bytes)):
+        number = box.number(number_bytes)
+        is_in_file = (box.number(2) & 15 if box.version else 0) == 0
+        box.number(2)  # which file
+        base, end = box.number(base_bytes), 0
+        for _ in range(box.number(2)):
+            if box.is_at_end or next(budget, None) is None:
+                return
+            box.number(index_bytes if box.version else 0)
+            offset, length = box.number(offset_bytes), box.number(length_bytes)
+            end = max(end, base + offset + length)
+        if box.is_at_end and not end:
+            return
+        yield number, end if is_in_file else 0
+
+
+def _parts(view: memoryview, box: _Reader, end: int, budget: Iterator[int]) -> dict[int, list[int]]:
+    number_bytes = 4 if box.version else 2
+    parts: dict[int, list[int]] = {}
+    for kind, start, reference_end in _boxes(view, box.position, end, budget):
+        if kind != _DERIVED:
+            continue
+        numbers = bytes(view[start : min(reference_end, start + number_bytes * _MAX_ENTRIES)])
+        count_end = number_bytes + 2
+        targets = [_code(numbers[at : at + number_bytes]) for at in range(count_end, len(numbers), number_bytes)]
+        parts[_code(numbers[:number_bytes])] = targets
+    return parts
+
+
+def _boxes(view: memoryview, position: int, end: int, budget: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (name, start, end) of the content of each box up to `end`; of one that breaks off, what is there."""
     end = min(end, len(view))
     while position + 8 <= end and next(budget, None) is not None:
         header = read_box_header(view[:end], position)
         if header is None:
             return
         name, start, position = header
-        if name == wanted:
-            yield start, min(position, end)
+        yield name, start, min(position, end)

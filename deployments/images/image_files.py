@@ -340,7 +340,7 @@ def _reduce_heif(content: bytes) -> ImageFile:
         raise InvalidFile(
             "The image is a HEIF file in a codec that is not supported; save it as JPG or PNG and send that."
         )
-    return ImageFile(heif_files.without_metadata(content), codec)
+    return ImageFile(heif_files.primary_picture(content), codec)
 
 
 # EXIF: CIPA DC-008. Its data is a TIFF file: a byte order, and where the first directory is; that has a number of

@@ -179,7 +179,7 @@ def _as_camera_raw(tiff: bytes) -> bytes:
         (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(50), "a camera's raw image"),
         (heif(Item("jpeg", _picture("JPEG"))), "a HEIF image in another codec"),
         (b"#!AMR_MC1.0\n" + bytes(50), "several channels"),
-        (b"\xff\xf1 not a frame", "no known type"),
+        (b"\xff\xf1\x50\x80\x00\xff\xfc" + bytes(2000), "no known type"),
         (b"\x00\x01\x02\x03" * 40, "no known type"),
         (b"\xff\xfb", "no known type"),
         (b"\xff\xfb\x90\x00" + bytes(2000), "no known type"),

@@ -12,8 +12,13 @@ from PIL import Image
 from tests.hostile.containers import box
 
 _ENCODERS = {
-    "hvc1": ("libx265", {"x265-params": "log-level=none:pools=1:frame-threads=1:crf=4"}, b"hvcC", "yuv444p"),
-    "av01": ("libsvtav1", {"preset": "10", "crf": "5"}, b"av1C", "yuv420p"),
+    "hvc1": (
+        "libx265",
+        {"x265-params": "log-level=none:pools=1:frame-threads=1:crf=4", "preset": "ultrafast"},
+        b"hvcC",
+        "yuv444p",
+    ),
+    "av01": ("libsvtav1", {"preset": "12", "crf": "5"}, b"av1C", "yuv420p"),
 }
 """The encoder, its options, the box with the configuration, and the pixel format."""
 _TILE_SIDE_PX = 64
