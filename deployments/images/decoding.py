@@ -78,15 +78,21 @@ def _decode(content: bytes, max_pixels: int) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_pixels) from error
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocation" not in str(error):
+            raise _damaged(error) from error
         raise InvalidFile("The image takes too much memory to decode; scale it down and send it again.") from error
     except Exception as error:
         # Damaged files make Pillow raise almost anything; only OSError is documented.
-        logger.info("An image cannot be decoded: %r", error)
-        raise InvalidFile(
-            "The image cannot be decoded: it is damaged or incomplete. Open it in an image editor, save it again as "
-            "JPG or PNG, and send that."
-        ) from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> InvalidFile:
+    logger.info("An image cannot be decoded: %r", error)
+    return InvalidFile(
+        "The image cannot be decoded: it is damaged or incomplete. Open it in an image editor, save it again as JPG or "
+        "PNG, and send that."
+    )
 
 
 def _load(content: bytes, file_format: str, max_pixels: int) -> Image.Image:

@@ -4,10 +4,17 @@ A file is a sequence of boxes. The box `meta` lists items: pictures, tiles of wh
 metadata. Each has a number, a type of four letters and a place in the file; one picture is the primary one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from deployments.containers import Content, read_box_header
+from deployments.errors import InvalidFile
+
+MAX_TILES = 4096
+"""Of one picture. Phones write tiles of 512 x 512: 64 megapixels are 256."""
+MAX_EXTRA_PIXELS = 8_000_000
+"""By which tiles may have more pixels than twice the picture, which their last row and column exceed."""
 
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AV1_BRANDS = {b"avif", b"avis"}
@@ -25,6 +32,9 @@ def _code(name: bytes) -> int:
 
 _FTYP, _META, _DERIVED = (_code(name) for name in (b"ftyp", b"meta", b"dimg"))
 _PITM, _ILOC, _IINF, _INFE, _IREF = (_code(name) for name in (b"pitm", b"iloc", b"iinf", b"infe", b"iref"))
+_IPRP, _IPCO, _IPMA, _ISPE = (_code(name) for name in (b"iprp", b"ipco", b"ipma", b"ispe"))
+_MAX_DEPTH = 4
+"""How deep pictures may consist of others."""
 _MAX_BOXES = 10_000
 _MAX_BRANDS = 64
 _MAX_ENTRIES = 100_000
@@ -42,6 +52,10 @@ class _Items:
     """Where in the file an item ends."""
     parts: dict[int, list[int]] = field(default_factory=dict)
     """The items of which a picture consists."""
+    areas: dict[int, int] = field(default_factory=dict)
+    """The number of pixels that a picture claims."""
+    is_incomplete: bool = False
+    """Whether there are more boxes than are read."""
 
 
 def is_heif(content: Content) -> bool:
@@ -69,10 +83,22 @@ def primary_picture(content: bytes) -> bytes:
     """Return the file with the types of its metadata items changed to one that decoders ignore.
 
     EXIF data does not say how a HEIF picture is to be turned: that is a property of the picture, which decoders apply.
-    Raises ValueError if the file breaks off before the end of its primary picture: decoders make up what is missing.
+    Raises InvalidFile if the picture consists of more tiles than any real one, or of larger ones, and ValueError if the
+    file breaks off before its end: decoders make up what is missing.
     """
     items = _read_items(memoryview(content))
-    if max((items.ends.get(number, 0) for number in _with_parts(items.primary, items.parts)), default=0) > len(content):
+    if items.is_incomplete:
+        raise InvalidFile(
+            f"The image file has more than {_MAX_BOXES:,} parts: it is damaged, or made to exhaust the machine."
+        )
+    tiles = list(islice(_tiles(items.primary, items.parts, 0), MAX_TILES + 1))
+    area = sum(items.areas.get(number, 0) for number in tiles)
+    if len(tiles) > MAX_TILES or area > 2 * items.areas.get(items.primary, 0) + MAX_EXTRA_PIXELS:
+        raise InvalidFile(
+            "The image consists of more tiles, or of larger ones, than it can show: it is damaged, or made to exhaust "
+            "the machine."
+        )
+    if max(items.ends.get(number, 0) for number in (items.primary, *tiles)) > len(content):
         raise ValueError("the HEIF file breaks off within its primary picture")
     changed: bytearray | None = None
     for start in items.types.values():
@@ -82,13 +108,14 @@ def primary_picture(content: bytes) -> bytes:
     return content if changed is None else bytes(changed)
 
 
-def _with_parts(number: int, parts: Mapping[int, Iterable[int]]) -> set[int]:
-    """Return a picture and the items of which it consists, and those of which they consist."""
-    found, new = set[int](), {number}
-    while new:
-        found |= new
-        new = {part for each in new for part in parts.get(each, ())} - found
-    return found
+def _tiles(number: int, parts: Mapping[int, Sequence[int]], depth: int) -> Iterator[int]:
+    """Yield the items that are decoded for a picture: those of which it consists, or itself."""
+    if depth > _MAX_DEPTH:
+        raise ValueError("the HEIF file's pictures consist of one another")
+    if number not in parts:
+        yield number
+    for part in parts.get(number, ()):
+        yield from _tiles(part, parts, depth + 1)
 
 
 def _brands(view: memoryview) -> list[bytes]:
@@ -116,6 +143,8 @@ def _read_items(view: memoryview) -> _Items:
                 items.ends = dict(_locations(box))
             elif inner == _IREF:
                 items.parts = _parts(view, box, inner_end, budget)
+            elif inner == _IPRP:
+                items.areas = _areas(view, inner_start, inner_end, budget)
             elif inner == _IINF:
                 box.number(4 if box.version else 2)  # how many there are
                 for entry, entry_start, entry_end in _boxes(view, box.position, inner_end, budget):
@@ -126,6 +155,7 @@ def _read_items(view: memoryview) -> _Items:
                         if info.position + 4 <= entry_end:
                             items.types[number] = info.position
         break
+    items.is_incomplete = next(budget, None) is None
     return items
 
 
@@ -136,7 +166,7 @@ class _Reader:
         self._view = view
         self.position = position
         self.version = self.number(1)
-        self.number(3)
+        self.flags = self.number(3)
 
     @property
     def is_at_end(self) -> bool:
@@ -181,6 +211,29 @@ def _parts(view: memoryview, box: _Reader, end: int, budget: Iterator[int]) -> d
         targets = [_code(numbers[at : at + number_bytes]) for at in range(count_end, len(numbers), number_bytes)]
         parts[_code(numbers[:number_bytes])] = targets
     return parts
+
+
+def _areas(view: memoryview, start: int, end: int, budget: Iterator[int]) -> dict[int, int]:
+    """Return the areas of items, by the properties (ipco) that are associated with them (ipma)."""
+    property_areas: dict[int, int] = {}
+    areas: dict[int, int] = {}
+    for name, inner_start, inner_end in _boxes(view, start, end, budget):
+        if name == _IPCO:
+            for index, (kind, at, _) in enumerate(_boxes(view, inner_start, inner_end, budget), 1):
+                if kind == _ISPE:
+                    size = _Reader(view, at)
+                    property_areas[index] = size.number(4) * size.number(4)
+        elif name == _IPMA:
+            box = _Reader(view[:inner_end], inner_start)
+            number_bytes, index_bytes = 4 if box.version else 2, 2 if box.flags & 1 else 1
+            for _ in range(min(box.number(4), _MAX_ENTRIES)):
+                number = box.number(number_bytes)
+                # The highest bit says that the property is essential.
+                indices = [box.number(index_bytes) & (1 << 8 * index_bytes - 1) - 1 for _ in range(box.number(1))]
+                areas[number] = max((property_areas.get(index, 0) for index in indices), default=0)
+                if box.is_at_end:
+                    break
+    return areas
 
 
 def _boxes(view: memoryview, position: int, end: int, budget: Iterator[int]) -> Iterator[tuple[int, int, int]]:

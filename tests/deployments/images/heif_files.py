@@ -71,6 +71,12 @@ def size_property(width: int, height: int) -> bytes:
     return box("ispe", bytes(4), struct.pack(">II", width, height))
 
 
+def with_size(picture: Item, width: int, height: int) -> Item:
+    """Return a picture that claims another size."""
+    properties = [size_property(width, height) if b"ispe" in each else each for each in picture.properties]
+    return replace(picture, properties=properties)
+
+
 def rotation_property(quarter_turns: int) -> bytes:
     """Counter-clockwise."""
     return box("irot", bytes([quarter_turns]))
@@ -84,12 +90,16 @@ def mirror_property(axis: int) -> bytes:
 def heif(
     *items: Item, brand: bytes = b"heic", primary: int = 1, edit: Callable[[bytes], bytes] = lambda boxes: boxes
 ) -> bytes:
-    """Return a file of items, numbered from 1; `edit` changes the boxes in `meta`."""
+    """Return a file of items, numbered from 1; those of the same content share it.
+
+    `edit` changes the boxes in `meta`.
+    """
     start = box("ftyp", brand, bytes(4), b"mif1", brand, b"miaf")
 
     def with_positions(first: int) -> bytes:
         """Return `meta` for contents that begin at `first`, one behind the other."""
         properties: list[bytes] = []
+        places: dict[bytes, int] = {}
         associations, locations, references, position = [], [], [], first
         for number, item in enumerate(items, 1):
             indices = []
@@ -99,8 +109,11 @@ def heif(
                 indices.append(0x80 | properties.index(each) + 1)
             if indices:
                 associations.append(struct.pack(">HB", number, len(indices)) + bytes(indices))
-            locations.append(struct.pack(">HHHII", number, 0, 1, position, len(item.content)))
-            position += len(item.content)
+            place = places.get(item.content)
+            if place is None:
+                place = places[item.content] = position
+                position += len(item.content)
+            locations.append(struct.pack(">HHHII", number, 0, 1, place, len(item.content)))
             for kind, targets in item.references:
                 entry = struct.pack(f">HH{len(targets)}H", number, len(targets), *targets)
                 references.append(box(kind, entry))
@@ -123,7 +136,7 @@ def heif(
         return box("meta", bytes(4), edit(b"".join(boxes)))
 
     size = len(start) + len(with_positions(0)) + 8
-    return start + with_positions(size) + box("mdat", *(item.content for item in items))
+    return start + with_positions(size) + box("mdat", *dict.fromkeys(item.content for item in items))
 
 
 def picture_file(image: Image.Image, codec: str = "hvc1", *properties: bytes, **options: Any) -> bytes:

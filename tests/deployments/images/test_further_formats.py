@@ -24,8 +24,8 @@ from tests.deployments.images.heif_files import (
     mirror_property,
     picture_file,
     rotation_property,
-    size_property,
     tiled_file,
+    with_size,
 )
 from tests.deployments.images.images import encoded
 from tests.deployments.images.tiff_files import LONG, SHORT, grey_tiff, tiff
@@ -48,12 +48,6 @@ def quadrants(size: int = 64) -> Image.Image:
 
 def decoded(content: bytes, max_pixels: int = LIMIT) -> Pixels:
     return decode_image(as_media(content), max_pixels)
-
-
-def with_size(picture: Item, width: int, height: int) -> Item:
-    """Return a picture that claims another size."""
-    properties = [size_property(width, height) if b"ispe" in each else each for each in picture.properties]
-    return replace(picture, properties=properties)
 
 
 def assert_shows(actual: Pixels, expected: Any) -> None:

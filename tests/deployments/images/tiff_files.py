@@ -44,7 +44,9 @@ def grey_tiff(
 ) -> bytes:
     """Return a TIFF of one strip of 8-bit greyscale; `further` entries replace others of the same tags."""
     tags = {tag for tag, *_ in further}
-    position = rest_position(9 + len(tags - set(range(256, 280))))
+    entries = grey_entries(width, height, compression=compression, num_bytes=len(pixels), position=0)
+    num_entries = len(further) + sum(entry[0] not in tags for entry in entries)
+    position = rest_position(num_entries)
     entries = grey_entries(width, height, compression=compression, num_bytes=len(pixels), position=position)
     kept = [entry for entry in entries if entry[0] not in tags]
     return tiff([*kept, *further], pixels, next_page=next_page)
