@@ -52,6 +52,10 @@ _DURATION_TOLERANCE_S = 0.5
 """The audio may be this much shorter than its declared duration without a warning: the declared duration can include
 encoder padding (up to 0.2 s at 8 kHz), and recorders round it."""
 
+_AMR_PAUSES = {"amrnb": (8, 15), "amrwb": (9, 15)}
+"""Types of frames that stand for a pause, in which a phone sends no sound (3GPP TS 26.101 and 26.201, table 1a). libav
+decodes none of them."""
+
 CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 
 
@@ -122,6 +126,7 @@ class TrackDecoder:
         """End of the last frame by its own timestamp."""
         self._packet_ends_s: deque[float] = deque(maxlen=_MAX_DELAYED_PACKETS)
         """When the last packets end, by their timestamps and durations."""
+        self._pauses = _AMR_PAUSES.get(stream.codec_context.name, ()) if stream.codec_context else ()
         self._num_skipped = 0
         """Samples at SAMPLE_RATE that are still to be dropped, because they are before time 0."""
         # PyAV's stream has no codec context, in spite of its type, if libav has no decoder.
@@ -160,6 +165,8 @@ class TrackDecoder:
         for packet in self._packets(cancellation):
             if packet.pts is not None and packet.duration and packet.time_base is not None:
                 self._packet_ends_s.append(float((packet.pts + packet.duration) * packet.time_base))
+            if self._is_pause(packet):
+                continue  # The next frame's time tells how long it was.
             if is_mp3 and packet.size:
                 # The size of the last packet shows whether the file is truncated. Errors do not: the decoder fills up
                 # a truncated frame, but fails on padding after the last frame.
@@ -204,7 +211,7 @@ class TrackDecoder:
                 cancellation.check(
                     f"{self.num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet"
                 )
-                self.has_packets |= packet.size > 0
+                self.has_packets |= packet.size > 0 and not self._is_pause(packet)
                 if self.is_decodable:
                     self._correct_time(packet)
                     yield packet
@@ -213,6 +220,9 @@ class TrackDecoder:
         except av.error.FFmpegError as error:
             self.read_error = error
             self.lost.is_truncated = True
+
+    def _is_pause(self, packet: "Packet[AudioStream]") -> bool:
+        return bool(self._pauses) and packet.size > 0 and bytes(packet)[0] >> 3 & 15 in self._pauses
 
     def _correct_time(self, packet: "Packet[AudioStream]") -> None:
         late = self._declared.ogg_flac_start

@@ -266,6 +266,20 @@ def test_amr_gives_the_loudness_of_speech_and_says_if_it_breaks_off(container: s
     assert ("breaks off" in " ".join(audio.warnings)) is (fraction < 1)
 
 
+@pytest.mark.parametrize("pause", [b"\x44" + bytes(5), b"\x7c"], ids=["comfort noise", "nothing"])
+def test_pauses_of_a_phone_call_are_silence_and_no_damage(pause: bytes) -> None:
+    head = b"#!AMR\n"
+    whole = encode(sweep(2, 8_000)[None], 8_000, "amr", "libopencore_amrnb", bit_rate=12_200).tobytes()
+    frames = [whole[at : at + 32] for at in range(len(head), len(whole), 32)]
+    audio = decode(as_media(b"".join([head, *frames[:20], *[pause] * 50, *frames[70:]])))
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.05)
+    loudest = np.abs(audio.waveform.reshape(-1)[: 2 * SAMPLE_RATE - 800].reshape(-1, 400)).max(axis=1)
+    assert loudest[20:54].max() < 0.001
+    assert loudest[60:70].min() > 0.05
+    assert audio.warnings == []
+    assert decode(as_media(head + pause * 50)).warnings == []
+
+
 def test_an_mp4_whose_index_is_missing_is_an_invalid_file() -> None:
     media = FILES["m4a from a phone"]()
     with pytest.raises(InvalidFile):
