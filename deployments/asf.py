@@ -32,6 +32,9 @@ _HEADER_BYTES = 30
 _EXTENSION_HEADER_BYTES = 46
 _DATA_HEADER_BYTES = 26
 """Of the data object, behind its GUID and size, before its packets."""
+_INDEX = uuid.UUID("33000890-e5b1-11cf-89f4-00a0c90349cb").bytes_le
+_MAX_INDEX_BYTES = 1024 * 1024
+"""How much of the end of a live recording may be an index."""
 _STREAM_END, _STREAM_END_BYTES = b"$E", 12
 """What a server sends after the last packet: [MS-WMSP], section 2.2.3."""
 _MAX_OBJECTS = 10_000
@@ -56,17 +59,19 @@ def stream_kinds(view: memoryview) -> set[str]:
 def declared_bytes(view: memoryview) -> int:
     """Return where the objects at the top level end.
 
-    The data object of a live recording declares no size: then its last packet, complete.
+    The data object of a live recording declares no size: then its last packet, complete. An index may follow it.
     """
     declared = 0
     for guid, start, end in _objects(view, 0, len(view)):
         if guid == _DATA and end <= start + _DATA_HEADER_BYTES:
             packets = start + _DATA_HEADER_BYTES
-            num_bytes = max(0, len(view) - packets)
-            if bytes(view[-_STREAM_END_BYTES:]).startswith(_STREAM_END):
+            tail = bytes(view[max(packets, len(view) - _MAX_INDEX_BYTES) :])
+            index = tail.rfind(_INDEX)
+            num_bytes = len(view) - packets - (len(tail) - index if index >= 0 else 0)
+            if index < 0 and tail[-_STREAM_END_BYTES:].startswith(_STREAM_END):
                 num_bytes -= _STREAM_END_BYTES
             packet_bytes = _file_property(view, 68, 4) or 1
-            return packets + -(-num_bytes // packet_bytes) * packet_bytes
+            return packets + -(-max(0, num_bytes) // packet_bytes) * packet_bytes
         declared = max(declared, end)
     return declared
 

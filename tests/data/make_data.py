@@ -12,7 +12,7 @@ clip.mp4 .mov .mkv .avi            320x240, 10 frames a second, 30 frames: three
 clip.webm .3gp .ts .mpg .wmv .flv  the same, 176x144; the WebM is live, without a duration
 clip-silent.mp4                    the same without an audio track
 speech.wav .mp3 .m4a .flac .ogg    a sentence; the OGG is Vorbis
-speech.aac .aiff .amr .wma .webm   the same, made of speech.wav; the WebM is live, as browsers record sound
+speech.aac .aiff .amr .wma .weba   the same, made of speech.wav; the last is a live WebM, as browsers record sound
 speech-opus.ogg                    the same as Opus
 silence.wav                        1 s, 8 kHz, 8 bit
 """
@@ -109,7 +109,9 @@ def make_further_formats(folder: Path) -> None:
     narrow = _sound_of(folder / "speech.wav", 8_000)
     media.write_sound(folder / "speech.amr", narrow, "libopencore_amrnb", sample_rate=8_000, bit_rate=12_200)
     media.write_sound(folder / "speech.wma", speech, "wmav2", bit_rate=32_000)
-    media.write_sound(folder / "speech.webm", speech, "libopus", bit_rate=24_000, is_live=True)
+    recording = folder / "speech.webm"
+    media.write_sound(recording, speech, "libopus", bit_rate=24_000, is_live=True)
+    recording.rename(recording.with_suffix(".weba"))
     scenes = [draw(scene, (176, 144)) for scene in CLIP]
     clips: Mapping[str, Mapping[str, Any]] = {
         "clip.webm": {"video_codec": "libvpx", "audio_codec": "libopus", "is_live": True},
