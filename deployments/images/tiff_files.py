@@ -135,7 +135,7 @@ def first_page(content: bytes, max_parts: int) -> tuple[bytes, int]:
     ]
     orientation = entries.get(ORIENTATION)
     number = orientation.value if orientation else None
-    return b"".join([header, content[len(header) :], padding, *directory]), number if number in range(1, 9) else 1
+    return b"".join([header, content[len(header) :], padding, *directory]), number if number and number <= 8 else 1
 
 
 def _layout(content: bytes | memoryview) -> _Layout:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import av
+import numpy as np
 from PIL import Image
 
 from tests.hostile.containers import box
@@ -46,14 +47,14 @@ def coded_picture(image: Image.Image, codec: str = "hvc1", pix_fmt: str = "") ->
         stream.width, stream.height, stream.pix_fmt = *image.size, pix_fmt
         if codec == "hvc1":
             stream.codec_context.codec_tag = "hvc1"
-        frame = av.VideoFrame.from_image(image.convert("RGB")).reformat(
+        frame = av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), "rgb24").reformat(
             format=pix_fmt, dst_colorspace="ITU601", dst_color_range="JPEG"
         )
         frame.pts = 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             packet.pts = packet.dts = 0  # the decoding time of a single picture is not set
             output.mux(packet)
-    with av.open(io.BytesIO(file.getvalue())) as source:
+    with av.open(io.BytesIO(file.getvalue()), "r") as source:
         [content] = [bytes(packet) for packet in source.demux(video=0) if packet.size]
     written = file.getvalue()
     start = written.index(configuration) - 4

@@ -93,7 +93,7 @@ def encode_video(
     """Return a video with `fps` frames per second and `sound` on its audio track, or without one."""
 
     def mux(file: OutputContainer) -> None:
-        video = file.add_stream(video_codec, rate=fps, width=64, height=48, pix_fmt="yuv420p")
+        video: Any = file.add_stream(video_codec, rate=fps, width=64, height=48, pix_fmt="yuv420p")
         audio = file.add_stream(codec, rate=sample_rate, layout="mono") if sound is not None else None
         if isinstance(audio, AudioStream) and bit_rate is not None:
             audio.bit_rate = bit_rate
