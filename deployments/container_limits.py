@@ -109,7 +109,7 @@ def _num_inner_id3_frames(view: memoryview) -> int:
 
 # AIFF: like RIFF, with big-endian sizes. The chunk "ID3 " holds an ID3 tag.
 
-_ID3_CHUNK = int.from_bytes(b"ID3 ", "big")
+_ID3_CHUNKS = (int.from_bytes(b"ID3 ", "big"), int.from_bytes(b"id3 ", "big"))
 _IFF_HEADER_BYTES = 12
 
 
@@ -119,7 +119,7 @@ def _num_aiff_tags(view: memoryview) -> int:
         if position + 8 > len(view) or count > MAX_TAGS:
             break
         start, size = position + 8, int.from_bytes(view[position + 4 : position + 8], "big")
-        if int.from_bytes(view[position : position + 4], "big") == _ID3_CHUNK:
+        if int.from_bytes(view[position : position + 4], "big") in _ID3_CHUNKS:
             count += _num_id3_frames(view[start : start + size])
         position = start + size + size % 2
     return count
@@ -172,19 +172,24 @@ _RIFF, _LIST = int.from_bytes(b"RIFF", "big"), int.from_bytes(b"LIST", "big")
 
 
 def _num_riff_tags(view: memoryview) -> int:
-    """Return the number of chunks in lists of type INFO."""
+    """Return the number of chunks in lists of type INFO, and of frames in ID3 tags."""
 
-    def chunks(start: int, end: int, is_info: bool, depth: int) -> Iterator[bool]:
-        """Yield for every chunk whether it is in such a list."""
+    def chunks(start: int, end: int, is_info: bool, depth: int) -> Iterator[int]:
+        """Yield for every chunk how many tags it is or has."""
         position = start
         while position < end and (header := read_chunk_header(view, position)) is not None:
             name, first, position = header
-            yield is_info
+            yield _num_id3_frames(view[first:position]) if name in _ID3_CHUNKS else int(is_info)
             kind = bytes(view[first : first + 4])
             if name in (_RIFF, _LIST) and kind != b"movi" and depth < _MAX_DEPTH:
                 yield from chunks(first + 4, min(position, end), kind == b"INFO", depth + 1)
 
-    return _count(is_info for is_info in islice(chunks(0, len(view), False, 0), _MAX_HEADERS) if is_info)
+    count = 0
+    for num_tags in islice(chunks(0, len(view), False, 0), _MAX_HEADERS):
+        count += num_tags
+        if count > MAX_TAGS:
+            break
+    return count
 
 
 # Matroska: RFC 9559.

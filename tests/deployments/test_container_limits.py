@@ -74,6 +74,7 @@ TAGS: dict[str, Callable[[], bytes]] = {
     "id3 2.4": lambda: id3(MANY, 4),
     "wav": lambda: riff(b"WAVE", MANY),
     "avi": lambda: riff(b"AVI ", MANY),
+    "wav with an ID3 tag": lambda: wav(SOUND).tobytes() + b"id3 " + struct.pack("<I", 13 * MANY) + id3(MANY, 3)[:-417],
     "mp4 tags": lambda: movie(box("udta", box("meta", bytes(4), box("ilst", box("\xa9nam", bytes(4)) * MANY)))),
     "aiff": lambda: aiff((b"COMM", aiff_common()), (b"ID3 ", id3(MANY, 3)[:-417])),
     "asf tags": lambda: asf_file(asf_tags(MANY)),

@@ -2,14 +2,13 @@
 
 import struct
 import zlib
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tests.deployments.images.heif_files import Item, coded_picture, heif, size_property, with_size
+from tests.deployments.images.heif_files import Item, coded_picture, heif, same_tiles, size_property, with_size
 from tests.deployments.images.images import (
     PNG_SIGNATURE,
     bmp,
@@ -467,14 +466,6 @@ def small_heic() -> Item:
     return coded_picture(noise(64, 64))
 
 
-def tiles(tile: Item, num_rows: int, num_columns: int, width: int, height: int) -> list[Item]:
-    """Return a picture of tiles that all have the same content, and the tiles."""
-    layout = struct.pack(">BBBBII", 0, 1, num_rows - 1, num_columns - 1, width, height)
-    count = num_rows * num_columns
-    whole = Item("grid", layout, [size_property(width, height)], [("dimg", range(2, 2 + count))])
-    return [whole, *[replace(tile, is_hidden=True)] * count]
-
-
 def grid(first: int) -> Item:
     """Return a picture of 128 x 128 that consists of the four items from number `first` on."""
     layout = struct.pack(">BBBBII", 0, 1, 1, 1, 128, 128)
@@ -496,19 +487,19 @@ def heic_whose_pixels_are_more_than_it_says() -> bytes:
 @IMAGES.item(INVALID)
 def heic_of_65025_tiles() -> bytes:
     """CPU: a grid of the same tile of 2 megapixels, of which only a corner is shown."""
-    return heif(*tiles(coded_picture(Image.new("RGB", (2000, 1000))), 255, 255, 64, 64))
+    return heif(*same_tiles(coded_picture(Image.new("RGB", (2000, 1000))), 255, 255, 64, 64))
 
 
 @IMAGES.item(INVALID)
 def heic_of_900_tiles() -> bytes:
     """CPU: the same with as many tiles as libheif takes."""
-    return heif(*tiles(coded_picture(Image.new("RGB", (2000, 1000))), 30, 30, 64, 64))
+    return heif(*same_tiles(coded_picture(Image.new("RGB", (2000, 1000))), 30, 30, 64, 64))
 
 
 @IMAGES.item(OK, INVALID, is_slow=True)
 def heic_of_64_megapixels() -> bytes:
     """Memory: the largest legal picture, in tiles of 10 bits, as phones have them."""
-    return heif(*tiles(coded_picture(noise(1000, 1000), pix_fmt="yuv420p10le"), 8, 8, 8000, 8000))
+    return heif(*same_tiles(coded_picture(noise(1000, 1000), pix_fmt="yuv420p10le"), 8, 8, 8000, 8000))
 
 
 @IMAGES.item(INVALID)
@@ -562,14 +553,14 @@ def avif_of_65535_by_65535() -> bytes:
 def avif_of_65025_tiles() -> bytes:
     """CPU: a grid of the same tile."""
     picture = coded_picture(Image.new("RGB", (64, 64)), "av01")
-    return heif(*tiles(picture, 255, 255, 7000, 7000), brand=b"avif")
+    return heif(*same_tiles(picture, 255, 255, 7000, 7000), brand=b"avif")
 
 
 @IMAGES.item(OK, INVALID, is_slow=True)
 def avif_of_64_megapixels() -> bytes:
     """Memory: the largest legal picture, with 10 bits, in tiles."""
     picture = coded_picture(noise(1000, 1000), "av01", pix_fmt="yuv420p10le")
-    return heif(*tiles(picture, 8, 8, 8000, 8000), brand=b"avif")
+    return heif(*same_tiles(picture, 8, 8, 8000, 8000), brand=b"avif")
 
 
 @IMAGES.item(OK, INVALID)

@@ -346,7 +346,7 @@ def test_the_clock_of_a_transport_stream_starts_with_its_first_track() -> None:
         numbered_pictures(30), container="mpegts", codec_options=SHORT_GOP, container_options=later, audio_s=1
     )
     with open_video(content) as video, av.open(io.BytesIO(content), "r") as container:
-        assert container.start_time >= 3600 * 1_000_000
+        assert container.start_time > 3_000_000_000
         late_s = float(container.streams.video[0].start_time * container.streams.video[0].time_base) - (
             container.start_time / 1e6
         )

@@ -161,5 +161,13 @@ def tiled_file(image: Image.Image, codec: str = "hvc1", *properties: bytes, side
     return heif(grid, *tiles, brand=_brand(codec))
 
 
+def same_tiles(tile: Item, num_rows: int, num_columns: int, width: int, height: int) -> list[Item]:
+    """Return a picture of tiles that all have the same content, and the tiles."""
+    layout = struct.pack(">BBBBII", 0, 1, num_rows - 1, num_columns - 1, width, height)
+    count = num_rows * num_columns
+    whole = Item("grid", layout, [size_property(width, height)], [("dimg", range(2, 2 + count))])
+    return [whole, *[replace(tile, is_hidden=True)] * count]
+
+
 def _brand(codec: str) -> bytes:
     return b"heic" if codec == "hvc1" else b"avif"
