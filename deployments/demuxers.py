@@ -19,6 +19,9 @@ CLOCKED_FORMATS = (MOV, MATROSKA, AVI, "ogg", *_SHIFTED_FORMATS)
 """Formats whose timestamps are a clock that several tracks share, so that sound may begin late. Other formats hold
 nothing but sound, which begins at 0, whatever the timestamps are."""
 
+MAX_START_S = 1e6
+"""A later start, after 11 days, is a wrong timestamp."""
+
 
 def clock_start_s(container: InputContainer) -> Fraction:
     """Return the time at which players begin to count a file's time: 0, or the first time of all tracks."""

@@ -7,8 +7,8 @@ After a header, whose size is in it, tags follow one another: the size of the ta
 from collections.abc import Iterator
 
 MAGIC = b"FLV\x01"
-_AUDIO, _VIDEO, _SCRIPT = 8, 9, 18
-_KNOWN_TYPES = (_AUDIO, _VIDEO, _SCRIPT)
+AUDIO, _VIDEO, _SCRIPT = 8, 9, 18
+_KNOWN_TYPES = (AUDIO, _VIDEO, _SCRIPT)
 _SIZE_BYTES, _HEADER_BYTES = 4, 11
 """Of the size of the tag before, and of a tag's header."""
 _TAG_TYPE = 0x1F
@@ -24,9 +24,9 @@ Tag = tuple[int, int, int]
 def stream_kinds(view: memoryview) -> set[str]:
     """Return "audio" and "video" for what the first tags hold."""
     kinds = set()
-    for number, (kind, _, _) in enumerate(_tags(view)):
-        if kind in (_AUDIO, _VIDEO):
-            kinds.add("audio" if kind == _AUDIO else "video")
+    for number, (kind, _, _) in enumerate(tags(view)):
+        if kind in (AUDIO, _VIDEO):
+            kinds.add("audio" if kind == AUDIO else "video")
         if len(kinds) == 2 or number == _MAX_TAGS_FOR_KINDS:
             break
     return kinds
@@ -35,7 +35,7 @@ def stream_kinds(view: memoryview) -> set[str]:
 def declared_bytes(view: memoryview) -> int:
     """Return where the last tag ends; it is incomplete in a truncated file."""
     declared = position = 0
-    for kind, _, position in _tags(view):
+    for kind, _, position in tags(view):
         if kind in _KNOWN_TYPES:
             declared = position
     # What follows may be the beginning of a tag's header.
@@ -47,7 +47,7 @@ def declared_bytes(view: memoryview) -> int:
 def num_properties(view: memoryview, maximum: int) -> int:
     """Return the number of properties in the file's script data; counting stops above `maximum`."""
     count = 0
-    for kind, start, end in _tags(view):
+    for kind, start, end in tags(view):
         if kind == _SCRIPT:
             for _ in _properties(view[start:end]):
                 count += 1
@@ -56,7 +56,7 @@ def num_properties(view: memoryview, maximum: int) -> int:
     return count
 
 
-def _tags(view: memoryview) -> Iterator[Tag]:
+def tags(view: memoryview) -> Iterator[Tag]:
     position = int.from_bytes(view[5:9], "big")
     for _ in range(_MAX_TAGS):
         position += _SIZE_BYTES

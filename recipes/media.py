@@ -56,6 +56,11 @@ def pad(sound: Sound, seconds: float) -> Sound:
     return Sound(np.pad(sound.samples, (0, missing)), sound.sample_rate)
 
 
+def delay(sound: Sound, seconds: float) -> Sound:
+    """Return `sound` behind silence."""
+    return Sound(np.pad(sound.samples, (round(seconds * sound.sample_rate), 0)), sound.sample_rate)
+
+
 def concatenate(sounds: Sequence[Sound]) -> Sound:
     """Return sounds one after another; all have the same sample rate."""
     return Sound(np.concatenate([sound.samples for sound in sounds]), sounds[0].sample_rate)
@@ -74,7 +79,7 @@ def write_sound(
 
     With `is_live`, a WebM has no duration and no index, as browsers record it.
     """
-    with av.open(path, "w", container_options=_container_options(is_live)) as output:
+    with av.open(path, "w", container_options=_container_options(path, is_live)) as output:
         layout, options = "mono", {"flags": "+bitexact"}
         if codec == "vorbis":  # PyAV's wheels have only FFmpeg's own encoder: stereo only, and marked experimental
             layout, options["strict"] = "stereo", "experimental"
@@ -100,7 +105,7 @@ def write_clip(
 
     `is_live` is as in `write_sound`.
     """
-    with av.open(path, "w", container_options=_container_options(is_live)) as output:
+    with av.open(path, "w", container_options=_container_options(path, is_live)) as output:
         options = {"threads": "1", "flags": "+bitexact", **_VIDEO_OPTIONS[video_codec]}
         video: Any = output.add_stream(video_codec, rate=fps, options=options)
         video.width, video.height = scenes[0].size
@@ -120,8 +125,13 @@ def write_clip(
             _mux_sound(output, audio, sound)
 
 
-def _container_options(is_live: bool) -> dict[str, str]:
-    return {**_CONTAINER_OPTIONS, "live": "1"} if is_live else _CONTAINER_OPTIONS
+def _container_options(path: Path, is_live: bool) -> dict[str, str]:
+    options = dict(_CONTAINER_OPTIONS)
+    if is_live:
+        options["live"] = "1"
+    if path.suffix == ".flv":  # it has no times before 0
+        del options["avoid_negative_ts"]
+    return options
 
 
 def _mux_sound(output: Any, stream: Any, sound: Sound) -> None:

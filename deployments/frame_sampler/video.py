@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deployments.cancellation import Cancellation
-from deployments.demuxers import AVI, MOV, VIDEO_DEMUXERS, clock_start_s
+from deployments.demuxers import AVI, MAX_START_S, MOV, VIDEO_DEMUXERS, clock_start_s
 from deployments.errors import InvalidFile
 from deployments.frame_sampler.hidden_frames import shows_frame
 from deployments.media import READ_BUFFER_BYTES
@@ -229,6 +229,8 @@ class Video:
         self.duration = self._duration(shown[-1][1])
         self._first_pts = start
         self.start = max(0, start - self._clock_start) if has_pts else 0
+        if self.start * self.tick_s > MAX_START_S:
+            self.start = 0
         self._number_by_time = {time: number for number, time in enumerate(self.times)}
         self._must_count = not has_pts or len(self._number_by_time) < len(shown)
         self._keyframes: list[_Keyframe] = []

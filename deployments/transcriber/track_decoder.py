@@ -25,7 +25,7 @@ from deployments.containers import (
     mp3_frame_bytes,
     ogg_flac_start,
 )
-from deployments.demuxers import AVI, CLOCKED_FORMATS, MATROSKA, MOV, clock_start_s
+from deployments.demuxers import AVI, CLOCKED_FORMATS, MATROSKA, MAX_START_S, MOV, clock_start_s
 from deployments.errors import InvalidFile
 from deployments.log import logger
 from deployments.media import Media
@@ -45,8 +45,6 @@ _TIMESTAMP_ROUNDING_S = 0.001
 """Matroska rounds timestamps to milliseconds, so that the first may be just before 0."""
 _MAX_DELAYED_PACKETS = 8
 """A decoder may return a frame when it has got this many packets after the frame's own."""
-_MAX_START_S = 1e6
-"""A later start, after 11 days, is a wrong timestamp."""
 
 _DURATION_TOLERANCE_S = 0.5
 """The audio may be this much shorter than its declared duration without a warning: the declared duration can include
@@ -246,7 +244,7 @@ class TrackDecoder:
 
     def _start_clock(self, timestamp_s: float) -> None:
         """Set the times of the first sample, whose timestamp is given."""
-        if self._container_format not in CLOCKED_FORMATS or abs(timestamp_s) > _MAX_START_S:
+        if self._container_format not in CLOCKED_FORMATS or abs(timestamp_s) > MAX_START_S:
             self._offset_s = -timestamp_s
         self._last_timestamp_s = self._last_end_s = timestamp_s
         self._end_s = timestamp_s + self._offset_s

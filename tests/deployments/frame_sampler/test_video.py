@@ -7,12 +7,13 @@ import av
 import numpy as np
 import pytest
 
+from deployments import flv
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.display import display_pixels
 from deployments.frame_sampler.video import Video
 from deployments.media import MediaReader, as_media
-from tests.deployments.transcriber.sounds import with_unknown_cluster_sizes
+from tests.deployments.transcriber.sounds import encode_video, sweep, with_unknown_cluster_sizes
 from tests.videos import numbered_picture, numbered_pictures, read_number, write_video
 
 SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
@@ -353,6 +354,17 @@ def test_the_clock_of_a_transport_stream_starts_with_its_first_track() -> None:
         assert video.timestamp_s(0) == pytest.approx(late_s, abs=0.001)
         assert 0 < late_s < 0.1
         assert video.number_at(video.timestamp_s(7)) == 7
+
+
+def test_a_start_after_eleven_days_is_a_wrong_timestamp() -> None:
+    """A writer of FLV stored the encoder's delay, a time before 0, as a number without a sign."""
+    content = bytearray(encode_video(sweep(1, 22_050), 22_050, "flv", "aac", video_codec="flv").tobytes())
+    # The first tag of sound has no sound, but its configuration.
+    _, first, *_ = (start for kind, start, _ in flv.tags(memoryview(content)) if kind == flv.AUDIO)
+    content[first - 7 : first - 3] = b"\xff\xff\xd2\x7f"
+    with open_video(bytes(content)) as video:
+        assert video.timestamp_s(0) == 0
+        assert video.end_s == pytest.approx(1, abs=0.1)
 
 
 def test_a_video_with_too_many_pixels_is_refused() -> None:
