@@ -138,7 +138,7 @@ def test_a_recording_of_every_format_is_transcribed(url: str, name: str) -> None
     assert set(body["metadata"]) == {"duration_seconds", "processing_time_ms", "model"}
     assert body["metadata"]["model"] == "whisper-mini"
     duration_s = answer_of(post_file(url, "audio", DATA / "speech.wav"))["metadata"]["duration_seconds"]
-    assert body["metadata"]["duration_seconds"] == pytest.approx(duration_s, abs=0.1)
+    assert body["metadata"]["duration_seconds"] == pytest.approx(duration_s, abs=0.12)  # raw AAC has its padding
     assert body["transcription"] == SENTENCE
     assert body["language"] == "en"
     words = [word["word"].strip() for segment in body["segments"] for word in segment["words"]]
