@@ -13,7 +13,8 @@ _PACK, _END, _PRIVATE_1 = 0xBA, 0xB9, 0xBD
 _FIRST_WITH_SIZE = 0xBB
 _AUDIO, _VIDEO, _EXTENDED = range(0xC0, 0xE0), range(0xE0, 0xF0), 0xFD
 _MPEG_1_PACK_BYTES, _MPEG_2_PACK_BYTES = 12, 14
-_MAX_UNITS = 1_000_000
+_MAX_UNITS = 300_000
+"""Units read per file: 100 MB in packs of 2 kB have 100,000."""
 _MAX_UNITS_FOR_KINDS = 2000
 
 
