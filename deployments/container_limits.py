@@ -4,13 +4,16 @@ libav builds its index from the claims of a header before it reads a sample: a t
 samples of one size. It puts tags into a list that it searches for each new tag, so 400,000 of them take minutes.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
 
+from deployments import asf, flv
 from deployments.containers import (
     Content,
+    adts_frame_bytes,
     id3_end,
     read_box_header,
     read_chunk_header,
@@ -37,8 +40,7 @@ def check_claims(content: Content) -> None:
     """
     view = memoryview(content)
     id3_bytes = id3_end(view)
-    if _num_id3_frames(view[:id3_bytes]) > MAX_TAGS:
-        _refuse_tags()
+    num_id3_frames = _num_id3_frames(view[:id3_bytes])
     view = view[id3_bytes:]
     signature = bytes(view[:4])
     if signature in (b"RIFF", b"RF64"):
@@ -49,6 +51,14 @@ def check_claims(content: Content) -> None:
         num_tags = _num_flac_tags(view, 4)
     elif signature == b"OggS":
         num_tags = _num_ogg_tags(view)
+    elif signature == b"FORM":
+        num_tags = _num_aiff_tags(view)
+    elif signature == asf.MAGIC[:4]:
+        num_tags = asf.num_tags(view)
+    elif signature == flv.MAGIC:
+        num_tags = flv.num_properties(view, MAX_TAGS)
+    elif adts_frame_bytes(bytes(view[:8])) is not None:
+        num_tags = _num_inner_id3_frames(view)
     else:
         num_samples, num_tags = _iso_claims(view)
         if num_samples > MAX_SAMPLES:
@@ -56,15 +66,11 @@ def check_claims(content: Content) -> None:
                 f"The file's header claims {num_samples:,} samples; the limit is {MAX_SAMPLES:,}: it is damaged, or "
                 "made to exhaust the machine."
             )
-    if num_tags > MAX_TAGS:
-        _refuse_tags()
-
-
-def _refuse_tags() -> None:
-    raise InvalidFile(
-        f"The file's header has more than {MAX_TAGS:,} tags: it is damaged, or made to exhaust the machine. Remove its "
-        "tags, or convert it again and send that."
-    )
+    if num_id3_frames + num_tags > MAX_TAGS:
+        raise InvalidFile(
+            f"The file's header has more than {MAX_TAGS:,} tags: it is damaged, or made to exhaust the machine. Remove "
+            "its tags, or convert it again and send that."
+        )
 
 
 def _count(items: Iterator[object]) -> int:
@@ -88,6 +94,35 @@ def _num_id3_frames(view: memoryview) -> int:
             yield position
 
     return _count(frames())
+
+
+def _num_inner_id3_frames(view: memoryview) -> int:
+    """Return the number of frames of all ID3 tags within a raw AAC stream; libav keeps those of each."""
+    count = 0
+    for match in re.finditer(b"ID3", view):
+        tag = view[match.start() :]
+        count += max(1, _num_id3_frames(tag[: id3_end(tag)]))
+        if count > MAX_TAGS:
+            break
+    return count
+
+
+# AIFF: like RIFF, with big-endian sizes. The chunk "ID3 " holds an ID3 tag.
+
+_ID3_CHUNKS = (int.from_bytes(b"ID3 ", "big"), int.from_bytes(b"id3 ", "big"))
+_IFF_HEADER_BYTES = 12
+
+
+def _num_aiff_tags(view: memoryview) -> int:
+    count, position = 0, _IFF_HEADER_BYTES
+    for _ in range(_MAX_HEADERS):
+        if position + 8 > len(view) or count > MAX_TAGS:
+            break
+        start, size = position + 8, int.from_bytes(view[position + 4 : position + 8], "big")
+        if int.from_bytes(view[position : position + 4], "big") in _ID3_CHUNKS:
+            count += _num_id3_frames(view[start : start + size])
+        position = start + size + size % 2
+    return count
 
 
 # Vorbis comments: https://xiph.org/vorbis/doc/v-comment.html. The vendor's name with its length, then the number of
@@ -137,19 +172,24 @@ _RIFF, _LIST = int.from_bytes(b"RIFF", "big"), int.from_bytes(b"LIST", "big")
 
 
 def _num_riff_tags(view: memoryview) -> int:
-    """Return the number of chunks in lists of type INFO."""
+    """Return the number of chunks in lists of type INFO, and of frames in ID3 tags."""
 
-    def chunks(start: int, end: int, is_info: bool, depth: int) -> Iterator[bool]:
-        """Yield for every chunk whether it is in such a list."""
+    def chunks(start: int, end: int, is_info: bool, depth: int) -> Iterator[int]:
+        """Yield for every chunk how many tags it is or has."""
         position = start
         while position < end and (header := read_chunk_header(view, position)) is not None:
             name, first, position = header
-            yield is_info
+            yield _num_id3_frames(view[first:position]) if name in _ID3_CHUNKS else int(is_info)
             kind = bytes(view[first : first + 4])
             if name in (_RIFF, _LIST) and kind != b"movi" and depth < _MAX_DEPTH:
                 yield from chunks(first + 4, min(position, end), kind == b"INFO", depth + 1)
 
-    return _count(is_info for is_info in islice(chunks(0, len(view), False, 0), _MAX_HEADERS) if is_info)
+    count = 0
+    for num_tags in islice(chunks(0, len(view), False, 0), _MAX_HEADERS):
+        count += num_tags
+        if count > MAX_TAGS:
+            break
+    return count
 
 
 # Matroska: RFC 9559.

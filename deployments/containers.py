@@ -7,6 +7,8 @@ the end of the file.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from deployments import asf, flv, mpeg_ps, mpeg_ts
+
 Content = bytes | bytearray | memoryview
 
 Header = tuple[int, int, int]
@@ -57,6 +59,12 @@ def read_chunk_header(view: memoryview, position: int) -> Header | None:
         return None
     size = int.from_bytes(view[position + 4 : position + 8], "little")
     return int.from_bytes(view[position : position + 4], "big"), position + 8, position + 8 + size
+
+
+def _iff_declared_bytes(view: memoryview) -> int:
+    """Return the size of an AIFF: like RIFF, with big-endian sizes (Audio Interchange File Format, version 1.3)."""
+    size = int.from_bytes(view[4:8], "big")
+    return 8 + size if size < _MIN_PLACEHOLDER_SIZE else 0
 
 
 def avi_declared_s(content: Content) -> float | None:
@@ -293,6 +301,21 @@ def mp3_declared_s(content: Content) -> float | None:
     return num_frames * _samples_per_frame(version) / _MP3_SAMPLE_RATES[version][frame[2] >> 2 & 3]
 
 
+# AAC in ADTS: ISO/IEC 13818-7, section 6.2. A header of 7 bytes, or 9 with a checksum, holds the size of the frame.
+
+_ADTS_SAMPLE_RATES = 13
+"""The number of sample rates that its index may name."""
+
+
+def adts_frame_bytes(header: bytes) -> int | None:
+    """Return the size of the AAC frame with this header of 7 bytes or more, or None if it is not the header of one."""
+    if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
+        return None
+    sample_rate_index = header[2] >> 2 & 0xF
+    size = int.from_bytes(header[3:6], "big") >> 5 & 0x1FFF
+    return size if sample_rate_index < _ADTS_SAMPLE_RATES and size >= 7 else None
+
+
 _ID3_FOOTER = 0x10
 """The flag of an ID3 tag that is followed by a ten-byte footer."""
 
@@ -317,6 +340,10 @@ _READERS = {
     b"RF64": _riff_declared_bytes,
     b"\x1a\x45\xdf\xa3": _matroska_declared_bytes,
     b"OggS": _ogg_declared_bytes,
+    b"FORM": _iff_declared_bytes,
+    asf.MAGIC[:4]: asf.declared_bytes,
+    flv.MAGIC: flv.declared_bytes,
+    mpeg_ps.MAGIC: mpeg_ps.declared_bytes,
 }
 """Functions that return the declared size, by the first four bytes of a file."""
 
@@ -324,8 +351,10 @@ _READERS = {
 def declared_bytes(content: Content) -> int:
     """Return the size that a media file should have according to its own headers. A smaller file is truncated.
 
-    0 if no size is declared: for raw streams (MP3, FLAC, AAC), for recordings whose writer did not know their length,
-    and for files that are not media.
+    0 if no size is declared: for raw streams (MP3, FLAC, AAC, AMR), for recordings whose writer did not know their
+    length, and for files that are not media.
     """
     view = memoryview(content)
+    if mpeg_ts.is_transport_stream(view):
+        return mpeg_ts.declared_bytes(view)
     return _READERS.get(bytes(view[:4]), _iso_declared_bytes)(view)

@@ -23,6 +23,8 @@ _CONTAINER_OPTIONS = {
 _VIDEO_OPTIONS = {
     "libx264": {"crf": "26", "preset": "veryslow", "mbtree": "0"},  # with mbtree, x264's output differs from run to run
     "mpeg4": {"qscale": "5", "g": "30"},
+    "libvpx": {"crf": "20", "b": "200k"},
+    **{codec: {"qscale": "5", "g": "15"} for codec in ("h263", "mpeg2video", "wmv2", "flv")},
 }
 
 
@@ -54,16 +56,30 @@ def pad(sound: Sound, seconds: float) -> Sound:
     return Sound(np.pad(sound.samples, (0, missing)), sound.sample_rate)
 
 
+def delay(sound: Sound, seconds: float) -> Sound:
+    """Return `sound` behind silence."""
+    return Sound(np.pad(sound.samples, (round(seconds * sound.sample_rate), 0)), sound.sample_rate)
+
+
 def concatenate(sounds: Sequence[Sound]) -> Sound:
     """Return sounds one after another; all have the same sample rate."""
     return Sound(np.concatenate([sound.samples for sound in sounds]), sounds[0].sample_rate)
 
 
 def write_sound(
-    path: Path, sound: Sound, codec: str, *, sample_rate: int = 16_000, bit_rate: int | None = None
+    path: Path,
+    sound: Sound,
+    codec: str,
+    *,
+    sample_rate: int = 16_000,
+    bit_rate: int | None = None,
+    is_live: bool = False,
 ) -> None:
-    """Write one audio track; the path's suffix decides the container."""
-    with av.open(path, "w", container_options=_CONTAINER_OPTIONS) as output:
+    """Write one audio track; the path's suffix decides the container.
+
+    With `is_live`, a WebM has no duration and no index, as browsers record it.
+    """
+    with av.open(path, "w", container_options=_container_options(path, is_live)) as output:
         layout, options = "mono", {"flags": "+bitexact"}
         if codec == "vorbis":  # PyAV's wheels have only FFmpeg's own encoder: stereo only, and marked experimental
             layout, options["strict"] = "stereo", "experimental"
@@ -82,16 +98,21 @@ def write_clip(
     fps: int = 10,
     video_codec: str = "libx264",
     audio_codec: str = "aac",
+    sample_rate: int = 16_000,
+    is_live: bool = False,
 ) -> None:
-    """Write a video that shows each scene for `scene_s` seconds; without `sound` it has no audio track."""
-    with av.open(path, "w", container_options=_CONTAINER_OPTIONS) as output:
+    """Write a video that shows each scene for `scene_s` seconds; without `sound` it has no audio track.
+
+    `is_live` is as in `write_sound`.
+    """
+    with av.open(path, "w", container_options=_container_options(path, is_live)) as output:
         options = {"threads": "1", "flags": "+bitexact", **_VIDEO_OPTIONS[video_codec]}
         video: Any = output.add_stream(video_codec, rate=fps, options=options)
         video.width, video.height = scenes[0].size
         video.pix_fmt = "yuv420p"
         audio: Any = None
         if sound:
-            audio = output.add_stream(audio_codec, rate=16_000, layout="mono", options={"flags": "+bitexact"})
+            audio = output.add_stream(audio_codec, rate=sample_rate, layout="mono", options={"flags": "+bitexact"})
             audio.bit_rate = 32_000
         frames_per_scene = round(scene_s * fps)
         for index in range(len(scenes) * frames_per_scene):
@@ -102,6 +123,15 @@ def write_clip(
         output.mux(video.encode(None))
         if sound:
             _mux_sound(output, audio, sound)
+
+
+def _container_options(path: Path, is_live: bool) -> dict[str, str]:
+    options = dict(_CONTAINER_OPTIONS)
+    if is_live:
+        options["live"] = "1"
+    if path.suffix == ".flv":  # it has no times before 0
+        del options["avoid_negative_ts"]
+    return options
 
 
 def _mux_sound(output: Any, stream: Any, sound: Sound) -> None:

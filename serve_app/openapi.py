@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from serve_app.modalities.image import IMAGE
 from serve_app.modalities.modality import Modality
 from serve_app.schemas import ErrorBody
 
@@ -23,7 +24,7 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
         {
             "INVALID_REQUEST": "Option 'max_length' should be less than or equal to 1024, not 5000.",
             "INVALID_FILE_TYPE": "The content looks like text, which is not supported here. Supported image types: "
-            "JPG, PNG, WEBP, BMP, GIF.",
+            f"{', '.join(file_format.name for file_format in IMAGE.formats)}.",
             "INVALID_FILE": "The image cannot be decoded: it is damaged or incomplete. Open it in an image editor, "
             "save it again as JPG or PNG, and send that.",
         },

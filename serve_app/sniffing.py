@@ -1,18 +1,20 @@
 """Recognizes the type of a file by its content.
 
-The supported types are the formats of the modalities. MP4, MOV and M4A share one container format, and MKV and WebM
-another: there the tracks decide what a file is, not the brand. The check is shallow: a damaged file of the right type
-passes, and its decoder then refuses it.
+The supported types are the formats of the modalities. MP4, MOV, M4A and 3GP share one container format, MKV and WebM
+another, WMV and WMA a third; and FLV and transport streams may hold sound only. There the tracks decide what a file is,
+not the brand. The check is shallow: a damaged file of the right type passes, and its decoder then refuses it.
 """
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from deployments import asf, flv, mpeg_ps, mpeg_ts
 from deployments.containers import (
     Content,
     Header,
+    adts_frame_bytes,
     id3_end,
     mp3_frame_bytes,
     read_box_header,
@@ -20,6 +22,7 @@ from deployments.containers import (
     read_page_header,
 )
 from deployments.errors import InvalidFileType
+from deployments.images import heif_files, tiff_files
 from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import FileFormat, Kind
 from serve_app.modalities.video import VIDEO
@@ -66,7 +69,11 @@ def sniff(content: Content) -> FileType | None:
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF_FORMS.get(head[8:12])
     if head[:2] == b"BM" and head[14:18] in _BMP_HEADER_SIZES:
-        return _FORMATS["BMP"]
+        return _FORMATS["image", "BMP"]
+    if head.startswith(tiff_files.SIGNATURES):
+        return _sniff_tiff(view)
+    if heif_files.is_heif(view):
+        return _sniff_heif(view)
     if head[4:8] in _ISO_FIRST_BOXES:
         return _sniff_iso_media(view)
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -75,28 +82,29 @@ def sniff(content: Content) -> FileType | None:
         return _sniff_ogg(view)
     if head[:4] == b"FORM" and head[8:12] in _IFF_FORMS:
         return _IFF_FORMS[head[8:12]]
+    if head.startswith(asf.MAGIC):
+        return _sniff_asf(view)
+    if head.startswith(mpeg_ps.MAGIC):
+        return _by_tracks(_FORMATS["video", "MPG"], mpeg_ps.stream_kinds(view))
+    if head.startswith(flv.MAGIC):
+        return _by_tracks(_FORMATS["video", "FLV"], flv.stream_kinds(view))
     guesses = (guess(view) for guess in (_sniff_icon, _sniff_ac3, _sniff_transport_stream, _sniff_mp3, _sniff_text))
     return next((guess for guess in guesses if guess is not None), None)
 
 
-_FORMATS = {
-    file_format.name: FileType(file_format.description, frozenset({modality.kind}), file_format)
+_FORMATS: Mapping[tuple[Kind, str], FileType] = {
+    (modality.kind, file_format.name): FileType(file_format.description, frozenset({modality.kind}), file_format)
     for modality in MODALITIES
     for file_format in modality.formats
 }
 _PATHS = {modality.kind: modality.path for modality in MODALITIES}
 
 _UNSUPPORTED = {
-    b"II*\x00": FileType("a TIFF image"),
-    b"MM\x00*": FileType("a TIFF image"),
     b"%PDF-": FileType("a PDF document"),
     b"PK\x03\x04": FileType("a ZIP archive or an office document"),
     b"\x1f\x8b": FileType("a gzip archive"),
     b"7z\xbc\xaf\x27\x1c": FileType("a 7-Zip archive"),
     b"Rar!": FileType("a RAR archive"),
-    b"FLV\x01": FileType("an FLV video"),
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": FileType("a Windows Media (WMV or WMA) file"),
-    b"\x00\x00\x01\xba": FileType("an MPEG program stream"),
     b"\x00\x00\x01\xb3": FileType("an MPEG video stream"),
     b".RMF": FileType("a RealMedia file"),
     b"\x00\x00\x00\x0cjP  \r\n\x87\n": FileType("a JPEG 2000 image"),
@@ -105,7 +113,8 @@ _UNSUPPORTED = {
     b"8BPS\x00\x01": FileType("a Photoshop image"),
     # libav reads its samples in the wrong byte order, as noise.
     b"RIFX": FileType("a big-endian WAV audio file (RIFX)"),
-    b"#!AMR": FileType("an AMR audio file"),
+    b"#!AMR_MC1.0\n": FileType("an AMR audio file of several channels"),
+    b"#!AMR-WB_MC1.0\n": FileType("an AMR audio file of several channels"),
     b"caff": FileType("a CAF audio file"),
     b".snd\x00\x00": FileType("an AU audio file"),
     b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb": FileType("a Wave64 (W64) audio file"),
@@ -116,22 +125,22 @@ _UNSUPPORTED = {
 }
 
 _SIGNATURES = {
-    signature: _FORMATS[file_format.name]
+    signature: _FORMATS[modality.kind, file_format.name]
     for modality in MODALITIES
     for file_format in modality.formats
     for signature in file_format.signatures
 } | _UNSUPPORTED
 
 _RIFF_FORMS = {
-    file_format.riff_form: _FORMATS[file_format.name]
+    file_format.riff_form: _FORMATS[modality.kind, file_format.name]
     for modality in MODALITIES
     for file_format in modality.formats
     if file_format.riff_form
 }
 
 _IFF_FORMS = {
-    b"AIFF": FileType("an AIFF audio file"),
-    b"AIFC": FileType("an AIFF audio file"),
+    b"AIFF": _FORMATS["audio", "AIFF"],
+    b"AIFC": _FORMATS["audio", "AIFF"],
     b"8SVX": FileType("an Amiga 8SVX audio file"),
     b"ILBM": FileType("an Amiga ILBM image"),
 }
@@ -168,8 +177,37 @@ def _parts(
 
 
 _VIDEO_OR_AUDIO = frozenset[Kind]({"video", "audio"})
+
+
+def _by_tracks(video: FileType, kinds: set[str], sound: FileType | None = None) -> FileType:
+    """Return the type of a container that may hold a video, `video`, or sound only, by the kinds of its tracks.
+
+    `sound` is its type with sound only, if that has a format of its own.
+    """
+    if "video" in kinds:
+        return video
+    if "audio" in kinds:
+        return sound or FileType(f"{video.description} with audio only", frozenset({"audio"}), video.file_format)
+    return FileType(f"{video.description} without readable tracks", _VIDEO_OR_AUDIO, video.file_format)
+
+
+def _sniff_tiff(view: memoryview) -> FileType:
+    if tiff_files.is_camera_raw(view):
+        return FileType("a camera's raw image (DNG, NEF, CR2, ARW or the like)")
+    return _FORMATS["image", "TIFF"]
+
+
+def _sniff_heif(view: memoryview) -> FileType:
+    codec = heif_files.codec_of(view)
+    return _FORMATS["image", codec] if codec else FileType("a HEIF image in another codec than HEVC and AV1")
+
+
+def _sniff_asf(view: memoryview) -> FileType:
+    return _by_tracks(_FORMATS["video", "WMV"], asf.stream_kinds(view), _FORMATS["audio", "WMA"])
+
+
+_3GP_BRANDS = (b"3gp", b"3gr", b"3gs", b"3ge", b"3g2")
 _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
-_ISO_STILL_BRANDS = {b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"}
 
 
 def _iso_path(*names: str) -> list[int]:
@@ -187,9 +225,11 @@ _ISO_SIZES = _iso_path("mdia", "minf", "stbl", "stsz")
 
 def _sniff_iso_media(view: memoryview) -> FileType:
     brand = bytes(view[8:12]) if bytes(view[4:8]) == b"ftyp" else b"qt  "
-    if brand in _ISO_STILL_BRANDS:
-        return FileType("a HEIC or AVIF image")
-    video, sound = _FORMATS["MOV" if brand == b"qt  " else "MP4"], _FORMATS["M4A"]
+    if brand.startswith(_3GP_BRANDS):
+        video = _FORMATS["video", "3GP"]
+        sound = _by_tracks(video, {"audio"})
+    else:
+        video, sound = _FORMATS["video", "MOV" if brand == b"qt  " else "MP4"], _FORMATS["audio", "M4A"]
     budget = iter(range(_MAX_HEADERS))
     tracks = list(_parts(view, _ISO_TRACKS, read_box_header, budget))
 
@@ -201,8 +241,7 @@ def _sniff_iso_media(view: memoryview) -> FileType:
     if b"soun" not in handlers:
         if pictures:
             return video
-        description = f"{video.description.removesuffix(' video')} file without readable tracks"
-        return FileType(description, _VIDEO_OR_AUDIO, video.file_format)
+        return _by_tracks(video, set())
     # A recording may have a track of pictures, one for each chapter. Players show it as sound.
     chapters = b"".join(part(track, _ISO_CHAPTERS) for track in tracks)
     chapter_ids = {chapters[at : at + 4] for at in range(0, len(chapters), 4)}
@@ -260,13 +299,13 @@ _VIDEO_TRACK, _AUDIO_TRACK = 1, 2
 
 def _sniff_matroska(view: memoryview) -> FileType | None:
     budget = iter(range(_MAX_HEADERS))
-    doc_type = next(_parts(view, _EBML_DOC_TYPE, read_element_header, budget), b"")
-    if bytes(doc_type).rstrip(b"\x00") not in (b"matroska", b"webm", b""):
+    doc_type = bytes(next(_parts(view, _EBML_DOC_TYPE, read_element_header, budget), b"")).rstrip(b"\x00")
+    if doc_type not in (b"matroska", b"webm", b""):
         return None
     types = {int.from_bytes(part, "big") for part in _parts(view, _TRACK_TYPES, read_element_header, budget)}
     if _AUDIO_TRACK in types and _VIDEO_TRACK not in types:
-        return FileType("a Matroska or WebM file with audio only")
-    return _FORMATS["MKV"]
+        return _FORMATS["audio", "WEBM" if doc_type == b"webm" else "MKA"]
+    return _FORMATS["video", "WEBM" if doc_type == b"webm" else "MKV"]
 
 
 def _sniff_ogg(view: memoryview) -> FileType:
@@ -279,7 +318,7 @@ def _sniff_ogg(view: memoryview) -> FileType:
         _, start, position = header
         if bytes(view[start : start + 7]) == b"\x80theora":
             return FileType("an Ogg video")
-    return _FORMATS["OGG"]
+    return _FORMATS["audio", "OGG"]
 
 
 def _sniff_icon(view: memoryview) -> FileType | None:
@@ -304,39 +343,34 @@ def _sniff_ac3(view: memoryview) -> FileType | None:
     return FileType("an E-AC-3 audio file") if 11 <= version <= 16 else None
 
 
-_TS_PACKETS = ((0, 188), (4, 192), (0, 204))
-"""Where a transport stream's first packet begins and how long packets are: plain, on Blu-ray and from cameras (M2TS),
-and with error correction. Each begins with 0x47."""
-_TS_MIN_PACKETS = 3
-
-
 def _sniff_transport_stream(view: memoryview) -> FileType | None:
-    for start, length in _TS_PACKETS:
-        if bytes(view[start : start + _TS_MIN_PACKETS * length : length]) == b"\x47" * _TS_MIN_PACKETS:
-            return FileType("an MPEG transport stream (TS)")
-    return None
+    if not mpeg_ts.is_transport_stream(view):
+        return None
+    return _by_tracks(_FORMATS["video", "TS"], mpeg_ts.stream_kinds(view))
 
 
 _MP3_SEARCH_BYTES = 4096
 """How far into the file the first frame may start: a file that was cut out of a stream begins in the middle of one."""
+_FRAME_HEADER_BYTES = 8
+"""The longest header that is looked at, that of AAC."""
 _MP3_FRAMES = 3
 """Frames that must follow one another: the two sync bytes alone occur in any file."""
 
 
 def _sniff_mp3(view: memoryview) -> FileType | None:
-    mp3 = _FORMATS["MP3"]
+    mp3 = _FORMATS["audio", "MP3"]
     start = id3_end(view)
     if start and start >= len(view):
         return mp3
     if bytes(view[start : start + 4]) == b"fLaC":
-        return _FORMATS["FLAC"]
+        return _FORMATS["audio", "FLAC"]
     window = bytes(view[start : start + _MP3_SEARCH_BYTES])
     if _has_frames(view, start, window, mp3_frame_bytes):
         return mp3
     if _has_frames(view, start, window, _mp2_frame_bytes):
         return FileType("an MP2 audio file")
-    if _is_adts(window):
-        return FileType("a raw AAC audio file")
+    if _has_frames(view, start, window, adts_frame_bytes):
+        return _FORMATS["audio", "AAC"]
     return mp3 if start else None
 
 
@@ -349,7 +383,7 @@ def _has_frames(view: memoryview, start: int, window: bytes, frame_bytes: Callab
     while offset >= 0:
         position, count = start + offset, 0
         while count < _MP3_FRAMES:
-            length = frame_bytes(bytes(view[position : position + 4]))
+            length = frame_bytes(bytes(view[position : position + _FRAME_HEADER_BYTES]))
             if length is None:
                 break
             position, count = position + length, count + 1
@@ -379,10 +413,6 @@ def _mp2_frame_bytes(header: bytes) -> int | None:
     if version not in _MP2_SAMPLE_RATES or layer != _LAYER_2 or bit_rate in (0, 15) or sample_rate == 3:
         return None
     return 144_000 * _MP2_BIT_RATES_KBPS[version][bit_rate - 1] // _MP2_SAMPLE_RATES[version][sample_rate] + padding
-
-
-def _is_adts(head: bytes) -> bool:
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
 
 
 def _sniff_text(view: memoryview) -> FileType | None:

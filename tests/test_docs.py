@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -12,6 +13,8 @@ from pydantic import BaseModel
 from deployments.project import project_folder
 from prism import cli
 from prism.cli import COMMANDS
+from serve_app.modalities import MODALITIES
+from serve_app.modalities.modality import Modality
 from serve_app.settings import ENVIRONMENT_VARIABLES, AppConfig
 
 ROOT = project_folder()
@@ -54,6 +57,14 @@ def test_the_map_names_only_what_is_there() -> None:
 def test_links_within_the_project_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.kind)
+def test_the_readme_lists_the_formats_of_each_route(modality: Modality[Any]) -> None:
+    [listed] = re.findall(
+        rf"\| `POST {modality.path}` \| `{modality.kind}`: (.*?), \d+ MB \|", (ROOT / "README.md").read_text()
+    )
+    assert re.sub(r" \([^)]*\)", "", listed).split(", ") == [each.name for each in modality.formats]
 
 
 def settings(model: type[BaseModel] = AppConfig, section: str = "") -> Iterator[tuple[str, str, object]]:

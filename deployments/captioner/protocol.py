@@ -14,7 +14,7 @@ class CaptionerService(Protocol):
     """
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
-        """Return what the model says about an encoded image (JPEG, PNG, WEBP, BMP or GIF)."""
+        """Return what the model says about an encoded image of a format that `deployments.images` decodes."""
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float

@@ -23,12 +23,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deployments.cancellation import Cancellation
+from deployments.demuxers import AVI, MAX_START_S, MOV, VIDEO_DEMUXERS, clock_start_s
 from deployments.errors import InvalidFile
 from deployments.frame_sampler.hidden_frames import shows_frame
 from deployments.media import READ_BUFFER_BYTES
 
-_FORMATS = "mov,matroska,avi"
-"""libav's demuxers; `mov` also reads MP4. No others, because playlist formats would open other files and addresses."""
 _DECODER_THREADS = 2
 """Each thread holds its own frames (50 MB each at 8K), and two videos may be processed at once."""
 _MAX_FRAMES = 2_000_000
@@ -41,6 +40,9 @@ program that wrote the file."""
 
 _REORDERING_CODECS = ("h264", "hevc")
 """Codecs that may have B-frames even if libav reports none before it reads the first one."""
+
+_CUT_FORMATS = ("mpegts", "mpeg")
+"""Formats whose recordings may begin in the middle of a stream: with frames that refer to others before them."""
 
 _ADVICE = "Export the video again, for example as MP4 with H.264."
 
@@ -155,7 +157,7 @@ class Video:
                 "r",
                 metadata_errors="replace",
                 options=self._decoder_options,
-                container_options={"format_whitelist": _FORMATS},
+                container_options={"format_whitelist": ",".join(VIDEO_DEMUXERS)},
                 buffer_size=READ_BUFFER_BYTES,
             )
         except (av.FFmpegError, MemoryError) as error:
@@ -180,6 +182,8 @@ class Video:
         self._stream = stream
         self._decoder_error: av.FFmpegError | None = None
         self.tick_s = stream.time_base
+        self._clock_start = round(clock_start_s(self._container) / self.tick_s)
+        """The start of the clock of `start`, in ticks of the container's own."""
         self.pixel_aspect = stream.sample_aspect_ratio
         self.num_pixels = codec.width * codec.height
         self.has_audio = bool(self._container.streams.audio)
@@ -202,15 +206,17 @@ class Video:
             if len(packets) > _MAX_FRAMES:
                 raise InvalidFile(f"The video has more than {_MAX_FRAMES} frames. Split it into shorter videos.")
         container = self._container.format.name
-        if container.startswith("mov"):
+        if container == MOV:
             # Frames before the start of an edit list have negative times. In fragmented files libav does not mark them
             # as discarded.
             packets = [packet for packet in packets if packet[0] is None or packet[0] >= 0] or packets
+        if container in _CUT_FORMATS and keyframes:
+            packets = [packet for packet in packets if packet[0] is None or packet[0] >= keyframes[0][0]]
         if not packets:
             raise InvalidFile(f"The video has no frames: it is empty or truncated. {_ADVICE}") from self._decoder_error
-        # AVI has no presentation times, and those that libav guesses are wrong if the codec reorders frames.
+        # AVI has no presentation times and ASF no others: what libav guesses is wrong if the codec reorders frames.
         codec = self._stream.codec_context
-        is_guessed = container == "avi" and (codec.reorder_depth > 0 or codec.name in _REORDERING_CODECS)
+        is_guessed = container in (AVI, "asf") and (codec.reorder_depth > 0 or codec.name in _REORDERING_CODECS)
         shown = sorted((pts, duration) for pts, _, duration in packets if pts is not None)
         has_pts = len(shown) == len(packets) and not is_guessed
         if not has_pts:
@@ -222,7 +228,9 @@ class Video:
         self.times = [time - start for time, _ in shown]
         self.duration = self._duration(shown[-1][1])
         self._first_pts = start
-        self.start = max(0, start) if has_pts else 0
+        self.start = max(0, start - self._clock_start) if has_pts else 0
+        if self.start * self.tick_s > MAX_START_S:
+            self.start = 0
         self._number_by_time = {time: number for number, time in enumerate(self.times)}
         self._must_count = not has_pts or len(self._number_by_time) < len(shown)
         self._keyframes: list[_Keyframe] = []

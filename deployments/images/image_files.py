@@ -2,7 +2,8 @@
 
 Decoders also read what concerns no pixel: text, colour profiles, thumbnails, further frames. Damage there must not make
 a picture unreadable, and a hostile file can hold a million such parts. So they are left out before the file is decoded,
-and the number of parts is bounded. A BMP has no such parts.
+and the number of parts is bounded. A BMP has no such parts. Of HEIC and AVIF only the metadata is left out: their
+decoders bound the rest.
 """
 
 import re
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployments.errors import InvalidFile
+from deployments.images import heif_files, tiff_files
 
 MAX_PARTS = 100_000
-"""Segments or chunks per file. A PNG of 10 MB usually has 1300 chunks."""
+"""Segments, chunks, strips or tiles per file. A PNG of 10 MB usually has 1300 chunks."""
 MAX_GIF_BLOCKS = 1_000_000
 """A GIF's blocks hold 255 bytes at most, usually just that."""
 MAX_SCANS = 100
@@ -27,6 +29,8 @@ class ImageFile:
     """An image file of one picture, with nothing that concerns no pixel."""
 
     content: bytes
+    file_format: str
+    """Pillow's name of the format, by which the one decoder is chosen that reads the file; or "HEIC"."""
     orientation: int = 1
     """How the picture is stored, 1 to 8, by the EXIF standard."""
     lacks_end: bool = False
@@ -36,8 +40,8 @@ class ImageFile:
 def reduce_to_pixels(content: bytes) -> ImageFile:
     """Return `content` with its first picture only, and without text, profiles and the like.
 
-    Content of another format than JPEG, PNG, GIF or WEBP is returned as it is. Raises InvalidFile if the file has more
-    parts than any real one, and ValueError or LookupError if it breaks off before its pixels.
+    Content of no known format is taken for a BMP, and returned as it is. Raises InvalidFile if the file has more parts
+    than any real one, and ValueError or LookupError if it breaks off before its pixels.
     """
     if content.startswith(b"\xff\xd8"):
         return _reduce_jpeg(content)
@@ -47,7 +51,12 @@ def reduce_to_pixels(content: bytes) -> ImageFile:
         return _reduce_gif(content)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return _reduce_webp(content)
-    return ImageFile(content)
+    if content.startswith(tiff_files.SIGNATURES):
+        page, orientation = tiff_files.first_page(content, MAX_PARTS)
+        return ImageFile(page, "TIFF", orientation)
+    if heif_files.is_heif(content):
+        return _reduce_heif(content)
+    return ImageFile(content, "BMP")
 
 
 def _part_numbers(max_parts: int, what: str) -> Iterator[int]:
@@ -85,7 +94,7 @@ def _reduce_jpeg(content: bytes) -> ImageFile:
             kept.append(view[position:start])
         if marker == _EOI:
             kept.append(b"\xff\xd9")
-            return ImageFile(b"".join(kept), _orientation(b"".join(exif), xmp))
+            return ImageFile(b"".join(kept), "JPEG", _orientation(b"".join(exif), xmp))
         if marker == _TEM or _RST0 <= marker <= _SOI:
             kept.append(view[start : start + 2])
             position = start + 2
@@ -108,7 +117,7 @@ def _reduce_jpeg(content: bytes) -> ImageFile:
     if not is_in_scan or not _has_all_coefficients(frame, scans):
         raise ValueError("the JPEG breaks off before its last scan")
     kept.append(view[position:])
-    return ImageFile(b"".join(kept).rstrip(b"\xff"), _orientation(b"".join(exif), xmp), lacks_end=True)
+    return ImageFile(b"".join(kept).rstrip(b"\xff"), "JPEG", _orientation(b"".join(exif), xmp), lacks_end=True)
 
 
 def _has_all_coefficients(frame: bytes, scans: list[bytes]) -> bool:
@@ -183,7 +192,7 @@ def _reduce_png(content: bytes) -> ImageFile:
     if len(transparency) - 12 >= _TRANSPARENCY_BYTES.get(color_type, len(transparency)):
         kept.append(transparency)
     content = b"".join([*kept, *_png_chunk(b"IDAT", data), *_png_chunk(b"IEND", [])])
-    return ImageFile(content, _orientation(exif or exif_text or b"", xmp or b""))
+    return ImageFile(content, "PNG", _orientation(exif or exif_text or b"", xmp or b""))
 
 
 def _with_checksum(data: bytes) -> bytes:
@@ -267,7 +276,7 @@ def _reduce_gif(content: bytes) -> ImageFile:
         elif content[start] == _PICTURE:
             position = _blocks_end(content, start + 11 + _color_table_bytes(content[start + 9]), numbers)
             end = bytes([_TRAILER]) if position <= len(content) else b""
-            return ImageFile(b"".join([header, control, content[start:position], end]))
+            return ImageFile(b"".join([header, control, content[start:position], end]), "GIF")
         else:
             position += 1
     raise ValueError("the GIF has no picture")
@@ -322,7 +331,16 @@ def _reduce_webp(content: bytes) -> ImageFile:
         if name in chunks
     )
     orientation = _orientation(chunks.get(b"EXIF", b""), chunks.get(b"XMP ", b""))
-    return ImageFile(b"".join([b"RIFF", (4 + len(kept)).to_bytes(4, "little"), b"WEBP", kept]), orientation)
+    return ImageFile(b"".join([b"RIFF", (4 + len(kept)).to_bytes(4, "little"), b"WEBP", kept]), "WEBP", orientation)
+
+
+def _reduce_heif(content: bytes) -> ImageFile:
+    codec = heif_files.codec_of(content)
+    if codec is None:
+        raise InvalidFile(
+            "The image is a HEIF file in a codec that is not supported; save it as JPG or PNG and send that."
+        )
+    return ImageFile(heif_files.primary_picture(content), codec)
 
 
 # EXIF: CIPA DC-008. Its data is a TIFF file: a byte order, and where the first directory is; that has a number of

@@ -17,6 +17,7 @@ from av.stream import Disposition
 
 from deployments.cancellation import Cancellation
 from deployments.container_limits import check_claims
+from deployments.demuxers import SOUND_DEMUXERS
 from deployments.errors import FileTooLarge, InvalidFile
 from deployments.media import READ_BUFFER_BYTES, Media, MediaReader
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
@@ -26,9 +27,6 @@ from deployments.transcriber.track_decoder import CONVERT_ADVICE, DeclaredSize, 
 if TYPE_CHECKING:
     from deployments.sandbox import Sandbox
 
-_FORMATS = "mp3,wav,w64,flac,ogg,aac,mov,matroska,avi"
-"""libav's demuxers; `mov` also reads MP4 and M4A. No others, because playlist formats would open other files and
-addresses."""
 _MAX_TRACKS = 16
 """Audio tracks that are tried; real files have one for each language."""
 
@@ -140,7 +138,7 @@ def _open(file: io.RawIOBase) -> InputContainer:
         return av.open(
             file,
             "r",
-            options={"format_whitelist": _FORMATS},
+            options={"format_whitelist": ",".join(SOUND_DEMUXERS)},
             metadata_errors="replace",
             buffer_size=READ_BUFFER_BYTES,
         )

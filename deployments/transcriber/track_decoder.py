@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import Discard
 from numpy.typing import NDArray
 
+from deployments import asf
 from deployments.cancellation import Cancellation
 from deployments.containers import (
     LateStart,
@@ -24,18 +25,13 @@ from deployments.containers import (
     mp3_frame_bytes,
     ogg_flac_start,
 )
+from deployments.demuxers import AVI, CLOCKED_FORMATS, MATROSKA, MAX_START_S, MOV, clock_start_s
 from deployments.errors import InvalidFile
 from deployments.log import logger
 from deployments.media import Media
 from deployments.transcriber.audio import SAMPLE_RATE
 from deployments.transcriber.mixdown import BLOCK_SAMPLES, Samples, StereoMixer, StereoSamples
 
-_MOV_FORMAT = "mov,mp4,m4a,3gp,3g2,mj2"
-"""The name of a file's format in libav, if the demuxer is `mov`."""
-_MATROSKA_FORMAT = "matroska,webm"
-_CLOCKED_FORMATS = (_MOV_FORMAT, _MATROSKA_FORMAT, "avi", "ogg")
-"""Formats whose timestamps are a clock that several tracks share, so that sound may begin late. Other formats hold
-nothing but sound, which begins at 0, whatever the timestamps are."""
 _SAMPLE_RATES = range(1_000, 768_001)
 """Hz. No real recording is outside; one frame of a file that claims 1 Hz would be resampled to gigabytes."""
 
@@ -49,12 +45,14 @@ _TIMESTAMP_ROUNDING_S = 0.001
 """Matroska rounds timestamps to milliseconds, so that the first may be just before 0."""
 _MAX_DELAYED_PACKETS = 8
 """A decoder may return a frame when it has got this many packets after the frame's own."""
-_MAX_START_S = 1e6
-"""A later start, after 11 days, is a wrong timestamp."""
 
 _DURATION_TOLERANCE_S = 0.5
 """The audio may be this much shorter than its declared duration without a warning: the declared duration can include
 encoder padding (up to 0.2 s at 8 kHz), and recorders round it."""
+
+_AMR_PAUSES = {"amrnb": (8, 15), "amrwb": (9, 15)}
+"""Types of frames that stand for a pause, in which a phone sends no sound (3GPP TS 26.101 and 26.201, table 1a). libav
+decodes none of them."""
 
 CONVERT_ADVICE = "Convert it to WAV, MP3, M4A, FLAC or OGG and send it again."
 
@@ -68,6 +66,7 @@ class DeclaredSize:
     num_bytes: int
     mp3_s: float | None
     avi_s: float | None
+    asf_s: float | None
     ogg_flac_start: LateStart | None
 
     @classmethod
@@ -79,6 +78,7 @@ class DeclaredSize:
             num_bytes,
             mp3_declared_s(content),
             avi_declared_s(content),
+            asf.declared_s(content) if content[:16] == asf.MAGIC else None,
             ogg_flac_start(content),
         )
 
@@ -115,7 +115,7 @@ class TrackDecoder:
         self.lost = _LostAudio(is_truncated=declared.is_truncated)
         self._declared_s = _declared_s(container, stream, declared)
         self._container_format = container.format.name
-        self._offset_s = 0.0
+        self._offset_s = -float(clock_start_s(container))
         """What to add to a timestamp to get the time on the clock of `_end_s`."""
         self._end_s: float | None = None
         """End of the audio so far, on the container's clock. None before the first timestamp."""
@@ -124,6 +124,7 @@ class TrackDecoder:
         """End of the last frame by its own timestamp."""
         self._packet_ends_s: deque[float] = deque(maxlen=_MAX_DELAYED_PACKETS)
         """When the last packets end, by their timestamps and durations."""
+        self._pauses = _AMR_PAUSES.get(stream.codec_context.name, ()) if stream.codec_context else ()
         self._num_skipped = 0
         """Samples at SAMPLE_RATE that are still to be dropped, because they are before time 0."""
         # PyAV's stream has no codec context, in spite of its type, if libav has no decoder.
@@ -150,7 +151,7 @@ class TrackDecoder:
     def warnings(self) -> list[str]:
         duration_s = self.num_samples / SAMPLE_RATE
         declared_s = self._declared_s
-        if declared_s is not None and self._container_format in (_MATROSKA_FORMAT, "avi"):
+        if declared_s is not None and self._container_format in (MATROSKA, AVI, "asf"):
             declared_s -= self.start_s  # They declare when the last track ends.
         return _warnings(duration_s, declared_s, self.start_s, self.lost)
 
@@ -162,6 +163,8 @@ class TrackDecoder:
         for packet in self._packets(cancellation):
             if packet.pts is not None and packet.duration and packet.time_base is not None:
                 self._packet_ends_s.append(float((packet.pts + packet.duration) * packet.time_base))
+            if self._is_pause(packet):
+                continue  # The next frame's time tells how long it was.
             if is_mp3 and packet.size:
                 # The size of the last packet shows whether the file is truncated. Errors do not: the decoder fills up
                 # a truncated frame, but fails on padding after the last frame.
@@ -206,7 +209,7 @@ class TrackDecoder:
                 cancellation.check(
                     f"{self.num_samples // SAMPLE_RATE} seconds of audio were decoded, none transcribed yet"
                 )
-                self.has_packets |= packet.size > 0
+                self.has_packets |= packet.size > 0 and not self._is_pause(packet)
                 if self.is_decodable:
                     self._correct_time(packet)
                     yield packet
@@ -215,6 +218,9 @@ class TrackDecoder:
         except av.error.FFmpegError as error:
             self.read_error = error
             self.lost.is_truncated = True
+
+    def _is_pause(self, packet: "Packet[AudioStream]") -> bool:
+        return bool(self._pauses) and packet.size > 0 and bytes(packet)[0] >> 3 & 15 in self._pauses
 
     def _correct_time(self, packet: "Packet[AudioStream]") -> None:
         late = self._declared.ogg_flac_start
@@ -238,7 +244,7 @@ class TrackDecoder:
 
     def _start_clock(self, timestamp_s: float) -> None:
         """Set the times of the first sample, whose timestamp is given."""
-        if self._container_format not in _CLOCKED_FORMATS or abs(timestamp_s) > _MAX_START_S:
+        if self._container_format not in CLOCKED_FORMATS or abs(timestamp_s) > MAX_START_S:
             self._offset_s = -timestamp_s
         self._last_timestamp_s = self._last_end_s = timestamp_s
         self._end_s = timestamp_s + self._offset_s
@@ -361,15 +367,17 @@ def _declared_s(container: InputContainer, stream: AudioStream, declared: Declar
     format_name = container.format.name
     if format_name == "mp3":
         return declared.mp3_s
-    if format_name in ("flac", _MOV_FORMAT) and stream.duration is not None and stream.time_base is not None:
+    if format_name in ("flac", "aiff", MOV) and stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if not declared.is_truncated:
         return None
     if format_name == "wav" and stream.codec_context and stream.bit_rate:
         return declared.num_bytes * 8 / stream.bit_rate
-    if format_name == "avi":
+    if format_name == AVI:
         return declared.avi_s
-    is_matroska = format_name == _MATROSKA_FORMAT
+    if format_name == "asf":
+        return declared.asf_s
+    is_matroska = format_name == MATROSKA
     return container.duration / av.time_base if is_matroska and container.duration is not None else None
 
 

@@ -19,7 +19,13 @@ FORMATS = (
     FileFormat("WAV", "a WAV audio file", "audio/wav", (".wav",), riff_form=b"WAVE"),
     FileFormat("M4A", "an M4A audio file", "audio/mp4", (".m4a",)),
     FileFormat("FLAC", "a FLAC audio file", "audio/flac", (".flac",), (b"fLaC",)),
-    FileFormat("OGG", "an OGG audio file", "audio/ogg", (".ogg",)),
+    FileFormat("OGG", "an OGG audio file", "audio/ogg", (".ogg", ".opus", ".oga")),
+    FileFormat("AAC", "a raw AAC audio file", "audio/aac", (".aac",)),
+    FileFormat("AIFF", "an AIFF audio file", "audio/aiff", (".aiff", ".aif", ".aifc")),
+    FileFormat("AMR", "an AMR audio file", "audio/amr", (".amr", ".awb"), (b"#!AMR\n", b"#!AMR-WB\n")),
+    FileFormat("WMA", "a WMA audio file", "audio/x-ms-wma", (".wma",)),
+    FileFormat("WEBM", "a WebM file with audio only", "audio/webm", (".weba",)),
+    FileFormat("MKA", "a Matroska file with audio only", "audio/x-matroska", (".mka",)),
 )
 
 MAX_SHORT_BYTES = 1024 * 1024

@@ -15,6 +15,9 @@ FORMATS = (
     FileFormat("WEBP", "a WEBP image", "image/webp", (".webp",), riff_form=b"WEBP"),
     FileFormat("BMP", "a BMP image", "image/bmp", (".bmp",)),
     FileFormat("GIF", "a GIF image", "image/gif", (".gif",), (b"GIF87a", b"GIF89a")),
+    FileFormat("TIFF", "a TIFF image", "image/tiff", (".tiff", ".tif")),
+    FileFormat("HEIC", "a HEIC image", "image/heic", (".heic", ".heif", ".hif")),
+    FileFormat("AVIF", "an AVIF image", "image/avif", (".avif",)),
 )
 
 

@@ -23,7 +23,13 @@ FORMATS = (
     FileFormat("MP4", "an MP4 video", "video/mp4", (".mp4",)),
     FileFormat("MOV", "a MOV video", "video/quicktime", (".mov",)),
     FileFormat("AVI", "an AVI video", "video/x-msvideo", (".avi",), riff_form=b"AVI "),
-    FileFormat("MKV", "an MKV or WebM video", "video/x-matroska", (".mkv",)),
+    FileFormat("MKV", "an MKV video", "video/x-matroska", (".mkv",)),
+    FileFormat("WEBM", "a WebM video", "video/webm", (".webm",)),
+    FileFormat("3GP", "a 3GP video", "video/3gpp", (".3gp", ".3g2")),
+    FileFormat("TS", "an MPEG transport stream (TS)", "video/mp2t", (".ts", ".m2ts", ".mts")),
+    FileFormat("MPG", "an MPEG program stream (MPG)", "video/mpeg", (".mpg", ".mpeg", ".vob")),
+    FileFormat("WMV", "a WMV video", "video/x-ms-wmv", (".wmv", ".asf")),
+    FileFormat("FLV", "an FLV video", "video/x-flv", (".flv",)),
 )
 
 FRAMES_PER_CALL = 5

@@ -16,12 +16,9 @@ from schemathesis.core.failures import AcceptedNegativeData, Failure, ServerErro
 from schemathesis.openapi.checks import RejectedPositiveData
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "image": (".jpg", ".png", ".webp", ".bmp", ".gif"),
-    "video": (".mp4", ".mov", ".avi", ".mkv"),
-    "audio": (".wav", ".mp3", ".m4a", ".flac", ".ogg"),
-}
-"""For each name of a field, or `type` beside it, the extensions of files that belong there. Others get any file."""
+KINDS: Mapping[str, str] = {"image": "picture", "video": "clip", "audio": "speech"}
+"""For each name of a field, or `type` beside it, what the names of files that belong there begin with. Others get any
+of these files."""
 
 _ABOUT_THE_FILE = {"INVALID_FILE_TYPE", "INVALID_FILE", "FILE_TOO_LARGE"}
 _RULES = ("is given twice", "The loaded model does not know the language", "chars needs chunk_id")
@@ -35,8 +32,8 @@ _BUSY = {"SERVER_BUSY", "TIMEOUT"}
 
 
 def _files(kind: str | None) -> list[bytes]:
-    extensions = KINDS[kind] if kind else sum(KINDS.values(), ())
-    return [path.read_bytes() for path in sorted(DATA.iterdir()) if path.suffix in extensions]
+    beginnings = (KINDS[kind],) if kind else tuple(KINDS.values())
+    return [path.read_bytes() for path in sorted(DATA.iterdir()) if path.name.startswith(beginnings)]
 
 
 def _as_base64(content: bytes) -> str:

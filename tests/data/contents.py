@@ -21,6 +21,9 @@ PICTURES = {
     "picture.webp": PICTURE,
     "picture.bmp": PICTURE,
     "picture.gif": GIF_FRAMES[0],
+    "picture.tiff": PICTURE,
+    "picture.heic": PICTURE,
+    "picture.avif": PICTURE,
     "picture-rotated.jpg": PICTURE,
 }
 """The scene that each picture shows: of an animation the first frame, and of a rotated picture the upright one."""

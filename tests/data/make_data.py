@@ -1,21 +1,29 @@
 """Makes the media in this folder: `python -m tests.data.make_data` (needs espeak-ng; the tests do not).
 
+`python -m tests.data.make_data further` makes only the formats for which it is not needed.
 `contents.py` lists what each of them contains.
 
 picture.jpg .png .webp .bmp .gif   320x240; the PNG has a transparent background; the BMP is 120x90; the GIF
                                    has two frames
+picture.tiff .heic .avif           160x120; the TIFF has two pages; the HEIC is turned by its property irot
 picture-rotated.jpg                stored as 240x320 with EXIF orientation 6: viewers rotate it, and show it upright as
                                    320x240
 clip.mp4 .mov .mkv .avi            320x240, 10 frames a second, 30 frames: three scenes for 1 s each, and a sentence
+clip.webm .3gp .ts .mpg .wmv .flv  the same, 176x144; the WebM is live, without a duration
 clip-silent.mp4                    the same without an audio track
 speech.wav .mp3 .m4a .flac .ogg    a sentence; the OGG is Vorbis
+speech.aac .aiff .amr .wma .weba   the same, made of speech.wav; the last is a live WebM, as browsers record sound
 speech-opus.ogg                    the same as Opus
 silence.wav                        1 s, 8 kHz, 8 bit
 """
 
 import random
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -30,6 +38,7 @@ from tests.data.contents import (
     SCENE_S,
     SENTENCE,
 )
+from tests.deployments.images.heif_files import picture_file, rotation_property
 
 FOLDER = Path(__file__).parent
 SIZE = (320, 240)
@@ -85,10 +94,54 @@ def make_sounds(folder: Path) -> None:
     media.write_sound(folder / "silence.wav", media.silence(1, 8_000), "pcm_u8", sample_rate=8_000)
 
 
+def make_further_formats(folder: Path) -> None:
+    """Make the pictures, clips and recordings of formats that came later, with the speech of the earlier ones."""
+    picture = draw(PICTURE, (160, 120))
+    picture.save(
+        folder / "picture.tiff", compression="tiff_lzw", save_all=True, append_images=[draw(CLIP[0], (80, 60))]
+    )
+    picture.save(folder / "picture.avif", quality=80)
+    turned = picture.transpose(Image.Transpose.ROTATE_270)  # clockwise
+    (folder / "picture.heic").write_bytes(picture_file(turned, "hvc1", rotation_property(1), pix_fmt="yuv420p"))
+    speech, sound = _sound_of(folder / "speech.wav", 16_000), _sound_of(folder / "clip.mp4", 16_000)
+    media.write_sound(folder / "speech.aac", speech, "aac", bit_rate=32_000)
+    media.write_sound(folder / "speech.aiff", speech, "pcm_s16be")
+    narrow = _sound_of(folder / "speech.wav", 8_000)
+    media.write_sound(folder / "speech.amr", narrow, "libopencore_amrnb", sample_rate=8_000, bit_rate=12_200)
+    media.write_sound(folder / "speech.wma", speech, "wmav2", bit_rate=32_000)
+    recording = folder / "speech.webm"
+    media.write_sound(recording, speech, "libopus", bit_rate=24_000, is_live=True)
+    recording.rename(recording.with_suffix(".weba"))
+    scenes = [draw(scene, (176, 144)) for scene in CLIP]
+    clips: Mapping[str, Mapping[str, Any]] = {
+        "clip.webm": {"video_codec": "libvpx", "audio_codec": "libopus", "is_live": True},
+        "clip.3gp": {"video_codec": "h263"},
+        "clip.ts": {},
+        "clip.mpg": {"video_codec": "mpeg2video", "audio_codec": "mp2", "fps": 25},
+        "clip.wmv": {"video_codec": "wmv2", "audio_codec": "wmav2"},
+        "clip.flv": {"video_codec": "flv", "sample_rate": 22_050},
+    }
+    for name, options in clips.items():
+        # The decoder of WMA leaves out the beginning.
+        delayed = media.delay(sound, 0.1) if name == "clip.wmv" else sound
+        media.write_clip(folder / name, scenes, SCENE_S, sound=delayed, **options)
+
+
+def _sound_of(path: Path, sample_rate: int) -> media.Sound:
+    """Return the sound of a file."""
+    resampler = av.AudioResampler("s16", "mono", sample_rate)
+    with av.open(path) as file:
+        frames = [piece for frame in file.decode(audio=0) for piece in resampler.resample(frame)]
+    frames += resampler.resample(None)
+    return media.Sound(np.concatenate([frame.to_ndarray()[0] for frame in frames]), sample_rate)
+
+
 def main() -> None:
-    make_pictures(FOLDER)
-    make_clips(FOLDER)
-    make_sounds(FOLDER)
+    if sys.argv[1:] != ["further"]:
+        make_pictures(FOLDER)
+        make_clips(FOLDER)
+        make_sounds(FOLDER)
+    make_further_formats(FOLDER)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,16 @@ from tests.hostile.containers import (
     riff,
     track,
 )
+from tests.hostile.streams import (
+    FLV_HEADER,
+    aiff,
+    aiff_common,
+    asf_file,
+    asf_markers,
+    asf_tags,
+    flv_properties,
+    flv_tag,
+)
 from tests.videos import numbered_pictures, write_video
 
 DATA = Path(__file__).parent.parent / "data"
@@ -64,7 +74,15 @@ TAGS: dict[str, Callable[[], bytes]] = {
     "id3 2.4": lambda: id3(MANY, 4),
     "wav": lambda: riff(b"WAVE", MANY),
     "avi": lambda: riff(b"AVI ", MANY),
+    "wav with an ID3 tag": lambda: wav(SOUND).tobytes() + b"id3 " + struct.pack("<I", 13 * MANY) + id3(MANY, 3)[:-417],
     "mp4 tags": lambda: movie(box("udta", box("meta", bytes(4), box("ilst", box("\xa9nam", bytes(4)) * MANY)))),
+    "aiff": lambda: aiff((b"COMM", aiff_common()), (b"ID3 ", id3(MANY, 3)[:-417])),
+    "asf tags": lambda: asf_file(asf_tags(MANY)),
+    "asf lists of tags": lambda: asf_file(*[asf_tags(1000)] * 20),
+    "asf markers": lambda: asf_file(asf_markers(MANY)),
+    "flv": lambda: FLV_HEADER + flv_tag(18, flv_properties(MANY)),
+    "flv in many tags": lambda: FLV_HEADER + flv_tag(18, flv_properties(1000)) * 20,
+    "aac": lambda: b"\xff\xf1\x60\x40\x00\xff\xfc" + id3(1, 3)[:-417] * MANY,
     "mp4 tracks": lambda: movie(box("trak") * MANY),
 }
 
@@ -107,7 +125,7 @@ def test_a_header_with_too_many_tags_is_refused_quickly(name: str) -> None:
         movie(*[track(MAX_SAMPLES // 4)] * 4),
         # Two hours of uncompressed stereo in one MOV, in chunks of half a second.
         movie(track(7200 * 48000, b"soun", one_value_each(7200 * 48000), chunks(14400, 24000))),
-        *(path.read_bytes() for path in sorted(DATA.glob("*.*")) if path.suffix in (".mp4", ".m4a", ".ogg", ".mkv")),
+        *(path.read_bytes() for path in sorted(DATA.glob("*.*")) if path.name.startswith(("clip", "speech"))),
     ],
 )
 def test_what_a_real_file_may_have_passes(content: bytes | Media) -> None:
@@ -131,6 +149,10 @@ def test_every_prefix_of_a_file_can_be_checked() -> None:
         b"RIFF\x00\x00\x00\x00WAVE" + b"junk\x00\x00\x00\x00" * 12_000_000,
         b"OggS" * 25_000_000,
         b"fLaC" + bytes(50_000_000),
+        aiff(*[(b"NAME", b"")] * 3_000_000),
+        FLV_HEADER + flv_tag(9, b"") * 3_000_000,
+        asf_file(*[asf_tags(0)] * 500_000),
+        b"\xff\xf1\x60\x40\x00\xff\xfc" * 7_000_000,
     ],
 )
 def test_a_malicious_file_is_checked_in_limited_time(content: bytes) -> None:

@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from deployments import asf
 from deployments.containers import (
     LateStart,
     avi_declared_s,
@@ -34,6 +35,12 @@ SOUND = sweep(2)
         encode_video(SOUND),
         encode_video(SOUND, container_options={"movflags": "frag_keyframe+empty_moov"}),
         encode_video(SOUND, container="avi", codec="libmp3lame"),
+        encode_video(SOUND, container="mpegts"),
+        encode_video(SOUND, container="mpeg", codec="mp2"),
+        encode_video(SOUND, container="asf", codec="mp2"),
+        encode_video(SOUND, container="asf", codec="mp2", is_streamed=True),
+        encode_video(sweep(2, 22_050), 22_050, "flv", "aac", video_codec="flv"),
+        encode(SOUND[None], SAMPLE_RATE, "aiff", "pcm_s16be"),
         encode_video(SOUND, container="matroska"),
         encode_video(SOUND, container="matroska", container_options={"live": "1"}, is_streamed=True),
     ],
@@ -43,7 +50,8 @@ def test_only_the_complete_file_has_its_declared_size(content: Media) -> None:
     middle = len(content) // 2
     for length in range(middle, middle + 300):
         if declared_bytes(content[:length]) <= length:
-            # Between two fragments of an MP4, clusters of a live MKV or pages of Ogg, truncation cannot be detected.
+            # Between two fragments of an MP4, clusters of a live MKV, pages of Ogg or packets of MPEG,
+            # truncation cannot be detected.
             assert declared_bytes(content[: length + 10]) > length + 10
 
 
@@ -76,6 +84,11 @@ def test_an_avi_declares_the_duration_of_its_video() -> None:
         b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * 50_000_000,
         b"\x1a\x45\xdf\xa3\x80" + b"\x1f\x43\xb6\x75\xff" * 20_000_000,
         b"OggS" * 25_000_000,
+        b"FLV\x01\x05\x00\x00\x00\x09" + bytes(75_000_000),
+        b"\x00\x00\x01\xba" * 25_000_000,
+        b"\x00\x00\x01\xbe\x00\x00" * 12_000_000,
+        asf.MAGIC + b"\x18" + bytes(50_000_000),
+        b"\x47".ljust(188) * 500_000,
     ],
 )
 def test_a_malicious_file_is_read_in_limited_time(content: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.deployments.images.heif_files import Item, coded_picture, heif, same_tiles, size_property, with_size
 from tests.deployments.images.images import (
     PNG_SIGNATURE,
     bmp,
@@ -24,6 +25,7 @@ from tests.deployments.images.images import (
     webp_with_chunks,
     with_chunks,
 )
+from tests.deployments.images.tiff_files import LONG, SHORT, grey_tiff
 from tests.hostile.item import CANARY, OK, Collection
 from tests.hostile.seeds import rle_bmp
 
@@ -395,9 +397,179 @@ def bmp_that_holds_a_png() -> bytes:
 
 
 @IMAGES.item(TYPE)
-def tiff() -> bytes:
-    """Decoder that is not wanted: TIFF, with most of Pillow's past vulnerabilities."""
-    return encoded(noise(), "TIFF")
+def raw_image_of_a_camera() -> bytes:
+    """Decoder that is not wanted: a TIFF that holds sensor data, with a small preview as its first page."""
+    return grey_tiff(16, 16, bytes(256), further=[(254, LONG, 1, 1)])
+
+
+@IMAGES.item(OK)
+def tiff_whose_pages_form_a_circle() -> bytes:
+    """Endless loop: a page whose next page is itself."""
+    return grey_tiff(64, 64, bytes(4096), next_page=8)
+
+
+@IMAGES.item(INVALID)
+def tiff_of_4_billion_by_4_billion() -> bytes:
+    """Integer overflow: width times height."""
+    return grey_tiff(2**32 - 1, 2**32 - 1, bytes(100))
+
+
+@IMAGES.item(INVALID)
+def tiff_whose_values_lie_over_one_another() -> bytes:
+    """Memory: many tags with the same 9 MB of values."""
+    tags = [(tag, SHORT, 4_500_000, 200) for tag in (320, 273, 279, 347, 529, 530, 532)]
+    return grey_tiff(64, 64, bytes(9_000_100), further=tags)
+
+
+@IMAGES.item(OK)
+def tiff_of_60_000_metadata_tags() -> bytes:
+    """CPU: tags of private use, each with the same 9 MB."""
+    position = 300
+    tags = [(tag, 7, 9_000_000, position) for tag in range(1000, 61_000)]
+    return grey_tiff(64, 64, bytes(9_000_000), further=tags)
+
+
+@IMAGES.item(INVALID)
+def tiff_of_4_million_strips() -> bytes:
+    """CPU: a strip for each byte."""
+    tables = [(273, SHORT, 2_000_000, 200), (279, SHORT, 2_000_000, 200)]
+    return grey_tiff(8, 2_000_000, bytes(8_500_000), further=tables)
+
+
+@IMAGES.item(INVALID)
+def tiff_with_tiles_of_2_billion() -> bytes:
+    """Memory: tiles larger than the picture."""
+    tile = [(322, LONG, 1, 2**31 - 16), (323, LONG, 1, 2**31 - 16), (324, LONG, 1, 200), (325, LONG, 1, 100)]
+    return grey_tiff(64, 64, bytes(1000), compression=5, further=tile)
+
+
+@IMAGES.item(OK, INVALID, is_slow=True)
+def tiff_of_64_megapixels() -> bytes:
+    """Memory: the largest legal picture, deflated."""
+    return grey_tiff(8000, 8000, compressed_zeros(64_000_000), compression=8)
+
+
+@IMAGES.item(OK, INVALID)
+def tiff_with_a_bomb_as_pixels() -> bytes:
+    """Memory: one pixel, and data that expands to 400 MB."""
+    return grey_tiff(1, 1, compressed_zeros(BOMB_BYTES), compression=8)
+
+
+@IMAGES.item(INVALID)
+def tiff_with_the_old_jpeg_compression() -> bytes:
+    """Decoder state: JPEG as in TIFF 6.0, with tables at positions that do not exist."""
+    tables = [(512, SHORT, 1, 1), (513, LONG, 1, 2**31), (514, LONG, 1, 2**31), (519, LONG, 1, 2**31)]
+    return grey_tiff(64, 64, bytes(1000), compression=6, further=tables)
+
+
+def small_heic() -> Item:
+    return coded_picture(noise(64, 64))
+
+
+def grid(first: int) -> Item:
+    """Return a picture of 128 x 128 that consists of the four items from number `first` on."""
+    layout = struct.pack(">BBBBII", 0, 1, 1, 1, 128, 128)
+    return Item("grid", layout, [size_property(128, 128)], [("dimg", range(first, first + 4))])
+
+
+@IMAGES.item(INVALID)
+def heic_of_2_billion_by_2_billion() -> bytes:
+    """Memory: the size in its header."""
+    return heif(with_size(small_heic(), 2**31 - 1, 2**31 - 1))
+
+
+@IMAGES.item(INVALID)
+def heic_whose_pixels_are_more_than_it_says() -> bytes:
+    """Memory: a picture of 9 megapixels that claims to be of 16 x 16."""
+    return heif(with_size(coded_picture(Image.new("RGB", (3000, 3000))), 16, 16))
+
+
+@IMAGES.item(INVALID)
+def heic_of_65025_tiles() -> bytes:
+    """CPU: a grid of the same tile of 2 megapixels, of which only a corner is shown."""
+    return heif(*same_tiles(coded_picture(Image.new("RGB", (2000, 1000))), 255, 255, 64, 64))
+
+
+@IMAGES.item(INVALID)
+def heic_of_900_tiles() -> bytes:
+    """CPU: the same with as many tiles as libheif takes."""
+    return heif(*same_tiles(coded_picture(Image.new("RGB", (2000, 1000))), 30, 30, 64, 64))
+
+
+@IMAGES.item(OK, INVALID, is_slow=True)
+def heic_of_64_megapixels() -> bytes:
+    """Memory: the largest legal picture, in tiles of 10 bits, as phones have them."""
+    return heif(*same_tiles(coded_picture(noise(1000, 1000), pix_fmt="yuv420p10le"), 8, 8, 8000, 8000))
+
+
+@IMAGES.item(INVALID)
+def heic_that_consists_of_itself() -> bytes:
+    """Recursion: a grid whose tiles are the grid."""
+    return heif(grid(1), *[small_heic()] * 4)
+
+
+@IMAGES.item(INVALID)
+def heic_of_grids_of_grids() -> bytes:
+    """CPU: 80 grids, each of the four that follow: 4^20 tiles."""
+    levels = [grid(2 + 4 * (number // 4 + (number > 0))) for number in range(80)]
+    return heif(*levels, *[small_heic()] * 6)
+
+
+@IMAGES.item(OK, INVALID)
+def heic_of_900_items() -> bytes:
+    """CPU: metadata of 9 MB, many times over."""
+    items = [Item("Exif", b"", references=[("cdsc", [1])]) for _ in range(900)]
+    whole = heif(small_heic(), *items)
+    return whole + bytes(9_000_000)
+
+
+@IMAGES.item(INVALID)
+def heic_with_60_000_places() -> bytes:
+    """CPU: a table that claims more items than it has, each of many parts."""
+    whole = heif(small_heic())
+    at = whole.index(b"iloc") + 10
+    return patched(whole, at, b"\xff\xff")
+
+
+@IMAGES.item(INVALID)
+def heic_without_pictures() -> bytes:
+    """Format: a header and nothing else."""
+    return heif(brand=b"heic")
+
+
+@IMAGES.item(TYPE)
+def heif_that_holds_a_jpeg() -> bytes:
+    """Decoder that is not wanted: a HEIF file may hold pictures of any codec."""
+    return heif(Item("jpeg", jpeg(), [size_property(64, 48)]), brand=b"mif1")
+
+
+@IMAGES.item(INVALID)
+def avif_of_65535_by_65535() -> bytes:
+    """Memory: the size in its header."""
+    return heif(with_size(coded_picture(noise(64, 64), "av01"), 65535, 65535), brand=b"avif")
+
+
+@IMAGES.item(INVALID)
+def avif_of_65025_tiles() -> bytes:
+    """CPU: a grid of the same tile."""
+    picture = coded_picture(Image.new("RGB", (64, 64)), "av01")
+    return heif(*same_tiles(picture, 255, 255, 7000, 7000), brand=b"avif")
+
+
+@IMAGES.item(OK, INVALID, is_slow=True)
+def avif_of_64_megapixels() -> bytes:
+    """Memory: the largest legal picture, with 10 bits, in tiles."""
+    picture = coded_picture(noise(1000, 1000), "av01", pix_fmt="yuv420p10le")
+    return heif(*same_tiles(picture, 8, 8, 8000, 8000), brand=b"avif")
+
+
+@IMAGES.item(OK, INVALID)
+def avif_with_a_damaged_picture() -> bytes:
+    """Heap overflow: bits of the coded picture are changed."""
+    whole = bytearray(encoded(noise(), "AVIF"))
+    start = whole.index(b"mdat") + 20
+    whole[start : start + 40] = bytes(range(40))
+    return bytes(whole)
 
 
 @IMAGES.item(TYPE)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deployments.transcriber.audio import SAMPLE_RATE
+from tests.deployments.images.heif_files import mirror_property, picture_file, rotation_property, tiled_file
 from tests.deployments.images.images import bmp, noise
 from tests.deployments.transcriber.sounds import (
     SoundTrack,
@@ -19,6 +20,7 @@ from tests.deployments.transcriber.sounds import (
     id3_tag,
     sweep,
     wav,
+    with_unknown_cluster_sizes,
 )
 from tests.videos import numbered_pictures, write_video
 
@@ -56,6 +58,19 @@ def images() -> dict[str, bytes]:
         "gif": _image(picture, "GIF"),
         "gif animated": _image(picture, "GIF", **frames, transparency=0),
         "gif interlaced": _image(smooth, "GIF", interlace=1),
+        "tiff": _image(smooth, "TIFF"),
+        "tiff lzw": _image(smooth, "TIFF", compression="tiff_lzw", **frames),
+        "tiff deflate": _image(Image.fromarray(pixels), "TIFF", compression="tiff_adobe_deflate", big_tiff=True),
+        "tiff jpeg": _image(smooth, "TIFF", compression="jpeg"),
+        "tiff fax": _image(smooth.convert("1"), "TIFF", compression="group4"),
+        "tiff palette": _image(picture.quantize(200), "TIFF", compression="packbits"),
+        "heic": picture_file(smooth, "hvc1", rotation_property(1), pix_fmt="yuv420p"),
+        "heic tiles": tiled_file(smooth, "hvc1", mirror_property(1), side_px=32),
+        "heic 10 bit": picture_file(smooth, "hvc1", pix_fmt="yuv420p10le"),
+        "avif": _image(smooth, "AVIF"),
+        "avif alpha": _image(Image.fromarray(pixels), "AVIF"),
+        "avif animated": _image(picture, "AVIF", **frames),
+        "avif tiles": tiled_file(smooth.resize((128, 128)), "av01", rotation_property(1)),
     }
     return made
 
@@ -92,6 +107,18 @@ def sounds() -> dict[str, bytes]:
         "two tracks": encode_tracks(SoundTrack(sweep(0.4)), SoundTrack(sweep(0.4)), num_pictures=4),
         "mp4 with pictures": encode_video(sound),
     }
+    made |= {
+        "aac": encode(sound[None], SAMPLE_RATE, "adts", "aac"),
+        "aiff": encode(stereo, SAMPLE_RATE, "aiff", "pcm_s16be"),
+        "aiff compressed": encode(sound[None], SAMPLE_RATE, "aiff", "adpcm_ima_qt"),
+        "amr": encode(sweep(0.6, 8_000)[None], 8_000, "amr", "libopencore_amrnb", bit_rate=12_200),
+        "wma": encode(sound[None], SAMPLE_RATE, "asf", "wmav2", bit_rate=32_000),
+        "ts of sound": encode(stereo, SAMPLE_RATE, "mpegts", "mp2"),
+        "webm live": with_unknown_cluster_sizes(
+            encode(sound[None], 48_000, "webm", "libopus", container_options={"live": "1"}, is_streamed=True)
+        ),
+        "flv": encode(sweep(0.6, 22_050)[None], 22_050, "flv", "libmp3lame"),
+    }
     made_bytes = {name: media.tobytes() for name, media in made.items()}
     return {**made_bytes, "mp3 with ID3": id3_tag(300) + made_bytes["mp3"], "webm": video}
 
@@ -114,6 +141,13 @@ def videos() -> dict[str, bytes]:
         "mkv h264": write_video(pictures, container="matroska", codec_options={"g": "5"}, audio_s=0.4),
         "mkv vp8": write_video(pictures, container="webm", codec="libvpx"),
         "mkv vp9": write_video(pictures, container="webm", codec="libvpx-vp9"),
+        "webm live": write_video(pictures, container="webm", codec="libvpx", container_options={"live": "1"}),
+        "3gp h263": write_video(numbered_pictures(12, 176, 144), container="3gp", codec="h263"),
+        "ts h264": write_video(pictures, container="mpegts", codec_options={"g": "5", "bf": "2"}, audio_s=0.4),
+        "mpg mpeg2": write_video(pictures, container="vob", codec="mpeg2video", codec_options={"bf": "2"}, audio_s=0.4),
+        "wmv wmv2": write_video(pictures, container="asf", codec="wmv2", audio_s=0.4),
+        "flv flv1": write_video(pictures, container="flv", codec="flv"),
+        "flv h264": write_video(pictures, container="flv", codec_options={"g": "5", "bf": "2"}),
         "mkv ffv1": write_video(pictures[:4], container="matroska", codec="ffv1"),
     }
 

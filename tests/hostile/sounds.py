@@ -6,8 +6,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from deployments.media import Media
 from deployments.transcriber.audio import SAMPLE_RATE
-from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav, wav_by_hand
+from tests.deployments.transcriber.sounds import (
+    encode,
+    encode_video,
+    id3_tag,
+    sweep,
+    wav,
+    wav_by_hand,
+    with_unknown_cluster_sizes,
+)
 from tests.hostile.containers import (
     box,
     edit_box,
@@ -24,6 +33,7 @@ from tests.hostile.containers import (
 )
 from tests.hostile.images import compressed_zeros, patched
 from tests.hostile.item import CANARY, OK, Collection
+from tests.hostile.streams import aiff, aiff_common, asf_file, asf_markers, asf_tags
 
 INVALID, TYPE, LARGE, TIMEOUT = "INVALID_FILE", "INVALID_FILE_TYPE", "FILE_TOO_LARGE", "TIMEOUT"
 SOUNDS = Collection("audio")
@@ -40,6 +50,17 @@ def small_m4a() -> bytes:
 
 def small_mp3() -> bytes:
     return encode(SOUND[None], SAMPLE_RATE, "mp3", "libmp3lame", bit_rate=32_000).tobytes()
+
+
+def small_wma() -> bytes:
+    return encode(SOUND[None], SAMPLE_RATE, "asf", "wmav2", bit_rate=32_000).tobytes()
+
+
+def live_webm() -> Media:
+    """Return what a browser records."""
+    return encode(
+        SOUND[None], 48_000, "webm", "libopus", container_options={"live": "1"}, bit_rate=24_000, is_streamed=True
+    )
 
 
 def small_opus() -> bytes:
@@ -545,12 +566,138 @@ def video_as_sound() -> bytes:
     return encode_video(SOUND).tobytes()
 
 
-@SOUNDS.item(TYPE)
-def matroska_with_sound_only() -> bytes:
-    """Format: what browsers record, which is not among the supported types of sound."""
+@SOUNDS.item(OK, INVALID)
+def webm_without_clusters() -> bytes:
+    """Format: a recording of a browser that was stopped before it began."""
     return element(0x1A45DFA3, element(0x4282, b"webm")) + element(
         0x18538067, element(0x1654AE6B, element(0xAE, element(0x83, number(2))))
     )
+
+
+@SOUNDS.item(OK, INVALID)
+def webm_of_200_000_clusters_of_unknown_size() -> bytes:
+    """CPU: clusters inside one another, as none of them ends."""
+    whole = with_unknown_cluster_sizes(live_webm()).tobytes()
+    return whole + b"\x1f\x43\xb6\x75\xff" * 200_000
+
+
+@SOUNDS.item(INVALID)
+def aiff_with_60_000_tags() -> bytes:
+    """CPU: an ID3 tag in a chunk; libav searches its list of tags for each new one."""
+    tag = id3(60_000, 3)[:-417]
+    return aiff((b"COMM", aiff_common()), (b"ID3 ", tag), (b"SSND", bytes(32_008)))
+
+
+@SOUNDS.item(INVALID)
+def aiff_of_32767_channels() -> bytes:
+    """Memory: a layout of channels."""
+    return aiff((b"COMM", aiff_common(channels=32_767)), (b"SSND", bytes(70_000)))
+
+
+@SOUNDS.item(OK, INVALID)
+def aiff_at_0_hertz() -> bytes:
+    """Division by zero: the sample rate."""
+    return aiff((b"COMM", aiff_common(rate=b"")), (b"SSND", bytes(32_008)))
+
+
+@SOUNDS.item(OK, INVALID)
+def aiff_at_an_infinite_rate() -> bytes:
+    """Arithmetic: an extended float that is no number."""
+    return aiff((b"COMM", aiff_common(rate=b"\x7f\xff\xff\xff")), (b"SSND", bytes(32_008)))
+
+
+@SOUNDS.item(OK)
+def aiff_without_samples() -> bytes:
+    """Format: a header and a million chunks of nothing."""
+    return aiff((b"COMM", aiff_common()), *[(b"NAME", b"")] * 1_000_000)
+
+
+@SOUNDS.item(OK, INVALID)
+def aiff_of_a_claimed_size_of_0() -> bytes:
+    """Format: sizes of 0, and of 4 GB."""
+    return aiff((b"COMM", aiff_common(num_frames=2**32 - 1)), (b"SSND", bytes(32_008)), size=0)
+
+
+@SOUNDS.item(OK)
+def amr_of_frames_without_sound() -> bytes:
+    """Memory: frames of one byte, each of which is 20 ms of silence (two hours)."""
+    return b"#!AMR\n" + b"\x7c" * 360_000
+
+
+@SOUNDS.item(OK, TIMEOUT, is_slow=True)
+def amr_of_weeks_of_silence() -> bytes:
+    """CPU: as many of them as an upload may have."""
+    return b"#!AMR\n" + b"\x7c" * 50_000_000
+
+
+@SOUNDS.item(OK)
+def amr_of_nothing() -> bytes:
+    """Format: the first line only."""
+    return b"#!AMR\n"
+
+
+@SOUNDS.item(INVALID)
+def aac_with_20_000_tags_in_its_stream() -> bytes:
+    """CPU: ID3 tags between the frames, which libav adds to one another."""
+    whole = encode(SOUND[None], SAMPLE_RATE, "adts", "aac").tobytes()
+    return whole + id3(1, 3)[:-417] * 20_000 + whole
+
+
+@SOUNDS.item(OK, INVALID)
+def aac_of_empty_frames() -> bytes:
+    """CPU: frames with a header only, each of which is an error."""
+    return b"\xff\xf1\x60\x40\x00\xff\xfc" * 50_000
+
+
+@SOUNDS.item(INVALID)
+def wma_with_60_000_tags() -> bytes:
+    """CPU: a list of tags in the header."""
+    return asf_file(asf_tags(60_000))
+
+
+@SOUNDS.item(INVALID)
+def wma_with_a_million_markers() -> bytes:
+    """CPU: libav searches its list of chapters for each new one."""
+    return asf_file(asf_markers(1_000_000))
+
+
+@SOUNDS.item(OK, INVALID)
+def wma_with_objects_of_size_0() -> bytes:
+    """Endless loop: an object that ends before it starts."""
+    whole = small_wma()
+    return patched(whole, 30 + 16, bytes(8))
+
+
+@SOUNDS.item(OK, INVALID)
+def wma_with_a_header_of_2_to_the_63() -> bytes:
+    """Integer overflow: the size of the header."""
+    return patched(small_wma(), 16, b"\xff" * 7 + b"\x7f")
+
+
+@SOUNDS.item(OK, INVALID)
+def wma_with_packets_of_4_gigabytes() -> bytes:
+    """Memory: the size of a packet."""
+    whole = small_wma()
+    at = whole.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")) + 24 + 68
+    return patched(whole, at, b"\xff" * 8)
+
+
+@SOUNDS.item(OK, INVALID)
+def wma_whose_blocks_are_65535_bytes() -> bytes:
+    """Memory: the alignment in the description of its samples."""
+    whole = small_wma()
+    at = whole.index(bytes.fromhex("9107dcb7b7a9cf118ee600c00c205365")) + 24 + 54 + 12
+    return patched(whole, at, b"\xff\xff")
+
+
+@SOUNDS.item(OK, INVALID)
+def transport_stream_of_sound_with_damaged_tables() -> bytes:
+    """Out-of-bounds read: sizes in a table that exceed its packet."""
+    whole = bytearray(encode(SOUND[None], SAMPLE_RATE, "mpegts", "aac").tobytes())
+    for start in range(0, len(whole), 188):
+        if whole[start + 1] & 0x5F == 0x40 and whole[start + 2] == 0:
+            whole[start + 6 : start + 8] = b"\xbf\xff"
+    return bytes(whole)
 
 
 @SOUNDS.item(OK, TIMEOUT, is_slow=True)

@@ -10,7 +10,7 @@ from tests.hostile.fuzz import Report, Target, case_content, run, targets
 from tests.hostile.mutation import mutate
 
 SEED = 2
-NUM_CASES = {"type": 500, "image": 90, "sound": 70, "video": 60, "form": 150, "json": 100}
+NUM_CASES = {"type": 500, "image": 150, "sound": 100, "video": 85, "form": 150, "json": 100}
 
 
 @pytest.fixture(scope="module")

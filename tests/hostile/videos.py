@@ -25,6 +25,7 @@ from tests.hostile.containers import (
 )
 from tests.hostile.images import compressed_zeros, patched, png
 from tests.hostile.item import CANARY, OK, Collection
+from tests.hostile.streams import FLV_HEADER, asf_file, asf_tags, flv_properties, flv_tag, ts_program, ts_programs
 from tests.videos import numbered_pictures, plain_picture, write_video
 
 INVALID, TYPE, TIMEOUT = "INVALID_FILE", "INVALID_FILE_TYPE", "TIMEOUT"
@@ -468,10 +469,107 @@ def manifest_of_a_stream() -> bytes:
     return f'<?xml version="1.0"?><MPD><Period><BaseURL>{CANARY}/</BaseURL></Period></MPD>'.encode()
 
 
-@VIDEOS.item(TYPE)
-def transport_stream() -> bytes:
-    """Format: known, and not supported."""
+def small_ts() -> bytes:
+    return write_video(numbered_pictures(10), container="mpegts", codec_options={"g": "5"}, audio_s=0.3)
+
+
+def small_flv() -> bytes:
+    return write_video(numbered_pictures(10), container="flv", codec="flv")
+
+
+@VIDEOS.item(INVALID)
+def transport_stream_of_nothing() -> bytes:
+    """Format: packets of an empty table."""
     return (b"\x47\x40\x00\x10" + bytes(184)) * 100
+
+
+@VIDEOS.item(INVALID, TIMEOUT, is_slow=True)
+def transport_stream_of_40_000_programs() -> bytes:
+    """CPU: tables that name ever new programs; libav searches its list for each."""
+    tables = [ts_programs(range(256, 296), first) for first in range(1, 40_000, 40)]
+    return b"".join(tables) + small_ts()
+
+
+@VIDEOS.item(OK, INVALID)
+def transport_stream_of_8000_streams() -> bytes:
+    """Memory: a stream for each number that there is, with its own buffers."""
+    pids = range(32, 8000, 32)
+    tables = [ts_program(16, [(0x1B, pid + at) for at in range(32)]) for pid in pids]
+    return ts_programs([16]) + b"".join(tables) + small_ts()
+
+
+@VIDEOS.item(OK, INVALID)
+def transport_stream_that_jumps_in_time() -> bytes:
+    """Clock: the same minute again and again."""
+    return small_ts() * 200
+
+
+@VIDEOS.item(OK, INVALID)
+def transport_stream_cut_out_of_another() -> bytes:
+    """Decoder state: frames that refer to frames before the start."""
+    whole = small_ts()
+    return whole[188 * 30 : -188 * 3 - 60]
+
+
+@VIDEOS.item(INVALID)
+def program_stream_of_a_million_empty_packs() -> bytes:
+    """CPU: packs without content."""
+    return b"\x00\x00\x01\xba\x44\x00\x04\x00\x04\x01\x00\x00\x03\xf8" * 1_000_000
+
+
+@VIDEOS.item(OK, INVALID)
+def program_stream_with_sizes_of_65535() -> bytes:
+    """Out-of-bounds read: units that exceed the file."""
+    whole = write_video(numbered_pictures(10), container="mpeg", codec="mpeg1video")
+    return whole.replace(b"\x00\x00\x01\xe0", b"\x00\x00\x01\xe0\xff\xff")
+
+
+@VIDEOS.item(INVALID)
+def flv_with_a_million_properties() -> bytes:
+    """CPU: libav searches its list of tags for each new one."""
+    return FLV_HEADER + flv_tag(18, flv_properties(900_000)) + small_flv()[13:]
+
+
+@VIDEOS.item(OK, INVALID)
+def flv_of_objects_1000_deep() -> bytes:
+    """Recursion: objects inside one another in its script data."""
+    return FLV_HEADER + flv_tag(18, b"\x02\x00\x0aonMetaData" + b"\x03\x00\x01a" * 1000) + small_flv()[13:]
+
+
+@VIDEOS.item(OK, INVALID)
+def flv_with_an_array_of_4_billion() -> bytes:
+    """Memory: an array in its script data, such as the index has."""
+    index = b"\x00\x09keyframes\x03\x00\x05times\x0a\xff\xff\xff\xff" + bytes(90)
+    return FLV_HEADER + flv_tag(18, b"\x02\x00\x0aonMetaData\x08\x00\x00\x00\x01" + index) + small_flv()[13:]
+
+
+@VIDEOS.item(OK, INVALID)
+def flv_of_a_million_empty_tags() -> bytes:
+    """CPU: tags without content."""
+    return small_flv() + flv_tag(9, b"") * 1_000_000
+
+
+@VIDEOS.item(OK, INVALID)
+def flv_whose_times_go_backwards() -> bytes:
+    """Clock: each frame is shown an hour before the one before it."""
+    whole = FLV_HEADER
+    for index in range(20):
+        whole += flv_tag(9, b"\x12" + bytes([index] * 40), 2**31 - 3_600_000 * index)
+    return whole
+
+
+@VIDEOS.item(OK, INVALID)
+def wmv_of_65535_by_65535() -> bytes:
+    """Memory: the size in the description of its frames."""
+    whole = write_video(numbered_pictures(10), container="asf", codec="wmv2")
+    at = whole.index(bytes.fromhex("9107dcb7b7a9cf118ee600c00c205365")) + 24 + 54
+    return patched(whole, at, b"\xff\xff\x00\x00\xff\xff\x00\x00")
+
+
+@VIDEOS.item(INVALID)
+def wmv_that_is_a_list_of_servers() -> bytes:
+    """Request forgery: an ASX playlist behind the start of a header, which names a server."""
+    return asf_file(asf_tags(1), data=bytes(26) + f'<asx><entry><ref href="{CANARY}/"/></entry></asx>'.encode())
 
 
 @VIDEOS.item(INVALID)

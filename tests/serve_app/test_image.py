@@ -22,7 +22,7 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient, png: by
     }
 
 
-@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_every_supported_format_is_accepted(client: TestClient, format_name: str) -> None:
     assert client.post(IMAGE, files={"image": picture(format_name)}).status_code == 200
 
@@ -51,7 +51,7 @@ def test_another_kind_of_file_is_refused_and_never_reaches_the_model(client: Tes
     response = client.post(IMAGE, files={"image": ("a.png", WAV, "image/png")})
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "INVALID_FILE_TYPE"
-    assert "JPG, PNG, WEBP, BMP, GIF" in response.json()["error"]["message"]
+    assert "JPG, PNG, WEBP, BMP, GIF, TIFF, HEIC, AVIF" in response.json()["error"]["message"]
     assert not graph.captioner.calls
 
 

@@ -1,4 +1,5 @@
 import io
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deployments import asf
 from deployments.errors import InvalidFileType
 from serve_app.modalities import MODALITIES
 from serve_app.modalities.modality import Kind
 from serve_app.sniffing import require_kind, sniff
+from tests.deployments.images.heif_files import Item, coded_picture, heif, picture_file
 from tests.deployments.transcriber.sounds import SAMPLE_RATE, id3_tag, sweep, wav_by_hand
 
 SOUND = sweep(0.5)
@@ -52,15 +55,48 @@ def _media(container: str, video: str | None = None, audio: str | None = None, *
 
 FILES: dict[str, tuple[Kind, Callable[[], bytes]]] = {
     **{
-        f"{name} picture": ("image", lambda name=name: _picture(name)) for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+        f"{name} picture": ("image", lambda name=name: _picture(name))
+        for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
     },
     "mp4": ("video", lambda: _media("mp4", "mpeg4", "aac")),
     "fragmented mp4": ("video", lambda: _media("mp4", "mpeg4", movflags="frag_keyframe+empty_moov")),
     "mov": ("video", lambda: _media("mov", "mpeg4", "aac")),
     "avi": ("video", lambda: _media("avi", "mpeg4")),
     "mkv": ("video", lambda: _media("matroska", "mpeg4", "aac")),
+    "TIFF picture of more than 4 GB": ("image", lambda: _picture("TIFF", big_tiff=True)),
+    "HEIC picture": ("image", lambda: picture_file(Image.new("RGB", (64, 64)))),
+    "HEIC picture of no special brand": (
+        "image",
+        lambda: heif(coded_picture(Image.new("RGB", (64, 64))), brand=b"mif1"),
+    ),
+    "AVIF picture of no special brand": (
+        "image",
+        lambda: heif(coded_picture(Image.new("RGB", (64, 64)), "av01"), brand=b"mif1"),
+    ),
     "webm": ("video", lambda: _media("webm", "libvpx")),
     "live webm": ("video", lambda: _media("webm", "libvpx", live="1")),
+    "3gp": ("video", lambda: _media("3gp", "mpeg4", "aac")),
+    "3g2": ("video", lambda: _media("3g2", "mpeg4", "aac")),
+    "ts": ("video", lambda: _media("mpegts", "mpeg4", "mp2")),
+    "ts of Blu-ray": ("video", lambda: _media("mpegts", "mpeg4", "aac", mpegts_m2ts_mode="1")),
+    "mpg": ("video", lambda: _media("mpeg", "mpeg4", "mp2")),
+    "mpg of a DVD": ("video", lambda: _media("vob", "mpeg4", "ac3")),
+    "wmv": ("video", lambda: _media("asf", "wmv2", "mp2")),
+    "flv": ("video", lambda: _media("flv", "flv")),
+    "aac": ("audio", lambda: _media("adts", audio="aac")),
+    "aac with a tag": ("audio", lambda: id3_tag(2000) + _media("adts", audio="aac")),
+    "aac cut out of a stream": ("audio", lambda: _media("adts", audio="aac")[100:]),
+    "aiff": ("audio", lambda: _media("aiff", audio="pcm_s16be")),
+    "aifc": ("audio", lambda: _media("aiff", audio="pcm_mulaw")),
+    "amr": ("audio", (DATA / "speech.amr").read_bytes),
+    "wma": ("audio", lambda: _media("asf", audio="pcm_s16le")),
+    "webm of sound": ("audio", lambda: _media("webm", audio="libopus")),
+    "live webm of sound": ("audio", lambda: _media("webm", audio="libopus", live="1")),
+    "matroska of sound": ("audio", lambda: _media("matroska", audio="flac")),
+    "3gp of sound": ("audio", lambda: _media("3gp", audio="aac")),
+    "ts of sound": ("audio", lambda: _media("mpegts", audio="aac")),
+    "mpg of sound": ("audio", lambda: _media("mpeg", audio="mp2")),
+    "flv of sound": ("audio", lambda: _media("flv", audio="aac")),
     "mp3 with a tag": ("audio", lambda: _media("mp3", audio="libmp3lame")),
     "mp3 without a tag": ("audio", lambda: _media("mp3", audio="libmp3lame", id3v2_version="0", write_xing="0")),
     "mp3 cut out of a stream": ("audio", lambda: _media("mp3", audio="libmp3lame", id3v2_version="0")[700:]),
@@ -99,7 +135,11 @@ def test_a_file_is_accepted_as_its_own_kind_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["JPEG picture", "PNG picture", "fragmented mp4", "mkv", "avi", "wav", "flac", "ogg opus"]
+    "name",
+    [
+        *("JPEG picture", "PNG picture", "AVIF picture", "HEIC picture", "fragmented mp4", "mkv", "avi", "ts", "mpg"),
+        *("wmv", "flv", "wav", "flac", "ogg opus", "aac", "aiff", "amr", "wma", "live webm of sound"),
+    ],
 )
 def test_a_truncated_file_passes_to_its_decoder(name: str) -> None:
     kind, make = FILES[name]
@@ -123,14 +163,23 @@ def test_the_error_for_an_image_on_the_audio_route_names_the_image_route() -> No
         require_kind(_picture("GIF"), "audio")
 
 
+def _as_camera_raw(tiff: bytes) -> bytes:
+    """Return a TIFF whose first page says that it is a preview (NewSubfileType 1)."""
+    start = int.from_bytes(tiff[4:8], "little")
+    return tiff[: start + 2] + struct.pack("<HHII", 254, 4, 1, 1) + tiff[start + 14 :]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"%PDF-1.7\n", "a PDF document"),
         (b"<html>not found</html>", "text"),
         ("caf\u00e9".encode(), "text"),
-        (_picture("TIFF"), "a TIFF image"),
-        (b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00mif1heic", "a HEIC or AVIF image"),
+        (_as_camera_raw(_picture("TIFF")), "a camera's raw image"),
+        (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(50), "a camera's raw image"),
+        (heif(Item("jpeg", _picture("JPEG"))), "a HEIF image in another codec"),
+        (b"#!AMR_MC1.0\n" + bytes(50), "several channels"),
+        (b"\xff\xf1\x50\x80\x00\xff\xfc" + bytes(2000), "no known type"),
         (b"\x00\x01\x02\x03" * 40, "no known type"),
         (b"\xff\xfb", "no known type"),
         (b"\xff\xfb\x90\x00" + bytes(2000), "no known type"),
@@ -146,14 +195,11 @@ def test_anything_else_is_named_and_refused(content: bytes, words: str, kind: Ki
 
 
 UNSUPPORTED: dict[str, Callable[[], bytes]] = {
-    "an AIFF audio file": lambda: _media("aiff", audio="pcm_s16be"),
     "a Wave64 .W64. audio file": lambda: _media("w64", audio="pcm_s16le"),
     "an AU audio file": lambda: _media("au", audio="pcm_s16be"),
     "an AC-3 audio file": lambda: _media("ac3", audio="ac3"),
     "an E-AC-3 audio file": lambda: _media("eac3", audio="eac3"),
     "an MP2 audio file": lambda: _media("mp2", audio="mp2"),
-    "an MPEG transport stream .TS.": lambda: _media("mpegts", "mpeg4", "mp2"),
-    "an MPEG transport stream": lambda: _media("mpegts", "mpeg4", "aac", mpegts_m2ts_mode="1"),
     "a JPEG 2000 image": lambda: _picture("JPEG2000"),
     "a JPEG 2000": lambda: _picture("JPEG2000", no_jp2=True),
     "an ICO image": lambda: _picture("ICO"),
@@ -179,16 +225,18 @@ def test_content_that_only_begins_like_an_unsupported_type_is_not_taken_for_it(c
     assert file_type is None or file_type.description == "text"
 
 
-def test_raw_aac_and_webm_audio_are_named_and_refused() -> None:
-    with pytest.raises(InvalidFileType, match="raw AAC.*M4A"):
-        require_kind(_media("adts", audio="aac"), "audio")
-    with pytest.raises(InvalidFileType, match="WebM file with audio only.*OGG"):
-        require_kind(_media("webm", audio="libopus", live="1"), "audio")
+def test_a_format_for_which_sound_only_has_a_format_of_its_own_is_named_so() -> None:
+    with pytest.raises(InvalidFileType, match="a WebM file with audio only.*Post it to /api/analyze/audio"):
+        require_kind(_media("webm", audio="libopus", live="1"), "video")
+    with pytest.raises(InvalidFileType, match="an MPEG transport stream .TS. with audio only"):
+        require_kind(_media("mpegts", audio="aac"), "video")
 
 
-def test_matroska_with_audio_only_is_not_a_video() -> None:
-    with pytest.raises(InvalidFileType, match="audio only"):
-        require_kind(_media("matroska", audio="libopus"), "video")
+@pytest.mark.parametrize("name", ["ts", "wmv", "flv"])
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_a_file_whose_tracks_are_cut_off_passes_as_video_and_as_audio(name: str, kind: Kind) -> None:
+    content = FILES[name][1]()
+    require_kind(content[: {"ts": 188, "wmv": 100, "flv": 13}[name]] + b"\x47".ljust(188, b"\xff") * 3, kind)
 
 
 def test_flac_may_have_an_id3_tag() -> None:
@@ -205,6 +253,15 @@ def test_flac_may_have_an_id3_tag() -> None:
         b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + b"\xec\x80" * 4_000_000,
         (b"OggS\x00\x02" + bytes(21)) * 2_000_000,
         b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f",
+        b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00" + (b"\x12" + bytes(14)) * 2_000_000,
+        asf.MAGIC + (2**40).to_bytes(8, "little") + bytes(6) + (bytes(16) + b"\x18" + bytes(7)) * 1_000_000,
+        (b"\x47\x40\x00\x10\x00" + b"\x00\xb0\xb2" + bytes(5) + b"\x00\x01\xe1\x00" * 44).ljust(188) * 200_000,
+        b"\x00\x00\x01\xba" + b"\x00\x00\x01\xbe\x00\x00" * 4_000_000,
+        b"II*\x00\x08\x00\x00\x00\xff\xff" + bytes(2_000_000),
+        b"II+\x00\x08\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00" + b"\xff" * 8 + bytes(2_000_000),
+        b"\x00\x00\x00\x0cftypmif1" + b"\x00\x00\x00\x08free" * 2_000_000,
+        b"\x00\x00\x00\x0cftypmif1" + b"\x7f\x00\x00\x00meta" + (b"\x00\x00\x00\x09iinf\x00" * 2_000_000),
+        b"\xff\xf1\x50\x80\x00\xff\xfc" * 1_000_000,
     ],
 )
 def test_a_malicious_file_is_recognized_or_not_in_bounded_time(content: bytes) -> None:

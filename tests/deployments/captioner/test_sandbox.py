@@ -22,6 +22,7 @@ from deployments.images import decoding_memory_bytes
 from deployments.images.decoding import MAX_SIDE_PX, decode_image
 from deployments.media import as_media
 from deployments.sandbox import Sandbox
+from tests.deployments.images.heif_files import coded_picture, heif, same_tiles
 from tests.deployments.images.images import encoded, noise, png_of_one_column
 
 MODULE = "deployments.captioner.preprocessing"
@@ -46,7 +47,7 @@ def decode(sandbox: Sandbox, content: bytes, max_crops: int = 1) -> DecodedImage
     return image
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 @pytest.mark.parametrize("max_crops", [1, 6])
 def test_the_crops_are_those_of_the_same_process(sandbox: Sandbox, image_format: str, max_crops: int) -> None:
     exif = Image.Exif()
@@ -68,6 +69,22 @@ def test_an_image_of_64_megapixels_fits_into_the_limit_of_memory(sandbox: Sandbo
     content = encoded(image, image_format, quality=50, **options[image_format])
     del image
     assert decode(sandbox, content).width == 8000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("hvc1", "yuv420p"), ("hvc1", "yuv420p10le"), ("av01", "yuv420p"), ("av01", "yuv420p10le")]
+)
+def test_a_heif_picture_of_64_megapixels_in_tiles_fits_too(sandbox: Sandbox, codec: str, pix_fmt: str) -> None:
+    tile = coded_picture(Image.new("RGB", (1000, 1000), (200, 30, 30)), codec, pix_fmt)
+    brand = b"heic" if codec == "hvc1" else b"avif"
+    assert decode(sandbox, heif(*same_tiles(tile, 8, 8, 8000, 8000), brand=brand)).width == 8000
+
+
+@pytest.mark.slow
+def test_a_tiff_of_64_megapixels_with_transparency_fits_too(sandbox: Sandbox) -> None:
+    image = Image.new("RGBA", (8000, 8000), (200, 30, 30, 100))
+    assert decode(sandbox, encoded(image, "TIFF", compression="tiff_lzw")).width == 8000
 
 
 @pytest.mark.parametrize("height", [MAX_SIDE_PX + 1, MAX_PIXELS])

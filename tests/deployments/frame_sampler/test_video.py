@@ -1,15 +1,19 @@
+import io
 import time
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
+from deployments import flv
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidFile
 from deployments.frame_sampler.display import display_pixels
 from deployments.frame_sampler.video import Video
 from deployments.media import MediaReader, as_media
+from tests.deployments.transcriber.sounds import encode_video, sweep, with_unknown_cluster_sizes
 from tests.videos import numbered_picture, numbered_pictures, read_number, write_video
 
 SHORT_GOP = {"g": "8", "bf": "2", "sc_threshold": "0"}
@@ -298,6 +302,69 @@ def test_a_video_without_decodable_frames_is_refused() -> None:
     garbage = content[:start] + b"\x55" * (end - start) + content[end:]
     with open_video(garbage) as video, pytest.raises(InvalidFile, match="No frame of the video can be decoded"):
         list(video.decode([0, 3]))
+
+
+FURTHER: dict[str, dict[str, Any]] = {
+    "ts h264": {"container": "mpegts", "codec_options": SHORT_GOP},
+    "ts hevc": {"container": "mpegts", "codec": "libx265"},
+    "ts of Blu-ray": {"container": "mpegts", "container_options": {"mpegts_m2ts_mode": "1"}},
+    "mpg mpeg1": {"container": "mpeg", "codec": "mpeg1video", "codec_options": {"bf": "2"}},
+    "mpg mpeg2": {"container": "vob", "codec": "mpeg2video", "codec_options": {"bf": "2", "g": "8"}},
+    "wmv": {"container": "asf", "codec": "wmv2", "codec_options": {"g": "8"}},
+    "asf h264": {"container": "asf", "codec_options": SHORT_GOP},
+    "flv": {"container": "flv", "codec": "flv", "codec_options": {"g": "8"}},
+    "flv h264": {"container": "flv", "codec_options": SHORT_GOP},
+    "3gp": {"container": "3gp", "codec": "mpeg4"},
+    "webm of a browser": {"container": "webm", "codec": "libvpx", "container_options": {"live": "1"}},
+}
+"""Each with the options of `write_video`."""
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_each_number_gives_its_own_frame_in_further_formats(name: str) -> None:
+    content = write_video(numbered_pictures(40), **FURTHER[name])
+    if name == "webm of a browser":
+        content = with_unknown_cluster_sizes(as_media(content)).tobytes()
+    times_s = [Fraction(number, 30) for number in range(40)]
+    assert_each_number_gives_its_frame(content, times_s, tolerance_s=0.001)
+
+
+@pytest.mark.parametrize("name", ["ts h264", "mpg mpeg2"])
+def test_a_recording_that_begins_between_keyframes_has_the_frames_from_the_first_one_on(name: str) -> None:
+    content = write_video(numbered_pictures(40, 320, 240), **FURTHER[name])
+    packet_bytes = 188 if name == "ts h264" else 2048
+    tables = content[: 3 * packet_bytes] if name == "ts h264" else b""
+    with open_video(tables + content[len(content) // 3 // packet_bytes * packet_bytes :]) as video:
+        numbers = [read_number(display_pixels(frame, None, 1000)) for _, frame in video.decode(range(len(video.times)))]
+        assert video.timestamp_s(0) == pytest.approx(0, abs=0.3)
+    assert numbers == list(range(40 - len(numbers), 40))
+    assert 8 <= len(numbers) <= 32
+
+
+def test_the_clock_of_a_transport_stream_starts_with_its_first_track() -> None:
+    later = {"output_ts_offset": "3600"}
+    content = write_video(
+        numbered_pictures(30), container="mpegts", codec_options=SHORT_GOP, container_options=later, audio_s=1
+    )
+    with open_video(content) as video, av.open(io.BytesIO(content), "r") as container:
+        assert container.start_time > 3_000_000_000
+        late_s = float(container.streams.video[0].start_time * container.streams.video[0].time_base) - (
+            container.start_time / 1e6
+        )
+        assert video.timestamp_s(0) == pytest.approx(late_s, abs=0.001)
+        assert 0 < late_s < 0.1
+        assert video.number_at(video.timestamp_s(7)) == 7
+
+
+def test_a_start_after_eleven_days_is_a_wrong_timestamp() -> None:
+    """A writer of FLV stored the encoder's delay, a time before 0, as a number without a sign."""
+    content = bytearray(encode_video(sweep(1, 22_050), 22_050, "flv", "aac", video_codec="flv").tobytes())
+    # The first tag of sound has no sound, but its configuration.
+    _, first, *_ = (start for kind, start, _ in flv.tags(memoryview(content)) if kind == flv.AUDIO)
+    content[first - 7 : first - 3] = b"\xff\xff\xd2\x7f"
+    with open_video(bytes(content)) as video:
+        assert video.timestamp_s(0) == 0
+        assert video.end_s == pytest.approx(1, abs=0.1)
 
 
 def test_a_video_with_too_many_pixels_is_refused() -> None:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 
+_CLUSTER = b"\x1f\x43\xb6\x75"
+"""The name of the Matroska element that holds some seconds of sound and pictures."""
 _SAMPLES_PER_PACKET = 4096
 """For codecs without a fixed frame size; a usual value."""
 
@@ -84,12 +86,17 @@ def encode_video(
     container_options: Mapping[str, str] | None = None,
     is_streamed: bool = False,
     num_pictures: int = 10,
+    video_codec: str = "mpeg4",
+    fps: int = 10,
+    bit_rate: int | None = None,
 ) -> Media:
-    """Return a video with 10 frames per second and `sound` on its audio track, or without one."""
+    """Return a video with `fps` frames per second and `sound` on its audio track, or without one."""
 
     def mux(file: OutputContainer) -> None:
-        video = file.add_stream("mpeg4", rate=10, width=64, height=48, pix_fmt="yuv420p")
+        video: Any = file.add_stream(video_codec, rate=fps, width=64, height=48, pix_fmt="yuv420p")
         audio = file.add_stream(codec, rate=sample_rate, layout="mono") if sound is not None else None
+        if isinstance(audio, AudioStream) and bit_rate is not None:
+            audio.bit_rate = bit_rate
         for index in range(num_pictures):
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index % 256, np.uint8), "rgb24")
             file.mux(video.encode(picture))
@@ -166,6 +173,18 @@ def _packets(track: SoundTrack, stream: AudioStream) -> list[Any]:
         packet.pts += round(shift_s / packet.time_base)
         packet.dts = packet.pts
     return packets
+
+
+def with_unknown_cluster_sizes(webm: Media) -> Media:
+    """Return a WebM whose clusters have no size, as browsers write them; the size takes as many bytes as before."""
+    content = bytearray(webm.tobytes())
+    position = content.find(_CLUSTER)
+    while position >= 0:
+        size_bytes = 9 - content[position + 4].bit_length()
+        unknown = (1 << 7 * size_bytes) - 1 | 1 << 7 * size_bytes
+        content[position + 4 : position + 4 + size_bytes] = unknown.to_bytes(size_bytes, "big")
+        position = content.find(_CLUSTER, position + 4)
+    return as_media(content)
 
 
 def wav(sound: Waveform, sample_rate: int = SAMPLE_RATE) -> Media:

@@ -4,6 +4,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,18 @@ from deployments.errors import InvalidFile
 from deployments.media import Media, as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 from deployments.transcriber.audio_files import DecodedAudio, decode_audio
-from tests.deployments.transcriber.sounds import encode, encode_video, id3_tag, sweep, wav_by_hand
+from tests.deployments.transcriber.sounds import (
+    SoundTrack,
+    encode,
+    encode_tracks,
+    encode_video,
+    id3_tag,
+    sweep,
+    wav_by_hand,
+    with_unknown_cluster_sizes,
+)
 
+DATA = Path(__file__).parents[2] / "data"
 DURATION_S = 6.0
 SOUND = sweep(DURATION_S)
 
@@ -61,6 +72,11 @@ def video(container: str, codec: str, options: Mapping[str, str] | None = None, 
         is_streamed=is_streamed,
         num_pictures=60,
     )
+
+
+def flash_video(codec: str, is_streamed: bool = False) -> Media:
+    sound = sweep(DURATION_S, 44_100)
+    return encode_video(sound, 44_100, "flv", codec, is_streamed=is_streamed, num_pictures=60, video_codec="flv")
 
 
 def joined(*parts: bytes | Media) -> Media:
@@ -113,19 +129,38 @@ FILES: dict[str, Make] = {
     "live mkv": lambda: video("matroska", "libopus", {"live": "1"}, is_streamed=True),
     "avi": lambda: video("avi", "libmp3lame"),
     "avi pcm": lambda: video("avi", "pcm_s16le"),
+    "aiff": lambda: encode(channels(44_100, 2), 44_100, "aiff", "pcm_s24be"),
+    "aiff of a Mac": lambda: encode(channels(44_100), 44_100, "aiff", "pcm_s16le"),
+    "aiff mu-law": lambda: encode(channels(8_000), 8_000, "aiff", "pcm_mulaw"),
+    "mka": lambda: encode(channels(48_000), 48_000, "matroska", "flac"),
+    "webm opus in clusters of unknown size": lambda: with_unknown_cluster_sizes(FILES["webm opus from Chrome"]()),
+    "3gp": lambda: video("3gp", "aac", FAST_START),
+    "ts": lambda: video("mpegts", "aac"),
+    "ts of Blu-ray": lambda: video("mpegts", "ac3", {"mpegts_m2ts_mode": "1"}),
+    "ts of sound": lambda: encode(channels(48_000), 48_000, "mpegts", "aac", bit_rate=64_000),
+    "mpg": lambda: video("mpeg", "ac3"),
+    "asf pcm": lambda: encode(channels(44_100, 2), 44_100, "asf", "pcm_s16le"),
+    "flv": lambda: flash_video("aac"),
+    "live flv": lambda: flash_video("libmp3lame", is_streamed=True),
 }
+FURTHER = list(FILES)[list(FILES).index("aiff") :]
+"""Files that the ordinary tests cut at one place only."""
 HAS_ENCODER_DELAY = {
     *("mp3 without a header", "mp3 variable bit rate without a header", "mp3 with a cover", "mp3 after garbage"),
     *("mp3 before tags and zeros", "m4a from Safari", "adts", "avi"),
+    *("ts", "ts of Blu-ray", "ts of sound", "mpg", "flv", "live flv"),
 }
 """Files that do not declare their encoder delay, so it is not removed."""
 MAX_DELAY_S = 0.03
 
 DECLARES_ITS_DURATION = re.compile(
-    "wav|mp3 (constant|variable bit rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mkv|avi|webm opus$"
+    "wav|mp3 (constant|variable bit rate$|telephone|22)|m4a for|alac|flac( 24|$)|mp4|mov|mka|mkv|avi|webm opus$|aiff"
+    "|3gp|asf"
 )
 TRUNCATABLE = [
-    name for name in FILES if name not in ("m4a from a phone", "mp3 before tags and zeros") and "cover" not in name
+    name
+    for name in FILES
+    if name not in ("m4a from a phone", "mp3 before tags and zeros", "mpg") and "cover" not in name
 ]
 """Not the file from a phone: its index is at the end, and nothing can be read without it. Not files with covers and
 tags: they might be truncated outside the audio."""
@@ -164,8 +199,14 @@ def test_an_intact_file_gives_its_audio_without_warnings(name: str) -> None:
     assert audio.warnings == []
 
 
-@pytest.mark.parametrize("name", TRUNCATABLE)
-@pytest.mark.parametrize("fraction", [0.4, 0.611, 0.87])
+@pytest.mark.parametrize(
+    ("name", "fraction"),
+    [
+        pytest.param(name, fraction, marks=[pytest.mark.slow] if name in FURTHER and fraction != 0.611 else [])
+        for name in TRUNCATABLE
+        for fraction in (0.4, 0.611, 0.87)
+    ],
+)
 def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str, fraction: float) -> None:
     media = FILES[name]()
     audio = decode(media[: int(fraction * len(media))])
@@ -177,6 +218,90 @@ def test_a_truncated_file_gives_the_audio_up_to_its_end_and_a_warning(name: str,
     assert float(match[1]) == pytest.approx(duration_s, abs=0.051)
     if DECLARES_ITS_DURATION.match(name):
         assert float(match[3]) == pytest.approx(DURATION_S, abs=0.25)
+
+
+def test_sound_of_a_transport_stream_counts_from_the_start_of_its_first_track() -> None:
+    """The clock of a recording from the air may show any time."""
+    later = {"output_ts_offset": "3600"}
+    audio = decode(encode(channels(48_000), 48_000, "mpegts", "aac", container_options=later))
+    assert audio.start_s == pytest.approx(0, abs=0.001)
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(DURATION_S, abs=0.1)
+    late = encode_tracks(
+        SoundTrack(sweep(2), start_s=0.5), container="mpegts", codec="mp2", num_pictures=25, container_options=later
+    )
+    assert decode(late).start_s == pytest.approx(0.5 - 481 / SAMPLE_RATE, abs=0.001)  # the encoder's delay
+
+
+WMA: dict[str, Make] = {
+    "wma": lambda: encode(channels(44_100, 2), 44_100, "asf", "wmav2", bit_rate=128_000),
+    "wma version 1": lambda: encode(channels(44_100), 44_100, "asf", "wmav1", bit_rate=128_000),
+    "live wma": lambda: encode(channels(44_100), 44_100, "asf", "wmav2", bit_rate=64_000, is_streamed=True),
+    "wmv": lambda: encode_video(
+        sweep(DURATION_S, 44_100), 44_100, "asf", "wmav2", num_pictures=60, video_codec="wmv2", bit_rate=64_000
+    ),
+}
+WMA_DELAY_S = 2048 / 44_100
+"""What the encoder puts before the sound, which no field of the file says."""
+
+
+@pytest.mark.parametrize("name", WMA)
+@pytest.mark.parametrize("fraction", [1, 0.611])
+def test_wma_gives_its_sound_at_its_time_and_says_if_it_breaks_off(name: str, fraction: float) -> None:
+    media = WMA[name]()
+    audio = decode(media[: int(fraction * len(media))])
+    # The decoder gives nothing for the first packet, and the next one begins with the delay.
+    assert audio.start_s == pytest.approx(2 * WMA_DELAY_S, abs=0.001)
+    sound = np.pad(audio.waveform, (round(WMA_DELAY_S * SAMPLE_RATE), 0))
+    duration_s = len(sound) / SAMPLE_RATE
+    assert duration_s == pytest.approx(fraction * DURATION_S, abs=0.2)
+    for start_s in range(1, int(duration_s - 0.3)):
+        assert_equals_sound(sound, start_s, start_s + 1)
+    assert ("breaks off" in " ".join(audio.warnings)) is (fraction < 1)
+    if fraction < 1 and name != "live wma":
+        assert " of 6.0 seconds" in audio.warnings[-1]
+
+
+@pytest.mark.parametrize("fraction", [1, 0.611])
+@pytest.mark.parametrize("container", ["amr", "3gp"])
+def test_amr_gives_the_loudness_of_speech_and_says_if_it_breaks_off(container: str, fraction: float) -> None:
+    """It is made for speech only, and keeps no waveform."""
+    speech = decode(as_media((DATA / "speech.wav").read_bytes())).waveform
+    narrow = np.interp(np.arange(0, len(speech), 2), np.arange(len(speech)), speech).astype(np.float32)
+    options = FRAGMENTED if container == "3gp" else None
+    media = encode(narrow[None], 8_000, container, "libopencore_amrnb", container_options=options, bit_rate=12_200)
+    audio = decode(media[: int(fraction * len(media))])
+    length = min(len(audio.waveform), len(speech))
+    assert length / len(speech) == pytest.approx(fraction, abs=0.1)
+    loudness = [
+        np.sqrt(np.square(sound[: length // 800 * 800].reshape(-1, 800)).mean(axis=1))
+        for sound in (audio.waveform, speech)
+    ]
+    assert np.corrcoef(*loudness)[0, 1] > 0.9
+    assert ("breaks off" in " ".join(audio.warnings)) is (fraction < 1)
+
+
+def test_wide_band_amr_is_decoded() -> None:
+    """No encoder is at hand, so the frames are of chance: of the type 8 (23.85 kbit/s) with 60 bytes of speech data."""
+    generator = np.random.default_rng(0)
+    frames = [b"\x44" + generator.bytes(60) for _ in range(100)]
+    audio = decode(as_media(b"".join([b"#!AMR-WB\n", *frames[:50], *[b"\x7c"] * 20, *frames[50:]])))
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(2.4, abs=0.03)
+    assert np.abs(audio.waveform).max() > 0.01
+    assert audio.warnings == []
+
+
+@pytest.mark.parametrize("pause", [b"\x44" + bytes(5), b"\x7c"], ids=["comfort noise", "nothing"])
+def test_pauses_of_a_phone_call_are_silence_and_no_damage(pause: bytes) -> None:
+    head = b"#!AMR\n"
+    whole = encode(sweep(2, 8_000)[None], 8_000, "amr", "libopencore_amrnb", bit_rate=12_200).tobytes()
+    frames = [whole[at : at + 32] for at in range(len(head), len(whole), 32)]
+    audio = decode(as_media(b"".join([head, *frames[:20], *[pause] * 50, *frames[70:]])))
+    assert len(audio.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.05)
+    loudest = np.abs(audio.waveform.reshape(-1)[: 2 * SAMPLE_RATE - 800].reshape(-1, 400)).max(axis=1)
+    assert loudest[20:54].max() < 0.001
+    assert loudest[60:70].min() > 0.05
+    assert audio.warnings == []
+    assert decode(as_media(head + pause * 50)).warnings == []
 
 
 def test_an_mp4_whose_index_is_missing_is_an_invalid_file() -> None:
