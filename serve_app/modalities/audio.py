@@ -1,5 +1,7 @@
 """The analysis of audio files: a transcript."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -11,8 +13,9 @@ from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import Options
-from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Word
+from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Subtitles, Word
 from serve_app.stopwatch import Stopwatch
+from serve_app.subtitles import to_srt, to_vtt, transcript_cues
 
 FORMATS = (
     FileFormat("MP3", "an MP3 audio file", "audio/mpeg", (".mp3",)),
@@ -43,32 +46,43 @@ class AudioOptions(Options):
     word_level_timestamps: bool = Field(
         False, description="Give each segment its `words` with their times; needs `include_timestamps`."
     )
+    subtitles: bool = Field(False, description="Add `subtitles`: the transcript as SRT and as WebVTT.")
 
 
 async def analyze(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> AudioAnalysis:
     stopwatch = Stopwatch()
+    transcript = await transcribe(media, options, context, deadline)
+    return await to_analysis(transcript, options, context, stopwatch)
+
+
+async def transcribe(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> Transcript:
     language = None if options.language == "auto" else options.language
-    task = TranscribeTask(language, options.word_level_timestamps and options.include_timestamps)
-    transcript = await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
-    return _to_analysis(transcript, options, context, stopwatch.milliseconds())
+    with_words = options.subtitles or options.word_level_timestamps and options.include_timestamps
+    return await context.service(TRANSCRIBER).transcribe(media, TranscribeTask(language, with_words), deadline=deadline)
 
 
-def silent_analysis(duration_s: float, context: AppContext) -> AudioAnalysis:
-    """Return the analysis of `duration_s` seconds of silence."""
-    return _to_analysis(Transcript.empty(None, duration_s), AudioOptions(), context, 0)
-
-
-def _to_analysis(
-    transcript: Transcript, options: AudioOptions, context: AppContext, processing_time_ms: int
+async def to_analysis(
+    transcript: Transcript,
+    options: AudioOptions,
+    context: AppContext,
+    stopwatch: Stopwatch,
+    cuts_s: Sequence[float] = (),
 ) -> AudioAnalysis:
+    """Return the analysis that has a transcript; `cuts_s` are those of the picture, which subtitles do not cross."""
+    subtitles = None
+    if options.subtitles:
+        # Of an hour of speech, this takes half a second.
+        cues = await asyncio.to_thread(transcript_cues, transcript.segments, cuts_s)
+        subtitles = Subtitles(srt=to_srt(cues), vtt=to_vtt(cues))
     return AudioAnalysis(
         transcription=transcript.text,
         language=transcript.language,
         confidence=round(transcript.confidence, 4),
         segments=[_to_segment(segment, options) for segment in transcript.segments],
+        subtitles=subtitles,
         metadata=AudioMetadata(
             duration_seconds=round(transcript.duration_s, 3),
-            processing_time_ms=processing_time_ms,
+            processing_time_ms=stopwatch.milliseconds(),
             model=context.settings.transcriber.name,
             warnings=transcript.warnings or None,
         ),

@@ -44,6 +44,16 @@ def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, 
     assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=False)
 
 
+def test_subtitles_are_there_when_asked_for(client: TestClient, graph: FakeGraph) -> None:
+    body = post(client, subtitles="true")
+    assert body["subtitles"] == {
+        "srt": "1\n00:00:00,000 --> 00:00:01,000\nHello\n\n",
+        "vtt": "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHello\n\n",
+    }
+    assert "words" not in body["segments"][0]
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=True)
+
+
 def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: FakeGraph) -> None:
     segments = [
         TranscriptSegment(0.0, 1.5, "Thank you.", 0.2, suspect="no_speech"),

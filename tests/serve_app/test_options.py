@@ -27,11 +27,13 @@ def test_the_defaults_are_the_contract() -> None:
         "include_timestamps": True,
         "frame_sampling": "uniform",
         "include_audio": False,
+        "subtitles": False,
     }
     assert in_json(AudioOptions).model_dump() == {
         "language": "auto",
         "include_timestamps": True,
         "word_level_timestamps": False,
+        "subtitles": False,
     }
 
 
