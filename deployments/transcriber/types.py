@@ -13,6 +13,10 @@ class TranscribeTask:
     language: str | None = None
     """A Whisper language code, or None to detect it."""
     word_timestamps: bool = False
+    translate: bool = False
+    """Whether the text is English, whatever is spoken."""
+    prompt: str = ""
+    """A text as if said before the recording, whose spelling and style the transcript follows."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from deployments.media import Media
-from deployments.transcriber.languages import LANGUAGES
+from deployments.transcriber.languages import LANGUAGES, language_code
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
@@ -29,18 +29,43 @@ MAX_SHORT_BYTES = 1024 * 1024
 """A larger recording may take long. This is a minute of MP3 at 128 kbit/s."""
 
 
-def _check_language(language: str) -> str:
-    if language != "auto" and language not in LANGUAGES:
-        raise ValueError("must be 'auto' or a Whisper language code, such as 'en', 'es' or 'fr'")
-    return language
+MAX_PROMPT_CHARS = 2000
+"""More than the tokens that the model takes; this bounds what is tokenized."""
+
+
+def _read_language(language: str) -> str:
+    if language.casefold() == "auto":
+        return "auto"
+    code = language_code(language)
+    if code is None:
+        raise ValueError("must be 'auto' or a language of Whisper, such as 'en', 'pt-BR' or 'German'")
+    return code
 
 
 class AudioOptions(Options):
-    language: Annotated[str, AfterValidator(_check_language)] = Field(
+    language: Annotated[str, AfterValidator(_read_language)] = Field(
         "auto",
-        description="`auto` to detect it, or a Whisper language code.",
+        description="`auto` to detect it, or a language that Whisper knows: its code (`pt`), a tag with a region or "
+        f"script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`). Codes: {', '.join(LANGUAGES)}.",
         examples=["auto", "en"],
-        json_schema_extra={"enum": ["auto", *LANGUAGES]},
+    )
+    translate: bool = Field(
+        False,
+        description="Give the text in English, whatever is spoken; `language` is still that of the speech. Times of "
+        "words are then rough.",
+    )
+    prompt: str = Field(
+        "",
+        max_length=MAX_PROMPT_CHARS,
+        description="A text as if said before the recording: the transcript follows its spelling, punctuation and "
+        "style. Up to about 150 words, with `hotwords`.",
+        examples=["Minutes of the board meeting with Dr. Nguyen."],
+    )
+    hotwords: str = Field(
+        "",
+        max_length=MAX_PROMPT_CHARS,
+        description="Names and terms that may be said, separated by commas.",
+        examples=["Kubernetes, Grafana, Nguyen"],
     )
     include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
     word_level_timestamps: bool = Field(
@@ -58,7 +83,9 @@ async def analyze(media: Media, options: AudioOptions, context: AppContext, dead
 async def transcribe(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> Transcript:
     language = None if options.language == "auto" else options.language
     with_words = options.subtitles or options.word_level_timestamps and options.include_timestamps
-    return await context.service(TRANSCRIBER).transcribe(media, TranscribeTask(language, with_words), deadline=deadline)
+    prompt = f"{options.hotwords} {options.prompt}".strip()
+    task = TranscribeTask(language, with_words, options.translate, prompt)
+    return await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
 
 
 async def to_analysis(

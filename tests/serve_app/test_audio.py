@@ -100,7 +100,14 @@ def test_every_documented_type_is_accepted_whatever_its_name_and_content_type_sa
 def test_a_language_is_passed_on(client: TestClient, graph: FakeGraph) -> None:
     post(client, language="es")
     post(client, language="auto")
-    assert [task.language for _, task in graph.transcriber.calls] == ["es", None]
+    post(client, language="pt-BR")
+    post(client, language="German")
+    assert [task.language for _, task in graph.transcriber.calls] == ["es", None, "pt", "de"]
+
+
+def test_a_prompt_hotwords_and_translation_are_passed_on(client: TestClient, graph: FakeGraph) -> None:
+    post(client, translate="true", prompt="Minutes.", hotwords="Grafana, Nguyen")
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, translate=True, prompt="Grafana, Nguyen Minutes.")
 
 
 def test_silence_gives_an_empty_transcription(client: TestClient, graph: FakeGraph) -> None:

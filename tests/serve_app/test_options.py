@@ -31,6 +31,9 @@ def test_the_defaults_are_the_contract() -> None:
     }
     assert in_json(AudioOptions).model_dump() == {
         "language": "auto",
+        "translate": False,
+        "prompt": "",
+        "hotwords": "",
         "include_timestamps": True,
         "word_level_timestamps": False,
         "subtitles": False,
@@ -79,8 +82,9 @@ def test_different_values_for_one_option_are_refused_by_name() -> None:
         (VideoOptions, "num_frames", 33),
         (VideoOptions, "frame_sampling", "random"),
         (VideoOptions, "include_audio", 1),
-        (AudioOptions, "language", "english"),
-        (AudioOptions, "language", "EN"),
+        (AudioOptions, "language", "Klingon"),
+        (AudioOptions, "language", "xx-US"),
+        (AudioOptions, "hotwords", "x" * 2001),
         (AudioOptions, "include_timestamps", "yes"),
         (AudioOptions, "word_level_timestamps", []),
     ],
