@@ -100,10 +100,27 @@ class Subtitles(_Body):
     )
 
 
+class SoundTrack(_Body):
+    number: int = Field(description="From 1, in the file's order.")
+    language: str | SkipJsonSchema[None] = Field(None, description="As the file names it.", examples=["eng"])
+    title: str | SkipJsonSchema[None] = Field(None, description="As the file names it.", examples=["Commentary"])
+    codec: str | SkipJsonSchema[None] = Field(
+        None, description="Left out if it cannot be decoded here.", examples=["aac"]
+    )
+    channels: int = Field(examples=[2])
+    is_default: bool
+
+
 class AudioMetadata(_Body):
     duration_seconds: float = Field(description="Of the audio that could be decoded.", examples=[45.2])
     processing_time_ms: Milliseconds
     model: str = Field(examples=["whisper-base"])
+    track: int | SkipJsonSchema[None] = Field(
+        None, description="Only if the file has several sound tracks: the number of the transcribed one.", examples=[1]
+    )
+    tracks: list[SoundTrack] | SkipJsonSchema[None] = Field(
+        None, description="Only if the file has several sound tracks: all of them."
+    )
     warnings: Warnings = None
 
 

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Field
 
 from deployments.media import Media
 from deployments.transcriber.languages import LANGUAGES, language_code
-from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
+from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import Options
-from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Subtitles, Word
+from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, SoundTrack, Subtitles, Word
 from serve_app.stopwatch import Stopwatch
 from serve_app.subtitles import to_srt, to_vtt, transcript_cues
 
@@ -42,13 +42,26 @@ def _read_language(language: str) -> str:
     return code
 
 
-class AudioOptions(Options):
-    language: Annotated[str, AfterValidator(_read_language)] = Field(
-        "auto",
+Language = Annotated[
+    str,
+    AfterValidator(_read_language),
+    Field(
         description="`auto` to detect it, or a language that Whisper knows: its code (`pt`), a tag with a region or "
         f"script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`). Codes: {', '.join(LANGUAGES)}.",
         examples=["auto", "en"],
-    )
+    ),
+]
+Track = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="The number of the sound track, from 1, if the file has several; by default the first default one.",
+    ),
+]
+
+
+class AudioOptions(Options):
+    language: Language = "auto"
     translate: bool = Field(
         False,
         description="Give the text in English, whatever is spoken; `language` is still that of the speech. Times of "
@@ -67,6 +80,7 @@ class AudioOptions(Options):
         description="Names and terms that may be said, separated by commas.",
         examples=["Kubernetes, Grafana, Nguyen"],
     )
+    track: Track = None
     include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
     word_level_timestamps: bool = Field(
         False, description="Give each segment its `words` with their times; needs `include_timestamps`."
@@ -84,7 +98,7 @@ async def transcribe(media: Media, options: AudioOptions, context: AppContext, d
     language = None if options.language == "auto" else options.language
     with_words = options.subtitles or options.word_level_timestamps and options.include_timestamps
     prompt = f"{options.hotwords} {options.prompt}".strip()
-    task = TranscribeTask(language, with_words, options.translate, prompt)
+    task = TranscribeTask(language, with_words, options.translate, prompt, options.track)
     return await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
 
 
@@ -111,8 +125,21 @@ async def to_analysis(
             duration_seconds=round(transcript.duration_s, 3),
             processing_time_ms=stopwatch.milliseconds(),
             model=context.settings.transcriber.name,
+            track=transcript.track if len(transcript.tracks) > 1 else None,
+            tracks=[_to_track(track) for track in transcript.tracks] if len(transcript.tracks) > 1 else None,
             warnings=transcript.warnings or None,
         ),
+    )
+
+
+def _to_track(track: AudioTrack) -> SoundTrack:
+    return SoundTrack(
+        number=track.number,
+        language=track.language or None,
+        title=track.title or None,
+        codec=track.codec or None,
+        channels=track.num_channels,
+        is_default=track.is_default,
     )
 
 

@@ -45,6 +45,8 @@ class VideoOptions(Options):
         "uniform",
         description="`uniform`: evenly spaced in time. `keyframes`: one frame of each visually distinct scene.",
     )
+    language: audio.Language = "auto"
+    track: audio.Track = None
     include_audio: bool = Field(False, description="Add `transcript`: what is said in the video.")
     subtitles: bool = Field(
         False,
@@ -130,7 +132,7 @@ async def _transcribe(
 ) -> tuple[AudioAnalysis, list[tuple[float, float]]]:
     """Return the analysis of a video's sound, and when somebody speaks."""
     stopwatch = Stopwatch()
-    of_sound = audio.AudioOptions(subtitles=options.subtitles)
+    of_sound = audio.AudioOptions(language=options.language, track=options.track, subtitles=options.subtitles)
     transcript = Transcript.empty(None, video.properties.duration_s)
     if video.has_audio:
         try:
