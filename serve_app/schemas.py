@@ -90,10 +90,37 @@ class Segment(_Body):
     )
 
 
+class Subtitles(_Body):
+    srt: str = Field(
+        description="The content of an SRT file.", examples=["1\n00:00:00,000 --> 00:00:01,500\nHello there.\n\n"]
+    )
+    vtt: str = Field(
+        description="The content of a WebVTT file.",
+        examples=["WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nHello there.\n\n"],
+    )
+
+
+class SoundTrack(_Body):
+    number: int = Field(description="From 1, in the file's order.")
+    language: str | SkipJsonSchema[None] = Field(None, description="As the file names it.", examples=["eng"])
+    title: str | SkipJsonSchema[None] = Field(None, description="As the file names it.", examples=["Commentary"])
+    codec: str | SkipJsonSchema[None] = Field(
+        None, description="Left out if it cannot be decoded here.", examples=["aac"]
+    )
+    channels: int = Field(examples=[2])
+    is_default: bool
+
+
 class AudioMetadata(_Body):
     duration_seconds: float = Field(description="Of the audio that could be decoded.", examples=[45.2])
     processing_time_ms: Milliseconds
     model: str = Field(examples=["whisper-base"])
+    track: int | SkipJsonSchema[None] = Field(
+        None, description="Only if the file has several sound tracks: the number of the transcribed one.", examples=[1]
+    )
+    tracks: list[SoundTrack] | SkipJsonSchema[None] = Field(
+        None, description="Only if the file has several sound tracks: all of them."
+    )
     warnings: Warnings = None
 
 
@@ -107,6 +134,7 @@ class AudioAnalysis(_SuccessBody):
         description="Mean of the segments' confidence, weighted by duration; 0.0 without segments."
     )
     segments: list[Segment]
+    subtitles: Subtitles | SkipJsonSchema[None] = Field(None, description="With `subtitles` only.")
     metadata: AudioMetadata
 
 
@@ -131,7 +159,15 @@ class VideoAnalysis(_SuccessBody):
     metadata: VideoMetadata
     frames: list[Frame] = Field(description="In time order.")
     summary: str
-    transcript: AudioAnalysis | SkipJsonSchema[None] = Field(None, description="With `include_audio` only.")
+    transcript: AudioAnalysis | SkipJsonSchema[None] = Field(
+        None, description="With `include_audio` or `subtitles` only."
+    )
+    descriptions_vtt: str | SkipJsonSchema[None] = Field(
+        None,
+        description="With `subtitles` only: the content of a WebVTT file of kind `descriptions`. It has the frames' "
+        "descriptions at times when nobody speaks, so it leaves out those for which there is no silence.",
+        examples=["WEBVTT\n\n00:00:04.000 --> 00:00:06.400\nA brown dog sleeps on a blue sofa.\n\n"],
+    )
     processing_time_ms: Milliseconds
 
 

@@ -15,7 +15,7 @@ import cv2
 from deployments.cancellation import Cancellation
 from deployments.container_limits import check_claims
 from deployments.frame_sampler.display import display_pixels, display_size
-from deployments.frame_sampler.scenes import distinct_frames
+from deployments.frame_sampler.scenes import ComparedFrames, compare_frames, cuts, distinct_frames
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
 from deployments.frame_sampler.uniform import uniform_frames
 from deployments.frame_sampler.video import Video
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _TIME_ROUNDING_S = Fraction(1, 1000)
 """Matroska rounds times to milliseconds."""
 
-VideoFacts = tuple[VideoProperties, bool]
-"""Its properties, and whether it has sound."""
+VideoFacts = tuple[VideoProperties, bool, list[float]]
+"""Its properties, whether it has sound, and the times of its cuts."""
 
 
 def sample_video(
@@ -57,8 +57,8 @@ def sample_video(
             if isinstance(value, SampledFrame):
                 frames.append(value)
             else:
-                properties, has_audio = value
-                return SampledVideo(properties, sorted(frames, key=lambda frame: frame.frame_number), has_audio)
+                properties, has_audio, cuts_s = value
+                return SampledVideo(properties, sorted(frames, key=lambda frame: frame.frame_number), has_audio, cuts_s)
     raise AssertionError("The last value is VideoFacts.")
 
 
@@ -70,7 +70,8 @@ def sample_frames(
     cv2.setNumThreads(1)
     with Video(file, max_video_pixels, cancellation) as video:
         sizes: dict[int, tuple[int, int]] = {}
-        for number, frame in video.decode(_choose_frames(video, task)):
+        compared = compare_frames(video) if task.sampling == "keyframes" or task.find_cuts else None
+        for number, frame in video.decode(_choose_frames(video, task, compared)):
             if number in sizes:
                 continue  # Stands for a frame that cannot be decoded.
             sizes[number] = display_size(frame, video.pixel_aspect)
@@ -85,7 +86,8 @@ def sample_frames(
             height=height,
             total_frames=len(video.times),
         )
-        yield properties, video.has_audio
+        cuts_s = [video.timestamp_s(number) for number in cuts(video, compared)] if compared and task.find_cuts else []
+        yield properties, video.has_audio, cuts_s
 
 
 def warm_up() -> None:
@@ -97,10 +99,10 @@ def warm_up() -> None:
             codec.open()
 
 
-def _choose_frames(video: Video, task: SampleTask) -> list[int]:
+def _choose_frames(video: Video, task: SampleTask, compared: ComparedFrames | None) -> list[int]:
     if task.at_s is not None:
         return [video.number_at(task.at_s)]
-    if task.sampling == "keyframes":
-        return distinct_frames(video, task.num_frames)
+    if task.sampling == "keyframes" and compared is not None:
+        return distinct_frames(compared, task.num_frames)
     tolerance = min(Fraction(1), _TIME_ROUNDING_S / video.tick_s)
     return uniform_frames(video.times, video.duration, task.num_frames, tolerance)

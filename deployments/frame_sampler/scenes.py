@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -50,23 +51,73 @@ class _Shot:
     """Whether nothing moves for at least a moment of it."""
 
 
-def distinct_frames(video: Video, num_frames: int) -> list[int]:
-    """Return the numbers of 1 to `num_frames` frames, ascending, each from a different scene.
+@dataclass(frozen=True)
+class ComparedFrames:
+    """Thumbnails of frames all over a video."""
 
-    Up to 360 frames at equal intervals are compared, in a short video all of them. So a scene is found if it lasts at
-    least 1/360 of the video: half a second in three minutes. If that meant decoding more than 4 billion pixels, only
-    keyframes are compared. Then a scene is found if it has a keyframe; encoders place one at each cut, or every one to
-    ten seconds.
+    numbers: list[int]
+    """Of the n frames, ascending."""
+    thumbnails: NDArray[np.float32]
+    """Shape (n, height, width, 3), RGB, 0 to 255."""
+    times_s: list[float]
+    """Of the n frames, and the end of the video."""
+
+
+def compare_frames(video: Video) -> ComparedFrames:
+    """Return thumbnails of up to 360 frames at equal intervals; of a short video, of all its frames.
+
+    If that meant decoding more than 4 billion pixels, they are of keyframes only. Encoders place one at each cut, or
+    every one to ten seconds.
     """
+    thumbnails = _thumbnails(video, _frames_to_compare(video))
+    numbers = sorted(thumbnails)
+    return ComparedFrames(
+        numbers,
+        np.stack([thumbnails[number] for number in numbers]),
+        [*(video.timestamp_s(number) for number in numbers), video.end_s],
+    )
+
+
+def _thumbnails(video: Video, numbers: Sequence[int]) -> dict[int, Thumbnail]:
+    """Return thumbnails by the numbers of their frames, without those that cannot be decoded."""
     size = (_THUMBNAIL_SIDE_PX, _THUMBNAIL_SIDE_PX)
     thumbnails: dict[int, Thumbnail] = {}
-    for number, frame in video.decode(_frames_to_compare(video), "frames were compared"):
+    for number, frame in video.decode(numbers, "frames were compared"):
         pixels = display_pixels(frame, video.pixel_aspect, 4 * _THUMBNAIL_SIDE_PX)
         thumbnails[number] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    frame_numbers = sorted(thumbnails)
-    times_s = [video.timestamp_s(number) for number in frame_numbers] + [video.end_s]
-    chosen = choose_scenes(np.stack([thumbnails[number] for number in frame_numbers]), times_s, num_frames)
-    return [frame_numbers[index] for index in chosen]
+    return thumbnails
+
+
+def distinct_frames(compared: ComparedFrames, num_frames: int) -> list[int]:
+    """Return the numbers of 1 to `num_frames` frames, ascending, each from a different scene.
+
+    A scene is found if one of its frames was compared: if it lasts at least 1/360 of the video, which is half a second
+    in three minutes.
+    """
+    return [compared.numbers[index] for index in choose_scenes(compared.thumbnails, compared.times_s, num_frames)]
+
+
+def cuts(video: Video, compared: ComparedFrames) -> list[int]:
+    """Return the numbers of the frames with which a shot begins, ascending, without the first shot's.
+
+    A cut is between two compared frames in succession that are distinct. All frames between them are decoded to find it
+    to the frame; from MAX_DECODED_PIXELS on, a cut is where the second of the two frames is. A fade counts as a cut
+    where it changes most.
+    """
+    room = MAX_DECODED_PIXELS
+    found = []
+    for index in range(1, len(compared.numbers)):
+        if not _are_distinct(compared.thumbnails[index - 1], compared.thumbnails[index]):
+            continue
+        first, last = compared.numbers[index - 1 : index + 1]
+        between = range(first, last + 1)
+        room -= video.num_frames_to_decode(between) * video.num_pixels
+        if len(between) > 2 and room > 0:
+            thumbnails = sorted(_thumbnails(video, between).items())
+            steps = [(_difference(before, after), number) for (_, before), (number, after) in pairwise(thumbnails)]
+            last = max(steps, default=(0.0, last))[1]
+        found.append(last)
+    return found
 
 
 def _frames_to_compare(video: Video) -> list[int]:

@@ -1,6 +1,6 @@
 """Requests and results of the frame sampler. Ray pickles them on their way between processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deployments.media import Pixels
@@ -16,6 +16,8 @@ class SampleTask:
     at_s: float | None = None
     """If given, only the frame that is on screen at this time of the container's clock; before the first and after
     the last frame, that one."""
+    find_cuts: bool = False
+    """Whether `cuts_s` is wanted; this decodes up to 360 frames and those around each cut."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,5 @@ class SampledVideo:
     frames: list[SampledFrame]
     """In presentation order."""
     has_audio: bool
+    cuts_s: list[float] = field(default_factory=list)
+    """If wanted: when each shot but the first begins, on the container's clock, ascending."""

@@ -60,8 +60,12 @@ class WindowDecoder:
     `check` is called before each layer of the model; what it raises ends the work and leaves the model unchanged.
     """
 
-    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
-        """Take a model in fp32, or in int8 after `quantize`."""
+    def __init__(
+        self, model: Whisper, check: Callable[[], None], *, translate: bool = False, prompt: Sequence[int] = ()
+    ) -> None:
+        """Take a model in fp32, or in int8 after `quantize`; `prompt` are tokens before the text of each window."""
+        self._task = "translate" if translate else "transcribe"
+        self._prompt = list(prompt) or None
         self._shared_model = model
         self._is_int8 = isinstance(model.decoder, Int8TextDecoder)
         self._check = check
@@ -122,7 +126,9 @@ class WindowDecoder:
         results: list[DecodingResult | None] = [None] * len(features)
         remaining = list(range(len(features)))
         for temperature in _TEMPERATURES:
-            options = DecodingOptions(language=language, temperature=temperature, sample_len=sample_len, fp16=False)
+            options = DecodingOptions(
+                self._task, language, temperature, sample_len=sample_len, prompt=self._prompt, fp16=False
+            )
             task = self.decoding_task(options)
             if temperature > 0:
                 task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in remaining])
@@ -137,7 +143,8 @@ class WindowDecoder:
         """Return the package's decoding task, in the precision of this decoder."""
         task = DecodingTask(self._model, options)
         if self._is_int8:
-            task.inference = Int8Inference(self._model, self._check)
+            task.inference = Int8Inference(self._model, self._check, first_logits=task.sot_index)
+            task.sot_index = 0
             if isinstance(task.decoder, BeamSearchDecoder):
                 task.decoder.inference = task.inference
         return task

@@ -56,9 +56,11 @@ class TranscriberDeployment(ThreadedDeployment):
 
         def work(cancellation: Cancellation) -> Transcript:
             try:
-                audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox)
+                audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox, task.track)
                 transcript = engine.transcribe(audio.waveform, task, cancellation)
-                return replace(transcript.later(audio.start_s), warnings=audio.warnings)
+                return replace(
+                    transcript.later(audio.start_s), warnings=audio.warnings, tracks=audio.tracks, track=audio.track
+                )
             finally:
                 trim_freed_memory()
 

@@ -3,6 +3,7 @@
 import math
 import pickle
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
@@ -52,9 +53,9 @@ class WhisperEngine:
     """A Whisper model on the CPU; several threads may transcribe at once.
 
     Without a detector, the results in fp32 are those of `whisper.transcribe(model, waveform,
-    condition_on_previous_text=False, fp16=False)`, except that texts are stripped and empty segments dropped. The text
-    of the previous window is not used as a prompt, because errors would propagate from window to window, often as
-    endless repetition.
+    condition_on_previous_text=False, fp16=False)`, except that texts are stripped and empty segments dropped. A prompt
+    is its `initial_prompt` with `carry_initial_prompt=True`. The text of the previous window is not used as a prompt,
+    because errors would propagate from window to window, often as endless repetition.
 
     With a voice activity detector, the model gets only the parts of the recording that have speech, packed into windows
     that are decoded in batches, independently of each other. Each window is treated as `whisper.transcribe` treats a
@@ -84,27 +85,46 @@ class WhisperEngine:
         """Return what is said in a recording; the same waveform always gives the same transcript.
 
         A recording that is silent throughout (see SILENCE_PEAK) is not given to the model, which would hallucinate.
-        Raises InvalidRequest for a language that the model does not know, and what `cancellation.check` raises, at the
-        latest after one layer of the model.
+        Raises InvalidRequest for a language that the model does not know, a translation by a model for English only and
+        a prompt that is too long, and what `cancellation.check` raises, at the latest after one layer of the model.
         """
         if task.language is not None and task.language not in self._languages:
             raise InvalidRequest(
                 f"The loaded model does not know the language {task.language!r}; use 'auto' or one of: "
                 f"{', '.join(self._languages)}."
             )
+        if task.translate and not self._model.is_multilingual:
+            raise InvalidRequest("The loaded model knows English only; leave out 'translate'.")
+        prompt = self._prompt_tokens(task.prompt)
         duration_s = len(waveform) / SAMPLE_RATE
         if is_silent(waveform):
             return Transcript.empty(task.language, duration_s)
         if self._detector is None:
-            text, language, segments = self._transcribe_all(waveform, task, cancellation)
+            text, language, segments = self._transcribe_all(waveform, task, prompt, cancellation)
         else:
-            text, language, segments = self._transcribe_speech(self._detector, waveform, task, cancellation)
+            text, language, segments = self._transcribe_speech(self._detector, waveform, task, prompt, cancellation)
         if not segments:
             language = task.language or UNDETERMINED
         return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
 
+    def _prompt_tokens(self, prompt: str) -> list[int]:
+        if not prompt.strip():
+            return []
+        tokenizer = self._tokenizer("en", TranscribeTask())
+        # "<|endoftext|>" in a prompt is text, not a special token.
+        tokens: list[int] = tokenizer.encode(f" {prompt.strip()}", disallowed_special=())
+        # So many leave room for the longest text of a window; the one more is <|startofprev|>.
+        dims = self._model.dims
+        max_tokens = dims.n_text_ctx - dims.n_text_ctx // 2 - len(tokenizer.sot_sequence) - 1
+        if len(tokens) > max_tokens:
+            raise InvalidRequest(
+                f"'prompt' and 'hotwords' have {len(tokens)} tokens together; the model takes {max_tokens}. Shorten "
+                "them."
+            )
+        return tokens
+
     def _transcribe_all(
-        self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
+        self, waveform: Waveform, task: TranscribeTask, prompt: Sequence[int], cancellation: Cancellation
     ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the whole waveform, decoded window by window.
 
@@ -118,9 +138,9 @@ class WhisperEngine:
             cancellation.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
         spectrogram = LogMel(waveform, self._model.dims.n_mels, check)
-        decoder = WindowDecoder(self._model, check)
+        decoder = WindowDecoder(self._model, check, translate=task.translate, prompt=prompt)
         language = task.language or self._detect_language(decoder, spectrogram)
-        tokenizer = self._tokenizer(language)
+        tokenizer = self._tokenizer(language, task)
         last_speech_s = 0.0
         segments: list[dict[str, Any]] = []
         while seek < spectrogram.num_frames:
@@ -142,7 +162,12 @@ class WhisperEngine:
         return _text(segments, tokenizer), language, _in_order([_as_segment(segment) for segment in segments])
 
     def _transcribe_speech(
-        self, detector: VoiceActivityDetector, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation
+        self,
+        detector: VoiceActivityDetector,
+        waveform: Waveform,
+        task: TranscribeTask,
+        prompt: Sequence[int],
+        cancellation: Cancellation,
     ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the parts of the waveform in which the detector finds speech."""
         num_samples_done = 0
@@ -156,12 +181,12 @@ class WhisperEngine:
         windows = deque(pack_into_windows(speech, probabilities, len(waveform)))
         if not windows:
             return "", UNDETERMINED, []
-        decoder = WindowDecoder(self._model, check)
+        decoder = WindowDecoder(self._model, check, translate=task.translate, prompt=prompt)
         num_mels = self._model.dims.n_mels
         language = task.language or self._detect_language(
             decoder, LogMel(windows[0].extract(waveform), num_mels, check)
         )
-        tokenizer = self._tokenizer(language)
+        tokenizer = self._tokenizer(language, task)
         segments: list[dict[str, Any]] = []
         while windows:
             num_samples_done = windows[0].start
@@ -190,12 +215,12 @@ class WhisperEngine:
     def _detect_language(self, decoder: WindowDecoder, spectrogram: LogMel) -> str:
         return decoder.detect_language(spectrogram.window(0)) if self._model.is_multilingual else "en"
 
-    def _tokenizer(self, language: str) -> Tokenizer:
+    def _tokenizer(self, language: str, task: TranscribeTask) -> Tokenizer:
         return get_tokenizer(
             self._model.is_multilingual,
             num_languages=self._model.num_languages,
             language=language,
-            task="transcribe",
+            task="translate" if task.translate else "transcribe",
         )
 
 

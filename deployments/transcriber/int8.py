@@ -58,8 +58,12 @@ class Int8Inference(Inference):  # type: ignore[misc]
     cross-attention cache, which is computed once.
     """
 
-    def __init__(self, model: Whisper, check: Callable[[], None]) -> None:
-        """Take a quantized model; `check` is called before each layer, and what it raises ends the work."""
+    def __init__(self, model: Whisper, check: Callable[[], None], first_logits: int = 0) -> None:
+        """Take a quantized model; `check` is called before each layer, and what it raises ends the work.
+
+        The first call of `logits` computes none for so many tokens: those of a prompt would take 47 MB a window.
+        """
+        self._first_logits = first_logits
         self._decoder = model.decoder
         self._dims = model.dims
         self._check = check
@@ -72,7 +76,7 @@ class Int8Inference(Inference):  # type: ignore[misc]
         """Return logits, shape (num_sequences, num_new, n_vocab), for the tokens that are not yet in the KV cache.
 
         `tokens` has shape (num_sequences, length). `audio_features` are those of the windows, shape (num_windows,
-        n_audio_ctx, n_audio_state).
+        n_audio_ctx, n_audio_state). The first `first_logits` tokens have no logits.
         """
         if not self._self_attn_caches:
             sequences_per_window = len(tokens) // len(audio_features)
@@ -80,7 +84,12 @@ class Int8Inference(Inference):  # type: ignore[misc]
             self._cross_attn_caches = [cache for cache in cross_attn_caches for _ in range(sequences_per_window)]
             self._self_attn_caches = [self._empty_cache(self._dims.n_text_ctx) for _ in tokens]
         num_cached = self._self_attn_caches[0].length
-        return torch.stack([self._decode_step(tokens[:, i]) for i in range(num_cached, tokens.shape[1])], dim=1)
+        logits = []
+        for i in range(num_cached, tokens.shape[1]):
+            x = self._decode_step(tokens[:, i])
+            if i >= self._first_logits:
+                logits.append(self._decoder.lm_head(self._decoder.ln(x)))
+        return torch.stack(logits, dim=1)
 
     def rearrange_kv_cache(self, source_indices: Sequence[int]) -> None:
         """Replace the tokens cached for each sequence i by those of sequence `source_indices[i]`."""
@@ -116,9 +125,9 @@ class Int8Inference(Inference):  # type: ignore[misc]
         return cache
 
     def _decode_step(self, ids: Tensor) -> Tensor:
-        """Append one token to each sequence; return the logits of the next one, shape (num_sequences, n_vocab)."""
+        """Append one token to each sequence; return the last block's output, shape (num_sequences, n_text_state)."""
         decoder = self._decoder
-        x = decoder.token_embedding(ids) + decoder.positional_embedding[self._self_attn_caches[0].length]
+        x: Tensor = decoder.token_embedding(ids) + decoder.positional_embedding[self._self_attn_caches[0].length]
         for layer, block in enumerate(decoder.blocks):
             self._check()
             attn, cross = block.attn, block.cross_attn
@@ -131,5 +140,4 @@ class Int8Inference(Inference):  # type: ignore[misc]
             x = x + block.mlp(block.mlp_ln(x))
         for cache in self._self_attn_caches:
             cache.length += 1
-        logits: Tensor = decoder.lm_head(decoder.ln(x))
-        return logits
+        return x

@@ -13,6 +13,12 @@ class TranscribeTask:
     language: str | None = None
     """A Whisper language code, or None to detect it."""
     word_timestamps: bool = False
+    translate: bool = False
+    """Whether the text is English, whatever is spoken."""
+    prompt: str = ""
+    """A text as if said before the recording, whose spelling and style the transcript follows."""
+    track: int | None = None
+    """The number of the sound track, from 1 in the file's order, or None for the first default one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,22 @@ class TranscriptSegment:
         )
 
 
+@dataclass(frozen=True)
+class AudioTrack:
+    """One of the sound tracks of a file, as the file describes it."""
+
+    number: int
+    """From 1, in the file's order."""
+    language: str
+    """Mostly a code of ISO 639-2, such as "eng"; empty if the file names none."""
+    title: str
+    """Empty if the file names none."""
+    codec: str
+    """libav's name, such as "aac"; empty if it has no decoder."""
+    num_channels: int
+    is_default: bool
+
+
 UNDETERMINED = "und"
 """ISO 639-2 for a language that is not known."""
 
@@ -62,6 +84,10 @@ class Transcript:
     """When the sound ends."""
     warnings: list[str] = field(default_factory=list)
     """Sentences for the client about audio that is missing because the file is cut off or damaged."""
+    tracks: list[AudioTrack] = field(default_factory=list)
+    """Of the file."""
+    track: int | None = None
+    """The number of the transcribed one."""
 
     @classmethod
     def empty(cls, language: str | None, duration_s: float) -> Self:

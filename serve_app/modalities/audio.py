@@ -1,18 +1,21 @@
 """The analysis of audio files: a transcript."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from deployments.media import Media
-from deployments.transcriber.languages import LANGUAGES
-from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
+from deployments.transcriber.languages import LANGUAGES, language_code
+from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import Options
-from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, Word
+from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, SoundTrack, Subtitles, Word
 from serve_app.stopwatch import Stopwatch
+from serve_app.subtitles import to_srt, to_vtt, transcript_cues
 
 FORMATS = (
     FileFormat("MP3", "an MP3 audio file", "audio/mpeg", (".mp3",)),
@@ -32,52 +35,117 @@ MAX_SHORT_BYTES = 1024 * 1024
 """A larger recording may take long. This is a minute of MP3 at 128 kbit/s."""
 
 
-def _check_language(language: str) -> str:
-    if language != "auto" and language not in LANGUAGES:
-        raise ValueError("must be 'auto' or a Whisper language code, such as 'en', 'es' or 'fr'")
-    return language
+MAX_PROMPT_CHARS = 2000
+"""More than the tokens that the model takes; this bounds what is tokenized."""
+
+
+def _read_language(language: str) -> str:
+    if language.casefold() == "auto":
+        return "auto"
+    code = language_code(language)
+    if code is None:
+        raise ValueError("must be 'auto' or a language of Whisper, such as 'en', 'pt-BR' or 'German'")
+    return code
+
+
+Language = Annotated[
+    str,
+    AfterValidator(_read_language),
+    Field(
+        description="`auto` to detect it, or a language that Whisper knows: its code (`pt`), a tag with a region or "
+        f"script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`). Codes: {', '.join(LANGUAGES)}.",
+        examples=["auto", "en"],
+    ),
+]
+Track = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="The number of the sound track, from 1, if the file has several; by default the first default one.",
+    ),
+]
 
 
 class AudioOptions(Options):
-    language: Annotated[str, AfterValidator(_check_language)] = Field(
-        "auto",
-        description="`auto` to detect it, or a Whisper language code.",
-        examples=["auto", "en"],
-        json_schema_extra={"enum": ["auto", *LANGUAGES]},
+    language: Language = "auto"
+    translate: bool = Field(
+        False,
+        description="Give the text in English, whatever is spoken; `language` is still that of the speech. Times of "
+        "words are then rough.",
     )
+    prompt: str = Field(
+        "",
+        max_length=MAX_PROMPT_CHARS,
+        description="A text as if said before the recording: the transcript follows its spelling, punctuation and "
+        "style. Up to about 150 words, with `hotwords`.",
+        examples=["Minutes of the board meeting with Dr. Nguyen."],
+    )
+    hotwords: str = Field(
+        "",
+        max_length=MAX_PROMPT_CHARS,
+        description="Names and terms that may be said, separated by commas.",
+        examples=["Kubernetes, Grafana, Nguyen"],
+    )
+    track: Track = None
     include_timestamps: bool = Field(True, description="Give each segment its `start` and `end`.")
     word_level_timestamps: bool = Field(
         False, description="Give each segment its `words` with their times; needs `include_timestamps`."
     )
+    subtitles: bool = Field(False, description="Add `subtitles`: the transcript as SRT and as WebVTT.")
 
 
 async def analyze(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> AudioAnalysis:
     stopwatch = Stopwatch()
+    transcript = await transcribe(media, options, context, deadline)
+    return await to_analysis(transcript, options, context, stopwatch)
+
+
+async def transcribe(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> Transcript:
     language = None if options.language == "auto" else options.language
-    task = TranscribeTask(language, options.word_level_timestamps and options.include_timestamps)
-    transcript = await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
-    return _to_analysis(transcript, options, context, stopwatch.milliseconds())
+    with_words = options.subtitles or options.word_level_timestamps and options.include_timestamps
+    prompt = f"{options.hotwords} {options.prompt}".strip()
+    task = TranscribeTask(language, with_words, options.translate, prompt, options.track)
+    return await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
 
 
-def silent_analysis(duration_s: float, context: AppContext) -> AudioAnalysis:
-    """Return the analysis of `duration_s` seconds of silence."""
-    return _to_analysis(Transcript.empty(None, duration_s), AudioOptions(), context, 0)
-
-
-def _to_analysis(
-    transcript: Transcript, options: AudioOptions, context: AppContext, processing_time_ms: int
+async def to_analysis(
+    transcript: Transcript,
+    options: AudioOptions,
+    context: AppContext,
+    stopwatch: Stopwatch,
+    cuts_s: Sequence[float] = (),
 ) -> AudioAnalysis:
+    """Return the analysis that has a transcript; `cuts_s` are those of the picture, which subtitles do not cross."""
+    subtitles = None
+    if options.subtitles:
+        # Of an hour of speech, this takes half a second.
+        cues = await asyncio.to_thread(transcript_cues, transcript.segments, cuts_s)
+        subtitles = Subtitles(srt=to_srt(cues), vtt=to_vtt(cues))
     return AudioAnalysis(
         transcription=transcript.text,
         language=transcript.language,
         confidence=round(transcript.confidence, 4),
         segments=[_to_segment(segment, options) for segment in transcript.segments],
+        subtitles=subtitles,
         metadata=AudioMetadata(
             duration_seconds=round(transcript.duration_s, 3),
-            processing_time_ms=processing_time_ms,
+            processing_time_ms=stopwatch.milliseconds(),
             model=context.settings.transcriber.name,
+            track=transcript.track if len(transcript.tracks) > 1 else None,
+            tracks=[_to_track(track) for track in transcript.tracks] if len(transcript.tracks) > 1 else None,
             warnings=transcript.warnings or None,
         ),
+    )
+
+
+def _to_track(track: AudioTrack) -> SoundTrack:
+    return SoundTrack(
+        number=track.number,
+        language=track.language or None,
+        title=track.title or None,
+        codec=track.codec or None,
+        channels=track.num_channels,
+        is_default=track.is_default,
     )
 
 

@@ -11,6 +11,7 @@ from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
 from deployments.frame_sampler.types import FrameSampling, SampledFrame, SampledVideo, SampleTask
 from deployments.media import Media
+from deployments.transcriber.types import Transcript, TranscriptSegment, TranscriptWord
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER, FRAME_SAMPLER
 from serve_app.modalities import audio
@@ -18,6 +19,7 @@ from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import MaxLength, Options, Prompt, question_of
 from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata
 from serve_app.stopwatch import Stopwatch
+from serve_app.subtitles import description_cues, to_vtt
 
 FORMATS = (
     FileFormat("MP4", "an MP4 video", "video/mp4", (".mp4",)),
@@ -49,20 +51,27 @@ class VideoOptions(Options):
         "uniform",
         description="`uniform`: evenly spaced in time. `keyframes`: one frame of each visually distinct scene.",
     )
+    language: audio.Language = "auto"
+    track: audio.Track = None
     include_audio: bool = Field(False, description="Add `transcript`: what is said in the video.")
+    subtitles: bool = Field(
+        False,
+        description="Add `transcript` with its `subtitles`, as SRT and as WebVTT, and `descriptions_vtt`: the frames' "
+        "descriptions as WebVTT, at times when nobody speaks.",
+    )
 
 
 async def analyze(media: Media, options: VideoOptions, context: AppContext, deadline: float) -> VideoAnalysis:
     """Return the analysis of a video; without an audio track, its transcript is that of silence."""
     stopwatch = Stopwatch()
-    task = SampleTask(options.num_frames, options.frame_sampling)
+    task = SampleTask(options.num_frames, options.frame_sampling, find_cuts=options.subtitles)
     video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
     captioning = _caption_and_summarize(video, options, context, deadline)
-    if options.include_audio:
-        transcription = _transcribe(media, video, context, deadline)
-        (outcomes, summary), transcript = await _run_together(captioning, transcription)
+    if options.include_audio or options.subtitles:
+        transcription = _transcribe(media, video, options, context, deadline)
+        (outcomes, summary), (transcript, speech) = await _run_together(captioning, transcription)
     else:
-        (outcomes, summary), transcript = await captioning, None
+        (outcomes, summary), transcript, speech = await captioning, None, []
     return VideoAnalysis(
         metadata=VideoMetadata(
             duration_seconds=round(video.properties.duration_s, 3),
@@ -75,6 +84,7 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
         frames=[_to_frame(*pair, options) for pair in zip(video.frames, outcomes, strict=True)],
         summary=summary,
         transcript=transcript,
+        descriptions_vtt=_descriptions_vtt(video, outcomes, speech) if options.subtitles else None,
         processing_time_ms=stopwatch.milliseconds(),
     )
 
@@ -123,16 +133,37 @@ def _groups(frames: Sequence[SampledFrame]) -> list[Sequence[SampledFrame]]:
     return [frames[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
 
 
-async def _transcribe(media: Media, video: SampledVideo, context: AppContext, deadline: float) -> AudioAnalysis:
-    if not video.has_audio:
-        return audio.silent_analysis(video.properties.duration_s, context)
-    try:
-        return await audio.analyze(media, audio.AudioOptions(), context, deadline)
-    except InvalidFile as error:
-        raise InvalidFile(
-            f"The video's audio track cannot be transcribed; leave out include_audio to have only its frames "
-            f"described. {error}"
-        ) from error
+async def _transcribe(
+    media: Media, video: SampledVideo, options: VideoOptions, context: AppContext, deadline: float
+) -> tuple[AudioAnalysis, list[tuple[float, float]]]:
+    """Return the analysis of a video's sound, and when somebody speaks."""
+    stopwatch = Stopwatch()
+    of_sound = audio.AudioOptions(language=options.language, track=options.track, subtitles=options.subtitles)
+    transcript = Transcript.empty(None, video.properties.duration_s)
+    if video.has_audio:
+        try:
+            transcript = await audio.transcribe(media, of_sound, context, deadline)
+        except InvalidFile as error:
+            raise InvalidFile(
+                f"The video's audio track cannot be transcribed; leave out include_audio and subtitles to have only "
+                f"its frames described. {error}"
+            ) from error
+    parts: list[TranscriptSegment | TranscriptWord] = []
+    for segment in transcript.segments:
+        parts += segment.words or [segment]
+    speech = [(part.start_s, part.end_s) for part in parts]
+    return await audio.to_analysis(transcript, of_sound, context, stopwatch, video.cuts_s), speech
+
+
+def _descriptions_vtt(
+    video: SampledVideo, outcomes: Sequence[Caption | FrameFailure], speech: Sequence[tuple[float, float]]
+) -> str:
+    frames = [
+        (frame.timestamp_s, outcome.text)
+        for frame, outcome in zip(video.frames, outcomes, strict=True)
+        if isinstance(outcome, Caption)
+    ]
+    return to_vtt(description_cues(frames, speech, video.properties.duration_s, video.cuts_s))
 
 
 async def _run_together(*work: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -11,7 +11,8 @@ from recipes import media
 from recipes.moondream_mini.captions_and_answers import normal_caption, short_caption, summary
 from recipes.moondream_mini.dataset import draw_example
 from recipes.moondream_mini.world import Scene, Shape, draw_scene
-from recipes.samples import CLIP, PICTURE, RECORDING
+from recipes.samples import CLIP, PICTURE, RECORDING, SCENE_S
+from tests.cues import read_cues
 from tests.data.contents import CLIP_SENTENCE, SENTENCE
 from tests.data.contents import PICTURE as OTHER_PICTURE
 from tests.e2e.client import DATA, answer_of, data_url, post_file, post_json
@@ -69,6 +70,24 @@ def test_each_scene_of_a_clip_is_described_in_order_and_named_in_the_summary(url
     assert [frame["description"] for frame in body["frames"]] == captions
     assert body["summary"] == summary(captions)
     assert body["transcript"]["transcription"] == " ".join(sentence for _, sentence in CLIP)
+
+
+def test_the_subtitles_of_a_clip_stay_in_their_scenes_and_descriptions_keep_silent_while_somebody_speaks(
+    url: str,
+) -> None:
+    body = answer_of(post_file(url, "video", SAMPLES / "clip.mp4", num_frames=len(CLIP), subtitles=True))
+    cues = list(read_cues(body["transcript"]["subtitles"]["vtt"]))
+    assert list(read_cues(body["transcript"]["subtitles"]["srt"])) == cues
+    scenes = [int(start // SCENE_S) for start, _, _ in cues]
+    assert [int((end - 0.002) // SCENE_S) for _, end, _ in cues] == scenes
+    for number, (_, sentence) in enumerate(CLIP):
+        assert " ".join(text for at, (_, _, text) in zip(scenes, cues, strict=True) if at == number) == sentence
+    descriptions = list(read_cues(body["descriptions_vtt"]))
+    assert [text for _, _, text in descriptions] == [short_caption(scene) for scene, _ in CLIP]
+    spoken = [(segment["start"], segment["end"]) for segment in body["transcript"]["segments"]]
+    assert all(
+        end <= start_s + 0.01 or start >= end_s - 0.01 for start, end, _ in descriptions for start_s, end_s in spoken
+    )
 
 
 @pytest.mark.parametrize("num_scenes", [2, 3, 7])

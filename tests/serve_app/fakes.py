@@ -134,6 +134,7 @@ class FakeTranscriber(Fake):
 @dataclass
 class FakeFrameSampler(Fake):
     has_audio: bool = True
+    cuts_s: Sequence[float] = ()
 
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
         await self.work((_content_of(media), task), deadline, "decoded 3.0 of 30.5 s")
@@ -141,7 +142,7 @@ class FakeFrameSampler(Fake):
             SampledFrame(number * 183, number * 6.1, np.full((2, 2, 3), number, np.uint8))
             for number in range(task.num_frames)
         ]
-        return SampledVideo(VideoProperties(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio)
+        return SampledVideo(VideoProperties(30.5, 30.0, 1920, 1080, 915), frames, self.has_audio, list(self.cuts_s))
 
 
 @dataclass

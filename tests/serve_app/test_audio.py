@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
+from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -42,6 +42,31 @@ def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, 
     body = post(client, include_timestamps="false", word_level_timestamps="true")
     assert body["segments"] == [{"text": "Hello there.", "confidence": 0.95}]
     assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=False)
+
+
+def test_of_several_sound_tracks_one_can_be_chosen_and_all_are_listed(client: TestClient, graph: FakeGraph) -> None:
+    assert "tracks" not in post(client)["metadata"]
+    tracks = [AudioTrack(1, "eng", "", "aac", 2, True), AudioTrack(2, "", "Commentary", "", 0, False)]
+    graph.transcriber.transcript = replace(graph.transcriber.transcript, tracks=tracks, track=2)
+    metadata = post(client, track="2")["metadata"]
+    assert metadata["track"] == 2
+    assert metadata["tracks"] == [
+        {"number": 1, "language": "eng", "codec": "aac", "channels": 2, "is_default": True},
+        {"number": 2, "title": "Commentary", "channels": 0, "is_default": False},
+    ]
+    assert graph.transcriber.calls[-1][1] == TranscribeTask(track=2)
+    client.post("/api/analyze/video", files={"video": MP4}, data={"include_audio": "true", "track": "2"}).json()
+    assert graph.transcriber.calls[-1][1] == TranscribeTask(track=2)
+
+
+def test_subtitles_are_there_when_asked_for(client: TestClient, graph: FakeGraph) -> None:
+    body = post(client, subtitles="true")
+    assert body["subtitles"] == {
+        "srt": "1\n00:00:00,000 --> 00:00:01,000\nHello\n\n",
+        "vtt": "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHello\n\n",
+    }
+    assert "words" not in body["segments"][0]
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=True)
 
 
 def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: FakeGraph) -> None:
@@ -88,7 +113,14 @@ def test_every_documented_type_is_accepted_whatever_its_name_and_content_type_sa
 def test_a_language_is_passed_on(client: TestClient, graph: FakeGraph) -> None:
     post(client, language="es")
     post(client, language="auto")
-    assert [task.language for _, task in graph.transcriber.calls] == ["es", None]
+    post(client, language="pt-BR")
+    post(client, language="German")
+    assert [task.language for _, task in graph.transcriber.calls] == ["es", None, "pt", "de"]
+
+
+def test_a_prompt_hotwords_and_translation_are_passed_on(client: TestClient, graph: FakeGraph) -> None:
+    post(client, translate="true", prompt="Minutes.", hotwords="Grafana, Nguyen")
+    assert graph.transcriber.calls[0][1] == TranscribeTask(None, translate=True, prompt="Grafana, Nguyen Minutes.")
 
 
 def test_silence_gives_an_empty_transcription(client: TestClient, graph: FakeGraph) -> None:

@@ -26,12 +26,20 @@ def test_the_defaults_are_the_contract() -> None:
         "num_frames": 5,
         "include_timestamps": True,
         "frame_sampling": "uniform",
+        "language": "auto",
+        "track": None,
         "include_audio": False,
+        "subtitles": False,
     }
     assert in_json(AudioOptions).model_dump() == {
         "language": "auto",
+        "translate": False,
+        "prompt": "",
+        "hotwords": "",
+        "track": None,
         "include_timestamps": True,
         "word_level_timestamps": False,
+        "subtitles": False,
     }
 
 
@@ -77,8 +85,10 @@ def test_different_values_for_one_option_are_refused_by_name() -> None:
         (VideoOptions, "num_frames", 33),
         (VideoOptions, "frame_sampling", "random"),
         (VideoOptions, "include_audio", 1),
-        (AudioOptions, "language", "english"),
-        (AudioOptions, "language", "EN"),
+        (AudioOptions, "language", "Klingon"),
+        (AudioOptions, "language", "xx-US"),
+        (AudioOptions, "hotwords", "x" * 2001),
+        (AudioOptions, "track", 0),
         (AudioOptions, "include_timestamps", "yes"),
         (AudioOptions, "word_level_timestamps", []),
     ],

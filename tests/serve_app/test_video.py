@@ -188,3 +188,26 @@ def test_the_video_is_shared_once_and_its_upload_freed_before_it_is_analysed(
     assert post(client, include_audio="true")["success"]
     assert alive == [False]
     assert len(graph.uploads) == 1
+
+
+def test_subtitles_give_the_transcripts_and_the_descriptions(client: TestClient, graph: FakeGraph) -> None:
+    body = post(client, num_frames="2", subtitles="true")
+    assert body["transcript"]["subtitles"]["vtt"] == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHello\n\n"
+    assert body["descriptions_vtt"] == (
+        "WEBVTT\n\n00:00:00.700 --> 00:00:01.700\nframe 0\n\n00:00:03.050 --> 00:00:04.050\nframe 1\n\n"
+    )
+    assert [task for _, task in graph.frame_sampler.calls] == [SampleTask(2, "uniform", find_cuts=True)]
+
+
+def test_subtitles_and_descriptions_do_not_cross_cuts(client: TestClient, graph: FakeGraph) -> None:
+    graph.frame_sampler.cuts_s = [0.75, 4.0]
+    body = post(client, num_frames="2", subtitles="true")
+    assert "00:00:00.000 --> 00:00:00.750\n" in body["transcript"]["subtitles"]["vtt"]
+    assert body["descriptions_vtt"] == "WEBVTT\n\n00:00:04.000 --> 00:00:05.000\nframe 1\n\n"
+
+
+def test_of_a_silent_video_subtitles_are_empty(client: TestClient, graph: FakeGraph) -> None:
+    graph.frame_sampler.has_audio = False
+    body = post(client, num_frames="1", subtitles="true")
+    assert body["transcript"]["subtitles"] == {"srt": "", "vtt": "WEBVTT\n\n"}
+    assert "frame 0" in body["descriptions_vtt"]

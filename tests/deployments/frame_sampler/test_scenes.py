@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.cancellation import Cancellation
-from deployments.frame_sampler.scenes import distinct_frames
+from deployments.frame_sampler import scenes
+from deployments.frame_sampler.scenes import MAX_COMPARED_FRAMES, compare_frames, cuts, distinct_frames
 from deployments.frame_sampler.video import Video
 from deployments.media import MediaReader, Pixels, as_media
 from tests.videos import plain_picture, write_video
@@ -31,7 +32,7 @@ def chosen_frames(
 ) -> list[int]:
     content = write_video(pictures, container=container, codec=codec, codec_options={"g": str(gop)})
     with Video(MediaReader(as_media(content)), 10**7, Cancellation(time.time() + 20)) as video:
-        return distinct_frames(video, num_frames)
+        return distinct_frames(compare_frames(video), num_frames)
 
 
 def dissolve(first: Pixels, second: Pixels, count: int) -> list[Pixels]:
@@ -145,3 +146,32 @@ def test_a_long_video_is_compared_within_the_decoding_limit(monkeypatch: pytest.
     frames = chosen_frames(pictures, 4, gop=30)
     assert [frame // 60 for frame in frames] == [0, 1, 2, 3]
     assert len(requested) < 20
+
+
+def cut_frames(pictures: list[Pixels], gop: int = 250) -> list[int]:
+    content = write_video(pictures, codec_options={"g": str(gop)})
+    with Video(MediaReader(as_media(content)), 10**7, Cancellation(time.time() + 20)) as video:
+        return cuts(video, compare_frames(video))
+
+
+def test_cuts_are_found_to_the_frame_although_only_some_frames_are_compared() -> None:
+    lengths = [301, 500, 123, 77, 211]
+    pictures = [landscape(seed) for seed, length in enumerate(lengths) for _ in range(length)]
+    assert len(pictures) > 3 * MAX_COMPARED_FRAMES
+    assert cut_frames(pictures) == [301, 801, 924, 1001]
+
+
+def test_where_too_much_would_be_decoded_a_cut_is_at_the_next_compared_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [landscape(seed) for seed in (0, 1) for _ in range(601)]
+    content = write_video(pictures)
+    with Video(MediaReader(as_media(content)), 10**7, Cancellation(time.time() + 20)) as video:
+        compared = compare_frames(video)
+        monkeypatch.setattr(scenes, "MAX_DECODED_PIXELS", 0.0)
+        [cut] = cuts(video, compared)
+    assert 601 <= cut <= 605
+    assert cut in compared.numbers
+
+
+def test_a_video_of_one_shot_has_no_cut() -> None:
+    assert cut_frames([landscape(1)] * 40) == []
+    assert cut_frames([plain_picture((200, 30, 30))]) == []

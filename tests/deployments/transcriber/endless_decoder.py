@@ -8,6 +8,8 @@ from typing import Any
 from deployments.cancellation import Cancellation
 
 
-def decode_chunks(file: io.RawIOBase, declared: Any, max_gap_s: float, cancellation: Cancellation) -> Iterator[Any]:
+def decode_chunks(
+    file: io.RawIOBase, declared: Any, max_gap_s: float, track_number: int | None, cancellation: Cancellation
+) -> Iterator[Any]:
     ctypes.PyDLL(None).sleep(1000)
     yield

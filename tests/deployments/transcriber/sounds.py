@@ -119,6 +119,8 @@ class SoundTrack:
     bit_rate: int = 64_000
     gaps_s: Mapping[float, float] = field(default_factory=dict)
     """After so many seconds of sound, the timestamps skip so many seconds."""
+    language: str = ""
+    title: str = ""
 
 
 def encode_tracks(
@@ -137,6 +139,7 @@ def encode_tracks(
             stream = file.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
             assert isinstance(stream, AudioStream)
             stream.bit_rate = track.bit_rate
+            stream.metadata.update({"language": track.language, "title": track.title})
             stream.disposition = Disposition.default if track.is_default else Disposition(0)
             stream.codec_context.open(strict=False)
             streams.append(stream)

@@ -35,6 +35,9 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
         waveform,
         language=task.language,
         word_timestamps=task.word_timestamps,
+        task="translate" if task.translate else "transcribe",
+        initial_prompt=task.prompt or None,
+        carry_initial_prompt=True,
         condition_on_previous_text=False,
         fp16=False,
     )
@@ -75,7 +78,15 @@ def with_flat_logits(model: Whisper) -> Whisper:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("task", [TranscribeTask(), TranscribeTask("ja", word_timestamps=True)])
+@pytest.mark.parametrize(
+    "task",
+    [
+        TranscribeTask(),
+        TranscribeTask("ja", word_timestamps=True),
+        TranscribeTask("de", translate=True),
+        TranscribeTask("en", prompt="Kubernetes, Grafana. Minutes of the meeting with Dr. Nguyen."),
+    ],
+)
 def test_the_transcript_of_several_windows_equals_whispers(
     load: Callable[[int], Loaded], seed: int, task: TranscribeTask
 ) -> None:
@@ -250,6 +261,26 @@ def test_an_english_only_checkpoint_transcribes_english(english_only: Path) -> N
 def test_an_english_only_checkpoint_refuses_other_languages(english_only: Path) -> None:
     with pytest.raises(InvalidRequest, match="'de'"):
         load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask("de"), NEVER_CANCELLED)
+
+
+def test_an_english_only_checkpoint_refuses_to_translate(english_only: Path) -> None:
+    with pytest.raises(InvalidRequest, match="English only; leave out 'translate'"):
+        load_engine(english_only, "fp32").transcribe(tone(), TranscribeTask(translate=True), NEVER_CANCELLED)
+
+
+def test_a_prompt_takes_at_most_half_of_the_context(loaded: Loaded) -> None:
+    longest = " ".join(["word"] * 220)
+    loaded.engine.transcribe(tone(), TranscribeTask(prompt=longest), NEVER_CANCELLED)
+    with pytest.raises(InvalidRequest, match=r"have 221 tokens together; the model takes 220\. Shorten them"):
+        loaded.engine.transcribe(tone(), TranscribeTask(prompt=f"{longest} more"), NEVER_CANCELLED)
+
+
+def test_a_prompt_with_the_name_of_a_special_token_is_text(loaded: Loaded) -> None:
+    special, plain = (
+        loaded.engine.transcribe(tone(), TranscribeTask(prompt=prompt), NEVER_CANCELLED)
+        for prompt in ("<|endoftext|>", "")
+    )
+    assert special != plain
 
 
 def test_the_error_for_a_file_that_is_not_a_checkpoint_says_what_to_do(loaded: Loaded, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import whisper
 from torch import Tensor
 from whisper import DecodingOptions, Whisper
 from whisper.audio import N_FRAMES
-from whisper.decoding import PyTorchInference
+from whisper.decoding import DecodingTask, PyTorchInference
 
 from deployments.cancellation import Cancellation
 from deployments.inference.int8_layers import weight_bytes
@@ -70,6 +70,31 @@ def test_int8_logits_are_close_to_those_of_the_package(reference: Whisper, quant
         assert logits.shape == (1, 4 if end == 4 else 1, reference.dims.n_vocab)
         assert 0.001 < (logits - expected_logits).norm() / expected_logits.norm() < 0.1
     expected.cleanup_caching()
+
+
+@torch.inference_mode()
+def test_tokens_of_a_prompt_have_no_logits(quantized: Whisper) -> None:
+    features = quantized.encoder(_mel(1)[None])
+    tokens = torch.tensor([[50361, 400, 500, 50258, 50259, 50359, 600]])
+    every = _inference(quantized).logits(tokens, features)
+    inference = Int8Inference(quantized, never_cancel, first_logits=3)
+    assert torch.equal(inference.logits(tokens[:, :6], features), every[:, 3:6])
+    assert torch.equal(inference.logits(tokens, features), every[:, 6:])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("prompt", [(), (400, 500, 600)])
+def test_the_probability_of_no_speech_is_that_at_the_start_of_the_transcript(
+    quantized: Whisper, prompt: tuple[int, ...]
+) -> None:
+    decoder = WindowDecoder(quantized, never_cancel, prompt=prompt)
+    result = decoder.decode(_mel(1), "en")
+    options = DecodingOptions(language="en", prompt=list(prompt) or None, fp16=False)
+    task = DecodingTask(quantized, options)
+    features = quantized.encoder(_mel(1)[None])
+    logits = _inference(quantized).logits(torch.tensor([task.initial_tokens]), features)
+    expected = logits[0, task.sot_index].softmax(dim=-1)[task.tokenizer.no_speech]
+    assert result.no_speech_prob == pytest.approx(float(expected), rel=1e-3)
 
 
 @torch.inference_mode()

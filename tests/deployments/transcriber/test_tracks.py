@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from deployments.cancellation import Cancellation
-from deployments.errors import InvalidFile
+from deployments.errors import InvalidFile, InvalidRequest
 from deployments.frame_sampler.video import Video
 from deployments.media import Media, MediaReader, as_media
 from deployments.transcriber.audio import SAMPLE_RATE
 from deployments.transcriber.audio_files import DecodedAudio, decode_audio
+from deployments.transcriber.types import AudioTrack
 from tests.deployments.transcriber.sounds import SoundTrack, encode_tracks, noise, sweep, tone, wav_by_hand
 
 QUIET = tone(hz=700)
@@ -19,8 +20,8 @@ LOUD = noise(2)
 NOTHING = np.empty(0, np.float32)
 
 
-def decode(media: Media) -> DecodedAudio:
-    return decode_audio(media, Cancellation(math.inf), 100)
+def decode(media: Media, track: int | None = None) -> DecodedAudio:
+    return decode_audio(media, Cancellation(math.inf), 100, track=track)
 
 
 def is_tone(audio: DecodedAudio) -> bool:
@@ -87,6 +88,32 @@ def test_the_first_default_track_is_used_whatever_its_bit_rate() -> None:
 def test_a_default_track_is_preferred_to_one_before_it(container: str) -> None:
     media = encode_tracks(SoundTrack(LOUD, is_default=False), SoundTrack(QUIET), container=container, num_pictures=20)
     assert is_tone(decode(media))
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_a_track_can_be_chosen_by_its_number_in_the_file(container: str) -> None:
+    media = encode_tracks(SoundTrack(LOUD, is_default=False), SoundTrack(QUIET), SoundTrack(LOUD), container=container)
+    assert [is_tone(decode(media, track)) for track in (1, 2, 3)] == [False, True, False]
+    assert [decode(media, track).track for track in (None, 1, 3)] == [2, 1, 3]
+    with pytest.raises(InvalidRequest, match="no sound track 4; it has 3, counted from 1"):
+        decode(media, 4)
+
+
+def test_a_chosen_track_that_cannot_be_decoded_does_not_give_way() -> None:
+    media = without_decoder(encode_tracks(SoundTrack(LOUD), SoundTrack(QUIET)), 0)
+    with pytest.raises(InvalidFile, match="format that cannot be decoded here"):
+        decode(media, 1)
+
+
+def test_tracks_are_described_as_the_file_describes_them() -> None:
+    german = SoundTrack(QUIET, language="ger", title=f"Deutsch\x07{'x' * 200}", is_default=False)
+    tracks = decode(encode_tracks(SoundTrack(LOUD, language="eng"), german, container="matroska")).tracks
+    assert tracks == [
+        AudioTrack(1, "eng", "", "aac", 1, True),
+        AudioTrack(2, "ger", f"Deutsch{'x' * 93}", "aac", 1, False),
+    ]
+    [only] = decode(encode_tracks(SoundTrack(QUIET))).tracks
+    assert (only.number, only.title, only.codec) == (1, "", "aac")
 
 
 def test_a_track_that_cannot_be_decoded_gives_way_to_one_that_can() -> None:
