@@ -14,7 +14,7 @@ from serve_app.system_monitor import OVERDUE_PERIOD_S
 from tests.e2e.client import ORIGIN, error_of, replica_of
 from tests.e2e.test_faults import RECOVERY_S, deployment, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -68,7 +68,6 @@ def test_a_row_adds_a_deployment_and_after_a_crash_only_what_it_allows_is_replay
     assert add(url, "add_blindly", "bread").json() == {"count": 4}
 
 
-@pytest.mark.slow
 def test_work_that_cannot_be_stopped_is_named_and_its_process_replaced(server: RunningServer) -> None:
     replica = replica_of(server.pid, "Notebook")
     response = requests.post(f"{server.url}/toy/hang", headers={"Origin": ORIGIN}, timeout=90)
