@@ -3,11 +3,13 @@
 The package `ctranslate2` is not in requirements.txt; where it is not installed, the benchmark leaves this engine out.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from whisper import Whisper
 from whisper.tokenizer import get_tokenizer
@@ -20,10 +22,50 @@ def convert(model: Whisper, folder: Path) -> None:
     """Write the model into `folder` in CTranslate2's format, in int8."""
     spec = _specification(model)
     spec.register_vocabulary(_vocabulary(model.dims.n_vocab))
+    spec.config.alignment_heads = model.alignment_heads.indices().T.tolist()
     spec.validate()
     spec.optimize(quantization="int8")
     folder.mkdir(exist_ok=True)
     spec.save(str(folder))
+
+
+def write_tokenizer(model: Whisper, folder: Path) -> None:
+    """Write the model's vocabulary into `folder` as the `tokenizer.json` that faster-whisper reads.
+
+    It is byte pair encoding with GPT-2's characters for bytes. A merge is the pair of tokens into which the merges of
+    lower rank turn a token's bytes.
+    """
+    tokenizer = get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
+    ranks: dict[bytes, int] = tokenizer.encoding._mergeable_ranks
+    names = {token: "".join(_BYTE_CHARACTERS[byte] for byte in token) for token in ranks}
+    vocabulary = {names[token]: rank for token, rank in ranks.items()}
+    pairs = [_merged_parts(token, ranks) for token in ranks if len(token) > 1]
+    encoder = Tokenizer(models.BPE(vocabulary, [(names[first], names[second]) for first, second in pairs]))
+    encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    encoder.decoder = decoders.ByteLevel()
+    encoder.add_special_tokens(sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__))
+    encoder.save(str(folder / "tokenizer.json"))
+
+
+def _gpt2_byte_characters() -> list[str]:
+    """Return a printable character for each byte: itself, or one from 256 on (`bytes_to_unicode` of GPT-2)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256)]
+
+
+_BYTE_CHARACTERS = _gpt2_byte_characters()
+
+
+def _merged_parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
+    """Return the two tokens that are merged into `token`."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        pairs = [ranks.get(first + second, len(ranks)) for first, second in pairwise(parts)]
+        best = min(range(len(pairs)), key=pairs.__getitem__)
+        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+    first, second = parts
+    return first, second
 
 
 class CTranslate2Engine:

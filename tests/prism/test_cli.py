@@ -46,6 +46,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["benchmark"], ["usage: prism benchmark", "captioner", "transcriber", "fairness"]),
         (["benchmark", "fairness"], ["usage: prism benchmark fairness", "--clients", "--pictures"]),
         (["benchmark", "captioner"], ["usage: prism benchmark captioner", "--against", "--rounds"]),
+        (["benchmark", "speech"], ["usage: prism benchmark speech", "--weights", "--differences"]),
         (["benchmark", "transcriber"], ["usage: prism benchmark transcriber", "--size", "--rounds"]),
     ],
 )
