@@ -27,6 +27,8 @@ many windows as their length would fill."""
 _MAX_UTTERANCE_SAMPLES = WINDOW_SAMPLES - 2 * _PADDING_SAMPLES
 _MIN_SPEECH_SAMPLES = SAMPLE_RATE
 """Less speech does not get a window of its own: the model would turn a syllable into a sentence."""
+_MIN_MISSING_SPEECH_SAMPLES = 2 * SAMPLE_RATE
+"""Speech for which a window must have no text, so that a part of it is decoded once more."""
 _DETECTOR_ERROR_S = 0.15
 """Usual error of the start and end of speech (9 in 10 are within 0.14 s for espeak-ng sentences in silence)."""
 _MIN_OVERLAP_SAMPLES = round(0.3 * SAMPLE_RATE)
@@ -51,8 +53,10 @@ class Chunk:
 class Window:
     """Chunks of a recording, concatenated. Times in a window are seconds from its start."""
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, chunks: Sequence[Chunk], *, is_second_look: bool = False) -> None:
         self._chunks = chunks
+        self.is_second_look = is_second_look
+        """Whether it is a part of another window, in whose text its speech is missing."""
         self._offsets = list(accumulate((chunk.span.end - chunk.span.start for chunk in chunks), initial=0))
         """Where each chunk starts in the window, in samples, and at the end the window's length."""
 
@@ -66,13 +70,19 @@ class Window:
         return self._offsets[-1]
 
     @property
+    def num_speech_samples(self) -> int:
+        """The length of its speech, without pauses."""
+        return sum(utterance.end - utterance.start for chunk in self._chunks for utterance in chunk.utterances)
+
+    @property
     def spans(self) -> list[Span]:
         """The parts of the recording of which the window consists."""
         return [chunk.span for chunk in self._chunks]
 
-    def extract(self, recording: Waveform) -> Waveform:
-        """Return the window's audio, shape (num_samples,)."""
-        return np.concatenate([recording[span.start : span.end] for span in self.spans])
+    def extract(self, recording: Waveform, gain: float = 1.0) -> Waveform:
+        """Return the window's audio times `gain`, shape (num_samples,)."""
+        audio: Waveform = np.concatenate([recording[span.start : span.end] for span in self.spans])
+        return audio * np.float32(gain)
 
     def remainder_after(self, num_samples: int) -> "Window | None":
         """Return the window without its first `num_samples` samples, or None if hardly any speech is left."""
@@ -96,6 +106,25 @@ class Window:
         """
         last = self.chunk_range(0, time_s)[1]
         return Window(self._chunks[last + 1 :]) if last + 1 < len(self._chunks) else None
+
+    def second_look(self, start_s: float, end_s: float) -> "Window | None":
+        """Return the part of the window from `start_s` to `end_s`, or None if it has too little speech.
+
+        It has text missing from the window's transcript, unless that is right in having none.
+        """
+        parts = []
+        for chunk, offset in zip(self._chunks, self._offsets, strict=False):
+            first = max(round(start_s * SAMPLE_RATE) - offset + chunk.span.start, chunk.span.start)
+            last = min(round(end_s * SAMPLE_RATE) - offset + chunk.span.start, chunk.span.end)
+            utterances = [
+                Span(max(utterance.start, first), min(utterance.end, last))
+                for utterance in chunk.utterances
+                if min(utterance.end, last) - max(utterance.start, first) >= _MIN_OVERLAP_SAMPLES
+            ]
+            if utterances:
+                parts += _make_chunks(utterances, earliest=first, latest=last)
+        missing = Window(parts, is_second_look=True)
+        return missing if missing.num_speech_samples >= _MIN_MISSING_SPEECH_SAMPLES else None
 
     def chunk_range(self, start_s: float, end_s: float) -> tuple[int, int]:
         """Return the indices of the first and last chunk to which text from `start_s` to `end_s` belongs.

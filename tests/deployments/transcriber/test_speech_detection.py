@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import torch
 import whisper
 from numpy.typing import NDArray
 from whisper.audio import N_FRAMES
+from whisper.tokenizer import Tokenizer
 
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded
@@ -23,12 +24,11 @@ from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
-from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, _untranscribed_part, load_engine
+from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, load_engine
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.settings import WhisperPrecision
 from deployments.transcriber.types import TranscribeTask, Transcript
-from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech
-from deployments.transcriber.windows import pack_into_windows
+from deployments.transcriber.voice_activity import VoiceActivityDetector
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
@@ -187,8 +187,11 @@ def frames_of(sound: Waveform) -> torch.Tensor:
     return LogMel(sound, 80, lambda: None).window(0)
 
 
-def test_a_windows_result_does_not_depend_on_its_batch(decoder: WindowDecoder, sentence: Waveform) -> None:
+def test_a_windows_result_does_not_depend_on_its_batch(
+    decoder: WindowDecoder, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even if some windows are decoded again at higher temperatures and others are not."""
+    monkeypatch.setattr(decoding, "_better", decoding._last)  # so that the results are those at higher temperatures
     sounds = [sentence, decode_file("samples/recording.mp3"), noise(7)]
     unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
     mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
@@ -283,36 +286,134 @@ def test_text_without_an_end_timestamp_lasts_until_the_end_of_its_window(engine:
     assert _parse_timestamps(result, tokenizer, 0, 900).unfinished is None
 
 
-def test_text_without_an_end_timestamp_is_in_the_transcript(
+def scripted(monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[int], Tokenizer], list[int]]) -> list[int]:
+    """Have the model's first window give other tokens; return a list that gets the number of windows of each batch."""
+    decode_batch = WindowDecoder.decode_batch
+    batches: list[int] = []
+
+    def edited(self: WindowDecoder, mels: list[torch.Tensor], language: str) -> list[whisper.DecodingResult]:
+        results = decode_batch(self, mels, language)
+        batches.append(len(mels))
+        if len(batches) == 1:
+            tokens = edit(results[0].tokens, whisper.tokenizer.get_tokenizer(True))
+            results[0] = replace(results[0], tokens=tokens, avg_logprob=-0.1)
+        return results
+
+    monkeypatch.setattr(WindowDecoder, "decode_batch", edited)
+    return batches
+
+
+def first_sentences(count: int) -> Callable[[list[int], Tokenizer], list[int]]:
+    """Return a function that leaves so many sentences of a text, without the last timestamp."""
+
+    def edit(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+        return tokens[: timestamps[2 * count - 1]]
+
+    return edit
+
+
+@pytest.mark.parametrize("num_sentences", [1, 2])
+def test_speech_after_a_text_that_breaks_off_without_an_end_timestamp_is_transcribed(
+    engine: WhisperEngine, num_sentences: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whisper does so in noise, and gave up the rest of the window."""
+    batches = scripted(monkeypatch, first_sentences(num_sentences))
+    transcript = engine.transcribe(decode_file("samples/recording.mp3"), TranscribeTask(), NEVER_CANCELLED)
+    assert transcript.text == " ".join(RECORDING)
+    assert batches == [1, 1]
+
+
+def test_text_without_an_end_timestamp_ends_with_its_last_word(
     engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The decoder is patched, because the miniature does not do this by itself."""
-    tokenizer = engine._tokenizer("en")
-    begin = tokenizer.timestamp_begin
-    tokens = [begin + 20, *tokenizer.encode(" One."), begin + 50, begin + 60, *tokenizer.encode(" Two.")]
-    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
-    monkeypatch.setattr(WindowDecoder, "decode_batch", lambda self, mels, language: [result for _ in mels])
-    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask("en"), NEVER_CANCELLED)
-    assert transcript.text == "One. Two."
-    assert transcript.segments[1].start_s == pytest.approx(60 - 0.4 + 1.2, abs=0.1)
-    assert transcript.segments[1].end_s == pytest.approx(63, abs=0.3)
+    expected = engine.transcribe(joined(silence(60), sentence), TranscribeTask(), NEVER_CANCELLED)
+    scripted(monkeypatch, first_sentences(1))
+    transcript = engine.transcribe(joined(silence(60), sentence), TranscribeTask(), NEVER_CANCELLED)
+    assert (transcript.text, len(transcript.segments)) == (SENTENCE, 1)
+    assert transcript.segments[0].end_s == pytest.approx(expected.segments[0].end_s, abs=0.1)
+    assert transcript.segments[0].words == []
 
 
-def test_speech_after_a_removed_silence_that_the_model_ignored_gets_a_window_of_its_own(
-    engine: WhisperEngine, sentence: Waveform
+@pytest.mark.parametrize("has_gap", [True, False])
+def test_a_sentence_that_the_model_leaves_out_gets_a_window_of_its_own(
+    engine: WhisperEngine, sentence: Waveform, has_gap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = engine._tokenizer("en")
-    waveform = joined(sentence, silence(5), sentence)
-    probabilities = VoiceActivityDetector().probabilities(waveform, lambda: None)
-    [window] = pack_into_windows(find_speech(probabilities, len(waveform)), probabilities, len(waveform))
-    begin = tokenizer.timestamp_begin
-    tokens = [begin + 20, *tokenizer.encode(" One."), begin + 150]
-    result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
-    part = _untranscribed_part(window, _parse_timestamps(result, tokenizer, 0, 700), hit_token_limit=False)
-    assert part is not None
-    assert part.spans == window.spans[1:]
-    result = replace(result, tokens=[*tokens, *tokens[:-1], begin + 300])
-    assert _untranscribed_part(window, _parse_timestamps(result, tokenizer, 0, 700), hit_token_limit=False) is None
+    """Real weights leave out a sentence, with or without a gap in the timestamps, and the alignment shows where.
+
+    That of the miniature stretches the words after it, so the words get the times they have in the whole text.
+    """
+    waveform = joined(sentence, decode_file("samples/recording.mp3"))
+    whole = engine.transcribe(waveform, TranscribeTask(word_timestamps=True), NEVER_CANCELLED)
+    assert [segment.text for segment in whole.segments] == [SENTENCE, *RECORDING]
+    times = [[(word.start_s, word.end_s) for word in segment.words] for segment in whole.segments]
+    times_of_others = [times[0], times[1], times[3]]
+
+    def without_third(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+        second_end, fourth_start = timestamps[3], timestamps[6]
+        end = tokens[second_end] if has_gap else tokens[fourth_start]
+        return [*tokens[:second_end], end, *tokens[fourth_start:]]
+
+    batches = scripted(monkeypatch, without_third)
+    align = WindowDecoder.add_word_timestamps
+
+    def aligned(self: WindowDecoder, segments: list[dict[str, Any]], *args: Any, **options: Any) -> None:
+        align(self, segments, *args, **options)
+        if len(segments) == 3:
+            for segment, words in zip(segments, times_of_others, strict=True):
+                segment["words"] = [
+                    {**word, "start": start_s, "end": end_s}
+                    for word, (start_s, end_s) in zip(segment["words"], words, strict=True)
+                ]
+
+    monkeypatch.setattr(WindowDecoder, "add_word_timestamps", aligned)
+    transcript = engine.transcribe(waveform, TranscribeTask(), NEVER_CANCELLED)
+    assert sorted(segment.text for segment in transcript.segments) == sorted([SENTENCE, *RECORDING])
+    assert batches == [1, 1]
+
+
+def test_speech_after_the_end_that_the_model_gives_to_the_text_gets_a_window_of_its_own(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+        return tokens[: timestamps[1] + 1]
+
+    for pause_s in (0.3, 5):  # in the same chunk of the window, and in another one
+        with monkeypatch.context() as patch:
+            batches = scripted(patch, ended)
+            waveform = joined(sentence, silence(pause_s), sentence)
+            transcript = engine.transcribe(waveform, TranscribeTask("en"), NEVER_CANCELLED)
+        assert [segment.text for segment in transcript.segments] == [SENTENCE, SENTENCE]
+        assert batches == [1, 1]
+
+
+def test_soft_speech_is_transcribed_like_loud_speech(engine: WhisperEngine, sentence: Waveform) -> None:
+    """Also with clicks that are as loud as the speech was."""
+    soft = sentence * 10 ** (-55 / 20) / np.abs(sentence).max()
+    steps = np.round(soft * 2**15).astype(np.float32) / 2**15
+    clicks = np.zeros(len(soft), np.float32)
+    clicks[20_000::30_000] = 0.02
+    for waveform in (steps, steps + clicks):
+        assert engine.transcribe(waveform, TranscribeTask(), NEVER_CANCELLED).text == SENTENCE
+
+
+@pytest.mark.parametrize(("logprob", "is_text"), [(-0.9, True), (-1.1, False)])
+def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_speech(
+    engine: WhisperEngine, sentence: Waveform, logprob: float, is_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for the sounds of animals, which a detector that hears single words takes for speech."""
+    decode_batch = WindowDecoder.decode_batch
+
+    def improbable(self: WindowDecoder, mels: list[torch.Tensor], language: str) -> list[whisper.DecodingResult]:
+        return [replace(result, avg_logprob=logprob) for result in decode_batch(self, mels, language)]
+
+    monkeypatch.setattr(WindowDecoder, "decode_batch", improbable)
+    word = engine.transcribe(sentence[:SAMPLE_RATE], TranscribeTask("en"), NEVER_CANCELLED)
+    assert bool(word.text) == is_text
+    whole = engine.transcribe(sentence, TranscribeTask("en"), NEVER_CANCELLED)
+    assert whole.text == SENTENCE
 
 
 def test_the_language_is_detected_on_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:

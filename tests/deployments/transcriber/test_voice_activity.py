@@ -19,6 +19,7 @@ from deployments.transcriber.voice_activity import (
     SpeechProbabilities,
     VoiceActivityDetector,
     find_speech,
+    speech_gain,
 )
 from tests.deployments.transcriber.sounds import noise, tone
 
@@ -66,6 +67,33 @@ def test_probabilities_equal_those_of_the_package(detector: VoiceActivityDetecto
     np.testing.assert_allclose(detector.probabilities(waveform, never_cancel), expected, rtol=0, atol=1e-4)
 
 
+def test_a_gain_has_the_effect_of_a_louder_recording(detector: VoiceActivityDetector) -> None:
+    soft = clip() / 64
+    expected = detector.probabilities(clip(), never_cancel)
+    np.testing.assert_array_equal(detector.probabilities(soft, never_cancel, gain=64), expected)
+
+
+@pytest.mark.parametrize("decibels", [0, -20, -55])
+def test_soft_recordings_get_the_level_of_speech(decibels: float) -> None:
+    waveform = clip() / np.abs(clip()).max() * np.float32(10 ** (decibels / 20))
+    assert 0.4 < np.abs(waveform * speech_gain(waveform)).max() <= 1.0
+    assert speech_gain(waveform + 0.3) == pytest.approx(speech_gain(waveform), rel=1e-3)
+
+
+def test_the_gain_of_a_soft_recording_hardly_depends_on_clicks() -> None:
+    waveform = clip() / 64
+    clicks = np.zeros(len(waveform), np.float32)
+    clicks[:: 4 * 16_000] = 0.05
+    assert speech_gain(waveform + clicks) == pytest.approx(speech_gain(waveform), rel=0.2)
+
+
+def test_nothing_is_made_softer_and_silence_not_endlessly_louder() -> None:
+    assert speech_gain(np.ones(16_000, np.float32)) == 1
+    assert speech_gain(np.zeros(100, np.float32)) == 1
+    assert speech_gain(noise(1) * 20) == 1
+    assert speech_gain(noise(1) * 1e-6) == 1000
+
+
 def test_speech_spans_equal_those_of_the_package(detector: VoiceActivityDetector) -> None:
     from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
@@ -76,6 +104,7 @@ def test_speech_spans_equal_those_of_the_package(detector: VoiceActivityDetector
         probabilities.tolist(),
         threshold=0.35,
         neg_threshold=0.2,
+        min_speech_duration_ms=100,
         speech_pad_ms=0,
         audio_length_samples=len(waveform),
     )
@@ -95,8 +124,8 @@ def frames(*runs: tuple[float, int]) -> SpeechProbabilities:
         (frames((0.3, 10), (0.4, 20), (0.3, 10), (0.1, 10)), [(10, 40)]),
         (frames((0.9, 20), (0.1, 4), (0.9, 20)), [(0, 44)]),
         (frames((0.9, 20), (0.1, 5), (0.9, 20)), [(0, 20), (25, 45)]),
-        (frames((0.1, 5), (0.9, 7), (0.1, 10)), []),
-        (frames((0.1, 5), (0.9, 8), (0.1, 10)), [(5, 13)]),
+        (frames((0.1, 5), (0.9, 3), (0.1, 10)), []),
+        (frames((0.1, 5), (0.9, 4), (0.1, 10)), [(5, 9)]),
         (frames((0.3, 50)), []),
         (frames((0.9, 0)), []),
     ],
