@@ -168,16 +168,18 @@ class WindowDecoder:
         num_frames: int,
         last_speech_s: float,
         *,
-        features: Tensor,
+        features: Tensor | None = None,
     ) -> None:
         """Add `words` to the segments of a window, and adjust the segments' start and end times to their words.
 
         Arguments as in `whisper.timing.add_word_timestamps`: `mel` has shape (num_mels, N_FRAMES), of which the first
         `num_frames` are audio, and `last_speech_s` is the end of the last word before the window. `features` is the
-        encoder's output for `mel`, shape (n_audio_ctx, n_audio_state), so that it need not run again.
+        encoder's output for `mel`, shape (n_audio_ctx, n_audio_state); without it the encoder runs once more, as in the
+        package, where the last bits are different.
         """
         model = _with_private_modules(self._shared_model, self._check)
-        model.encoder = _Precomputed(features)
+        if features is not None:
+            model.encoder = _Precomputed(features)
         with self._lock_word_timestamps(), numba_lock(), _keep_num_threads():
             add_word_timestamps(
                 segments=segments,

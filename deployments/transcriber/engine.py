@@ -165,9 +165,7 @@ class WhisperEngine:
             parsed = _parse_timestamps(result, tokenizer, seek, num_frames)
             next_seek = parsed.next_seek
             if task.word_timestamps:
-                decoder.add_word_timestamps(
-                    parsed.segments, tokenizer, mel, num_frames, last_speech_s, features=result.audio_features
-                )
+                decoder.add_word_timestamps(parsed.segments, tokenizer, mel, num_frames, last_speech_s)
                 last_speech_s = get_end(parsed.segments)
                 if parsed.may_continue and last_speech_s > seek * HOP_LENGTH / SAMPLE_RATE:
                     next_seek = round(last_speech_s * FRAMES_PER_SECOND)
