@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prism.tools import import_tool
 
-SUBJECTS = ("captioner", "transcriber", "search", "answers", "fairness", "encryption")
+SUBJECTS = ("captioner", "transcriber", "speakers", "search", "answers", "fairness", "encryption")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") -> int:
@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") 
         usage=f"{prog} [-h] {{{','.join(SUBJECTS)}}} ...",
         description="Measures the speed and memory of a model on this machine. No weights are needed: by default they "
         "are random, in the sizes of the real model. `fairness` measures how long short requests wait beside long "
-        "ones, `answers` whether answers and citations are right, `encryption` what an encrypted library costs. "
+        "ones, `answers` whether answers and citations are right, `speakers` how well speakers are told apart, "
+        "`encryption` what an encrypted library costs. "
         f"`{prog} captioner --help` describes the options.",
     )
     parser.add_argument("subject", choices=SUBJECTS)
