@@ -54,7 +54,7 @@ def _mel_filters() -> Tensor:
     width = (highest - lowest) / (NUM_BANDS + 1)
     centres = lowest + width * torch.arange(1, NUM_BANDS + 1)
     frequencies = _mel(torch.arange(_FFT_SAMPLES // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / _FFT_SAMPLES)
-    filters = (1 - (frequencies[:, None] - centres).abs() / width).clamp(min=0)
+    filters: Tensor = (1 - (frequencies[:, None] - centres).abs() / width).clamp(min=0)
     filters[-1] = 0
     return filters.float()
 
