@@ -109,7 +109,7 @@ class InProcess:
             text_reader=TextReaderDeployment(config.text_reader, lazy=True),
             embedder=self._embedder,
             captioner=CaptionerDeployment(config.captioner, config.weights, config.limits, lazy=True),
-            transcriber=TranscriberDeployment(config.transcriber, config.weights, lazy=True),
+            transcriber=TranscriberDeployment(config.transcriber, config.speakers, config.weights, lazy=True),
             frame_sampler=FrameSamplerDeployment(config.frame_sampler),
             wait_for_turn=_no_wait,
             share=_share,

@@ -32,6 +32,8 @@ class ModelStatus:
     is_miniature: bool = False
     is_lazy: bool = False
     """Whether it is loaded when it is first needed."""
+    others: "tuple[ModelStatus, ...]" = ()
+    """Further models in the same process."""
 
     @property
     def is_available(self) -> bool:

@@ -28,8 +28,6 @@ class ModelSection(Section):
     """Names of the models that can be fetched."""
 
     model: str
-    threads: int = Field(0, ge=0)
-    """Threads for one model step; 0 lets the model choose by the number of cores."""
 
     @property
     @abstractmethod

@@ -60,15 +60,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism weights") ->
 
 
 def describe_models(config: AppConfig, nodes: Sequence[Node[Any]] = GRAPH) -> list[ModelCheckpoint]:
-    """Return the checkpoint of every deployment that holds a model, in the order of the graph's nodes.
+    """Return the checkpoint of every model of the deployments, in the order of the graph's nodes.
 
-    The package of such a deployment has a module `weights` with a function `describe`.
+    The package of each model has a module `weights` with a function `describe`.
     """
     models = []
     for node in nodes:
-        if node.model_section:
-            module = importlib.import_module(f"{node.package}.weights")
-            model: ModelCheckpoint = module.describe(getattr(config, node.model_section), config.weights)
+        for section, package in node.model_packages.items():
+            module = importlib.import_module(f"{package}.weights")
+            model: ModelCheckpoint = module.describe(getattr(config, section), config.weights)
             models.append(model)
     return models
 
@@ -159,7 +159,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     for name, description in DESCRIPTIONS.items():
         command = commands.add_parser(name, help=description.partition(".")[0], description=description)
         capability_options = command.add_mutually_exclusive_group()
-        for capability in [node.model_section for node in GRAPH if node.model_section]:
+        for capability in [section for node in GRAPH for section in node.model_packages]:
             capability_options.add_argument(
                 f"--{capability}",
                 dest="capability",

@@ -74,6 +74,9 @@ class Node(Generic[S]):
     model_section: str | None = None
     """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
     the keyword `lazy`."""
+    other_model_sections: tuple[str, ...] = ()
+    """Sections of further models in the same process, which are loaded when they are first needed. The package of each
+    is within the deployment's and has the section's name."""
     is_always_lazy: bool = False
     """Whether the model is loaded when it is first needed, whatever `serving.lazy_loading` says."""
     uses: tuple["Node[Any]", ...] = ()
@@ -89,6 +92,12 @@ class Node(Generic[S]):
     routes: str | None = None
     """`module:router` of the routes that belong to this deployment alone. Analyses, which use several deployments, are
     in serve_app/routes."""
+
+    @property
+    def model_packages(self) -> Mapping[str, str]:
+        """The sections of its models, and the package of each."""
+        own = {self.model_section: self.package} if self.model_section else {}
+        return own | {section: f"{self.package}.{section}" for section in self.other_model_sections}
 
     @property
     def package(self) -> str:
@@ -134,9 +143,10 @@ TRANSCRIBER = Node(
     name="Transcriber",
     class_path="deployments.transcriber.deployment:TranscriberDeployment",
     protocol=TranscriberService,
-    sections=("transcriber", "weights"),
+    sections=("transcriber", "speakers", "weights"),
     methods={"transcribe": "always"},
     model_section="transcriber",
+    other_model_sections=("speakers",),
     has_threads=True,
 )
 

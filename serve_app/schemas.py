@@ -70,11 +70,21 @@ class ImageAnalysis(_SuccessBody):
     metadata: ImageMetadata
 
 
+Speaker = Annotated[
+    str | SkipJsonSchema[None],
+    Field(
+        description="With `speakers` only: `S1` for who speaks first, `S2` for who speaks next, and so on.",
+        examples=["S1"],
+    ),
+]
+
+
 class Word(_Body):
     word: str
     start: float = Field(description="Seconds.")
     end: float = Field(description="Seconds.")
     confidence: Confidence
+    speaker: Speaker = None
 
 
 class Segment(_Body):
@@ -88,6 +98,7 @@ class Segment(_Body):
         description="Only if the text may be invented, and why: it repeats itself (`repetition`), the model found "
         "no speech (`no_speech`), or it gave the text a low probability (`low_probability`).",
     )
+    speaker: Speaker = None
 
 
 class Subtitles(_Body):

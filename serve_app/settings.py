@@ -23,6 +23,7 @@ from deployments.project import env_file
 from deployments.settings import LimitsConfig, Section, WeightsConfig
 from deployments.text_reader.settings import TextReaderConfig
 from deployments.transcriber.settings import TranscriberConfig
+from deployments.transcriber.speakers.settings import SpeakersConfig
 
 ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "MODEL_CACHE_DIR": ("weights", "cache_dir"),
@@ -110,6 +111,7 @@ class AppConfig(Section):
     weights: WeightsConfig = WeightsConfig()
     captioner: CaptionerConfig = CaptionerConfig()
     transcriber: TranscriberConfig = TranscriberConfig()
+    speakers: SpeakersConfig = SpeakersConfig()
     frame_sampler: FrameSamplerConfig = FrameSamplerConfig()
     document_parser: DocumentParserConfig = DocumentParserConfig()
     text_reader: TextReaderConfig = TextReaderConfig()

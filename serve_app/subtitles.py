@@ -56,9 +56,10 @@ def transcript_cues(segments: Sequence[TranscriptSegment], cuts_s: Sequence[floa
     """Return the cues of a transcript, in order and without overlap.
 
     Each has at most MAX_LINES lines of MAX_COLUMNS columns and stays from MIN_S to MAX_S seconds. None goes on after a
-    pause of LONG_PAUSE_S or a cut of the picture (`cuts_s`, ascending, in seconds); among the ways to do so, cues end
-    with a sentence or a clause, and can be read in their time. A cue is shorter than MIN_S only if the next one, or a
-    cut, comes sooner and there is no room before it. Segments without words are divided by their number of letters.
+    pause of LONG_PAUSE_S, a cut of the picture (`cuts_s`, ascending, in seconds) or a change of the speaker; among the
+    ways to do so, cues end with a sentence or a clause, and can be read in their time. A cue is shorter than MIN_S only
+    if the next one, or a cut, comes sooner and there is no room before it. Segments without words are divided by their
+    number of letters.
     """
     words = (word for segment in segments for word in _words_of(segment))
     cues = [cue for passage in _passages(words, cuts_s) for cue in _Passage(passage).cues()]
@@ -128,6 +129,7 @@ class _Word:
     """Whether white space is before it; Chinese and Japanese have none."""
     start_s: float
     end_s: float
+    speaker: str | None
 
     def starts_later(self, earliest_s: float) -> Self:
         start_s = max(self.start_s, earliest_s)
@@ -136,10 +138,12 @@ class _Word:
 
 def _words_of(segment: TranscriptSegment) -> Iterator[_Word]:
     """Yield the words of a segment, none wider than a line."""
-    words = [_Word(one.word.strip(), one.word[:1].isspace(), one.start_s, one.end_s) for one in segment.words]
+    words = [
+        _Word(one.word.strip(), one.word[:1].isspace(), one.start_s, one.end_s, one.speaker) for one in segment.words
+    ]
     if not words:
         parts = [letters for word in segment.text.split() for letters in _split_at_letters(word)]
-        words = _divide(_Word(segment.text, True, segment.start_s, segment.end_s), parts)
+        words = _divide(_Word(segment.text, True, segment.start_s, segment.end_s, segment.speaker), parts)
     for word in words:
         if word.text:
             yield from _divide(
@@ -165,16 +169,24 @@ def _divide(word: _Word, parts: Sequence[tuple[str, bool]]) -> list[_Word]:
     """Return the parts of a word, each with a share of its time by its width."""
     ends = list(accumulate((columns(part) for part, _ in parts), initial=0))
     times = [word.start_s + (word.end_s - word.start_s) * end / max(1, ends[-1]) for end in ends]
-    return [_Word(*part, start_s, end_s) for part, (start_s, end_s) in zip(parts, pairwise(times), strict=True)]
+    return [
+        _Word(*part, start_s, end_s, word.speaker)
+        for part, (start_s, end_s) in zip(parts, pairwise(times), strict=True)
+    ]
 
 
 def _passages(words: Iterable[_Word], cuts_s: Sequence[float]) -> Iterator[list[_Word]]:
-    """Yield the words between long pauses and cuts. A word across a cut belongs where most of it is spoken."""
+    """Yield the words between long pauses, cuts and changes of the speaker.
+
+    A word across a cut belongs where most of it is spoken.
+    """
     passage: list[_Word] = []
     for word in words:
         if passage:
-            word = word.starts_later(passage[-1].end_s)
-            if word.start_s - passage[-1].end_s >= LONG_PAUSE_S or _shot(word, cuts_s) != _shot(passage[-1], cuts_s):
+            before = passage[-1]
+            word = word.starts_later(before.end_s)
+            is_pause = word.start_s - before.end_s >= LONG_PAUSE_S
+            if is_pause or word.speaker != before.speaker or _shot(word, cuts_s) != _shot(before, cuts_s):
                 yield passage
                 passage = []
         passage.append(word)

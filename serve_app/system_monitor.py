@@ -58,6 +58,10 @@ class SystemMonitor:
                     "not_loaded" if is_lazy else "loading",
                     is_miniature=model.is_miniature,
                     is_lazy=is_lazy,
+                    others=tuple(
+                        ModelStatus(getattr(config, section).name, "not_loaded", is_lazy=True)
+                        for section in node.other_model_sections
+                    ),
                 )
         self._read_deployments = read_deployments
         logs = _logs_folder()
@@ -78,7 +82,11 @@ class SystemMonitor:
         self._pollers.append(asyncio.create_task(self._poll_replicas()))
 
     def models(self) -> list[ModelStatus]:
-        return [self._with_failure(status, self._histories[name].failure) for name, status in self._models.items()]
+        return [
+            self._with_failure(model, self._histories[name].failure)
+            for name, status in self._models.items()
+            for model in (status, *status.others)
+        ]
 
     def deployments(self) -> list[DeploymentStatus]:
         return [self._with_overdue(history.status) for history in self._histories.values()]
@@ -98,7 +106,8 @@ class SystemMonitor:
     async def _poll_status(self, name: str) -> None:
         while True:
             self._models[name] = await self._status_of(name, self._models[name])
-            loading = self._models[name].state == "loading"
+            status = self._models[name]
+            loading = any(model.state == "loading" for model in (status, *status.others))
             await asyncio.sleep(LOADING_STATUS_PERIOD_S if loading else STATUS_PERIOD_S)
 
     def _with_overdue(self, status: DeploymentStatus) -> DeploymentStatus:

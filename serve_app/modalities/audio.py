@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from deployments.media import Media
 from deployments.transcriber.languages import LANGUAGES, language_code
@@ -35,6 +36,7 @@ MAX_SHORT_BYTES = 1024 * 1024
 """A larger recording may take long. This is a minute of MP3 at 128 kbit/s."""
 
 
+MAX_SPEAKERS = 16
 MAX_PROMPT_CHARS = 2000
 """More than the tokens that the model takes; this bounds what is tokenized."""
 
@@ -64,6 +66,7 @@ Track = Annotated[
         description="The number of the sound track, from 1, if the file has several; by default the first default one.",
     ),
 ]
+NumSpeakers = Annotated[int, Field(ge=1, le=MAX_SPEAKERS)]
 
 
 class AudioOptions(Options):
@@ -92,6 +95,14 @@ class AudioOptions(Options):
         False, description="Give each segment its `words` with their times; needs `include_timestamps`."
     )
     subtitles: bool = Field(False, description="Add `subtitles`: the transcript as SRT and as WebVTT.")
+    speakers: bool = Field(
+        False,
+        description="Give each segment, and each of its `words`, its `speaker`. Segments then end where the speaker "
+        "changes. The first such request fetches a model of 28 MB.",
+    )
+    num_speakers: NumSpeakers | SkipJsonSchema[None] = Field(
+        None, description="How many people speak, if that is known; implies `speakers`."
+    )
 
 
 async def analyze(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> AudioAnalysis:
@@ -102,9 +113,12 @@ async def analyze(media: Media, options: AudioOptions, context: AppContext, dead
 
 async def transcribe(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> Transcript:
     language = None if options.language == "auto" else options.language
-    with_words = options.subtitles or options.word_level_timestamps and options.include_timestamps
+    speakers = options.speakers or options.num_speakers is not None
+    with_words = speakers or options.subtitles or options.word_level_timestamps and options.include_timestamps
     prompt = f"{options.hotwords} {options.prompt}".strip()
-    task = TranscribeTask(language, with_words, options.translate, prompt, options.track)
+    task = TranscribeTask(
+        language, with_words, options.translate, prompt, options.track, speakers, options.num_speakers
+    )
     return await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
 
 
@@ -150,7 +164,12 @@ def _to_track(track: AudioTrack) -> SoundTrack:
 
 
 def _to_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
-    result = Segment(text=segment.text, confidence=round(segment.confidence, 4), suspect=segment.suspect)
+    result = Segment(
+        text=segment.text,
+        confidence=round(segment.confidence, 4),
+        suspect=segment.suspect,
+        speaker=segment.speaker,
+    )
     if options.include_timestamps:
         result.start, result.end = round(segment.start_s, 3), round(segment.end_s, 3)
     if options.include_timestamps and options.word_level_timestamps:
@@ -160,6 +179,7 @@ def _to_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
                 start=round(word.start_s, 3),
                 end=round(word.end_s, 3),
                 confidence=round(word.confidence, 4),
+                speaker=word.speaker,
             )
             for word in segment.words
         ]

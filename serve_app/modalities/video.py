@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
@@ -59,6 +60,16 @@ class VideoOptions(Options):
         description="Add `transcript` with its `subtitles`, as SRT and as WebVTT, and `descriptions_vtt`: the frames' "
         "descriptions as WebVTT, at times when nobody speaks.",
     )
+    speakers: bool = Field(
+        False, description="Add `transcript`, with the `speaker` of each segment. As for a recording."
+    )
+    num_speakers: audio.NumSpeakers | SkipJsonSchema[None] = Field(
+        None, description="How many people speak, if that is known; implies `speakers`."
+    )
+
+    @property
+    def has_transcript(self) -> bool:
+        return self.include_audio or self.subtitles or self.speakers or self.num_speakers is not None
 
 
 async def analyze(media: Media, options: VideoOptions, context: AppContext, deadline: float) -> VideoAnalysis:
@@ -67,7 +78,7 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
     task = SampleTask(options.num_frames, options.frame_sampling, find_cuts=options.subtitles)
     video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
     captioning = _caption_and_summarize(video, options, context, deadline)
-    if options.include_audio or options.subtitles:
+    if options.has_transcript:
         transcription = _transcribe(media, video, options, context, deadline)
         (outcomes, summary), (transcript, speech) = await _run_together(captioning, transcription)
     else:
@@ -138,15 +149,21 @@ async def _transcribe(
 ) -> tuple[AudioAnalysis, list[tuple[float, float]]]:
     """Return the analysis of a video's sound, and when somebody speaks."""
     stopwatch = Stopwatch()
-    of_sound = audio.AudioOptions(language=options.language, track=options.track, subtitles=options.subtitles)
+    of_sound = audio.AudioOptions(
+        language=options.language,
+        track=options.track,
+        subtitles=options.subtitles,
+        speakers=options.speakers,
+        num_speakers=options.num_speakers,
+    )
     transcript = Transcript.empty(None, video.properties.duration_s)
     if video.has_audio:
         try:
             transcript = await audio.transcribe(media, of_sound, context, deadline)
         except InvalidFile as error:
             raise InvalidFile(
-                f"The video's audio track cannot be transcribed; leave out include_audio and subtitles to have only "
-                f"its frames described. {error}"
+                f"The video's audio track cannot be transcribed; leave out include_audio, subtitles and speakers to "
+                f"have only its frames described. {error}"
             ) from error
     parts: list[TranscriptSegment | TranscriptWord] = []
     for segment in transcript.segments:

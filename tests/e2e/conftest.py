@@ -15,19 +15,22 @@ from safetensors.torch import load_file, save_file
 from deployments.captioner.model_config import read_config
 from deployments.project import project_folder
 from samples.running_server import RunningServer, running_server
+from tests.deployments.transcriber.random_campplus import write_campplus
 
 StartServer = Callable[..., AbstractContextManager[RunningServer]]
 
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
-    """Starts config/mini.yaml with `args` merged into its own."""
+    """Starts config/mini.yaml with `args` merged into its own, and with a small model of voices."""
+    voices = write_campplus(tmp_path_factory.mktemp("voices") / "voices.pt")
 
     def start(
         args: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None, ready_path: str = "/readyz"
     ) -> AbstractContextManager[RunningServer]:
         settings = yaml.safe_load((project_folder() / "config/mini.yaml").read_text())
         merged = settings["applications"][0]["args"]
+        merged["speakers"] = {"model": str(voices)}
         for section, values in (args or {}).items():
             merged[section] = {**merged.get(section, {}), **values}
         path = tmp_path_factory.mktemp("config") / "serve.yaml"

@@ -121,6 +121,18 @@ def test_a_recording_that_breaks_off_is_transcribed_up_to_there_with_a_warning(u
     assert body["metadata"]["warnings"] == ["The file breaks off: its sound ends after 6.7 of 10.9 seconds."]
 
 
+def test_each_segment_of_a_recording_and_of_a_clip_has_a_speaker_when_asked_for(url: str) -> None:
+    """Who it is, random weights do not know; with a number given, there are no more."""
+    body = answer_of(post_file(url, "audio", SAMPLES / "recording.mp3", num_speakers=1, word_level_timestamps=True))
+    assert {segment["speaker"] for segment in body["segments"]} == {"S1"}
+    assert {word["speaker"] for segment in body["segments"] for word in segment["words"]} == {"S1"}
+    assert body["transcription"] == " ".join(segment["text"] for segment in body["segments"])
+    clip = answer_of(post_file(url, "video", SAMPLES / "clip.mp4", num_frames=1, speakers=True, subtitles=True))
+    segments = clip["transcript"]["segments"]
+    assert segments[0]["speaker"] == "S1"
+    assert all(segment["speaker"] in ("S1", "S2", "S3", "S4") for segment in segments)
+
+
 def test_the_transcript_of_a_clip_that_breaks_off_has_a_warning(url: str, tmp_path: Path) -> None:
     whole = (DATA / "clip.mkv").read_bytes()
     path = tmp_path / "clip.mkv"

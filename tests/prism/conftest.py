@@ -1,3 +1,3 @@
-from tests.deployments.weights.conftest import hub, whisper_content
+from tests.deployments.weights.conftest import hub, voices_content, whisper_content
 
-__all__ = ["hub", "whisper_content"]
+__all__ = ["hub", "voices_content", "whisper_content"]

@@ -60,9 +60,10 @@ def wait_for(part: Path) -> None:
         time.sleep(0.01)
 
 
-def test_fetch_downloads_both_models(
+def test_fetch_downloads_all_models(
     hub: Hub,
     whisper_content: bytes,
+    voices_content: bytes,
     cache_dir: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -76,6 +77,7 @@ def test_fetch_downloads_both_models(
     assert "are free" in output
     assert output.endswith("serving needs no network.\n")
     assert (cache_dir / "whisper-base" / "base.pt").read_bytes() == whisper_content
+    assert (cache_dir / "campplus" / "campplus_cn_en_common.pt").read_bytes() == voices_content
 
 
 def test_fetch_of_a_complete_cache_makes_no_request(hub: Hub, cache_dir: Path) -> None:

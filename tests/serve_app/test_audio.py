@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
+from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
+from tests.cues import read_cues
 from tests.serve_app.conftest import MP4, WAV, MakeApi
 from tests.serve_app.fakes import FakeGraph
 
@@ -67,6 +68,43 @@ def test_subtitles_are_there_when_asked_for(client: TestClient, graph: FakeGraph
     }
     assert "words" not in body["segments"][0]
     assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=True)
+
+
+def two_speakers() -> Transcript:
+    words = [TranscriptWord(" Hello", 0.0, 0.7, 0.9, "S1"), TranscriptWord(" Hi", 0.8, 1.2, 0.9, "S2")]
+    segments = [
+        TranscriptSegment(word.start_s, word.end_s, word.word.strip(), 0.95, [word], speaker=word.speaker)
+        for word in words
+    ]
+    return Transcript("Hello Hi", "en", 0.95, segments, 2.0)
+
+
+def test_speakers_are_there_when_asked_for(client: TestClient, graph: FakeGraph) -> None:
+    graph.transcriber.transcript = two_speakers()
+    first, second = post(client, speakers="true")["segments"]
+    assert first == {"start": 0.0, "end": 0.7, "text": "Hello", "confidence": 0.95, "speaker": "S1"}
+    assert (second["speaker"], "words" in second) == ("S2", False)
+    assert graph.transcriber.calls[-1][1] == TranscribeTask(None, word_timestamps=True, speakers=True)
+    [word] = post(client, speakers="true", word_level_timestamps="true")["segments"][1]["words"]
+    assert word["speaker"] == "S2"
+    segments = post(client, speakers="true", include_timestamps="false")["segments"]
+    assert [segment["speaker"] for segment in segments] == ["S1", "S2"]
+
+
+def test_the_number_of_speakers_may_be_known(client: TestClient, graph: FakeGraph) -> None:
+    post(client, num_speakers="2")
+    task = TranscribeTask(None, word_timestamps=True, speakers=True, num_speakers=2)
+    assert graph.transcriber.calls[-1][1] == task
+    for number in ("0", "17", "two"):
+        error = post(client, speakers="true", num_speakers=number)["error"]
+        assert error["code"] == "INVALID_REQUEST"
+        assert "num_speakers" in error["message"]
+
+
+def test_no_subtitle_has_two_speakers(client: TestClient, graph: FakeGraph) -> None:
+    graph.transcriber.transcript = two_speakers()
+    cues = read_cues(post(client, speakers="true", subtitles="true")["subtitles"]["srt"])
+    assert [text for *_, text in cues] == ["Hello", "Hi"]
 
 
 def test_a_segment_that_may_be_invented_says_why(client: TestClient, graph: FakeGraph) -> None:

@@ -30,6 +30,8 @@ def test_the_defaults_are_the_contract() -> None:
         "track": None,
         "include_audio": False,
         "subtitles": False,
+        "speakers": False,
+        "num_speakers": None,
     }
     assert in_json(AudioOptions).model_dump() == {
         "language": "auto",
@@ -40,6 +42,8 @@ def test_the_defaults_are_the_contract() -> None:
         "include_timestamps": True,
         "word_level_timestamps": False,
         "subtitles": False,
+        "speakers": False,
+        "num_speakers": None,
     }
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -89,6 +90,22 @@ def test_a_long_pause_ends_a_cue_even_within_a_sentence() -> None:
 
 def test_a_short_pause_does_not() -> None:
     assert len(transcript_cues([spoken("We begin with", 0.0), spoken("the budget.", 1.5)])) == 1
+
+
+def said_by(speaker: str, segment: TranscriptSegment, *, with_words: bool = True) -> TranscriptSegment:
+    words = [replace(word, speaker=speaker) for word in segment.words] if with_words else []
+    return replace(segment, speaker=speaker, words=words)
+
+
+@pytest.mark.parametrize("with_words", [True, False])
+def test_no_cue_has_two_speakers(*, with_words: bool) -> None:
+    segments = [spoken("We begin with", 0.0), spoken("the budget.", 1.0), spoken("Good.", 1.9), spoken("So,", 2.4)]
+    speakers = ["S1", "S1", "S2", "S1"]
+    labelled = [said_by(*pair, with_words=with_words) for pair in zip(speakers, segments, strict=True)]
+    cues = transcript_cues(labelled)
+    assert [" ".join(cue.lines) for cue in cues] == ["We begin with the budget.", "Good.", "So,"]
+    assert all(first.end_s <= second.start_s + 1e-6 for first, second in pairwise(cues))
+    assert len(transcript_cues([said_by("S1", segment) for segment in segments])) == 1
 
 
 def test_no_cue_is_shown_across_a_cut() -> None:

@@ -9,7 +9,7 @@ import pytest
 from deployments.errors import DeadlineExceeded, ModelLoading, ModelNotLoaded, ServerBusy
 from deployments.model_loader import ModelStatus
 from serve_app import system_monitor
-from serve_app.graph import CAPTIONER
+from serve_app.graph import CAPTIONER, TRANSCRIBER
 from serve_app.settings import AppConfig
 from serve_app.system_monitor import ReadDeployments, SystemMonitor, app_processes
 
@@ -78,6 +78,25 @@ def state_after(
 def test_a_models_state_is_what_its_replica_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_after(monkeypatch, ModelLoading("soon"), LOADED) == "loaded"
     assert state_after(monkeypatch, LOADED, ModelNotLoaded("no replica could be started")) == "failed"
+
+
+def test_further_models_of_a_process_follow_its_own_and_fail_with_it() -> None:
+    async def make() -> SystemMonitor:
+        services = {TRANSCRIBER.name: FakeService(LOADED)}
+
+        async def no_deployments() -> Mapping[str, Any]:
+            return {}
+
+        return SystemMonitor([TRANSCRIBER], services, AppConfig(), no_deployments)  # type: ignore[arg-type]
+
+    monitor = asyncio.run(make())
+    before = [(model.name, model.state, model.is_available) for model in monitor.models()]
+    assert before == [("whisper-base", "loading", False), ("campplus", "not_loaded", True)]
+    loading = ModelStatus("campplus", "loading", detail="fetching", is_lazy=True)
+    monitor._models[TRANSCRIBER.name] = ModelStatus("whisper-base", "loaded", others=(loading,))
+    assert [model.detail for model in monitor.models()] == ["", "fetching"]
+    monitor._histories[TRANSCRIBER.name].failure = "It keeps crashing."
+    assert [(model.state, model.detail) for model in monitor.models()] == [("failed", "It keeps crashing.")] * 2
 
 
 def test_a_busy_replica_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:

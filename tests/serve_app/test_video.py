@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ModelNotLoaded, ProcessingFailed
 from deployments.frame_sampler.types import SampledVideo, SampleTask
 from deployments.media import Media
+from deployments.transcriber.types import TranscriptSegment
 from serve_app.modalities.video import FRAMES_PER_CALL
 from tests.serve_app.conftest import MP4, MakeApi
 from tests.serve_app.fakes import FakeGraph
@@ -204,6 +206,20 @@ def test_subtitles_and_descriptions_do_not_cross_cuts(client: TestClient, graph:
     body = post(client, num_frames="2", subtitles="true")
     assert "00:00:00.000 --> 00:00:00.750\n" in body["transcript"]["subtitles"]["vtt"]
     assert body["descriptions_vtt"] == "WEBVTT\n\n00:00:04.000 --> 00:00:05.000\nframe 1\n\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "num_speakers"), [({"speakers": "true"}, None), ({"num_speakers": "3"}, 3), ({"include_audio": "1"}, 0)]
+)
+def test_speakers_of_a_video_are_told_apart_when_asked_for(
+    client: TestClient, graph: FakeGraph, options: dict[str, str], num_speakers: int | None
+) -> None:
+    segment = TranscriptSegment(0.0, 1.5, "Hello.", 0.95, speaker="S1")
+    graph.transcriber.transcript = replace(graph.transcriber.transcript, segments=[segment])
+    [labelled] = post(client, num_frames="1", **options)["transcript"]["segments"]
+    assert labelled["speaker"] == "S1"
+    task = graph.transcriber.calls[-1][1]
+    assert (task.speakers, task.num_speakers or 0) == (num_speakers != 0, num_speakers or 0)
 
 
 def test_of_a_silent_video_subtitles_are_empty(client: TestClient, graph: FakeGraph) -> None:

@@ -9,19 +9,25 @@ import pytest
 
 from deployments.cancellation import Cancellation
 from deployments.errors import DeadlineExceeded, FileTooLarge, InvalidFile, ModelLoading, ModelNotLoaded
-from deployments.media import Media
+from deployments.media import Media, as_media
 from deployments.model_loader import ModelStatus
+from deployments.project import project_folder
 from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.deployment import TranscriberDeployment
 from deployments.transcriber.settings import TranscriberConfig
+from deployments.transcriber.speakers.campplus import CamPlusPlus
+from deployments.transcriber.speakers.settings import SpeakersConfig
 from deployments.transcriber.types import TranscribeTask, Transcript
 from tests.deployments.transcriber.conftest import Loaded
+from tests.deployments.transcriber.random_campplus import SIZES, write_campplus
 from tests.deployments.transcriber.sounds import SoundTrack, encode_tracks, encode_video, noise, tone, wav
 
 Start = Callable[..., TranscriberDeployment]
+
+SPEECH = as_media((project_folder() / "tests" / "data" / "speech.wav").read_bytes())
 
 
 @pytest.fixture
@@ -34,6 +40,7 @@ def start(loaded: Loaded, tmp_path: Path) -> Start:
         model: Path = loaded.path,
         max_duration_s: float = 7200,
         speech_detection: bool = False,
+        speakers: str = "campplus",
     ) -> TranscriberDeployment:
         config = TranscriberConfig(
             model=str(model),
@@ -42,7 +49,8 @@ def start(loaded: Loaded, tmp_path: Path) -> Start:
             max_duration_s=max_duration_s,
             speech_detection=speech_detection,
         )
-        return TranscriberDeployment(config, WeightsConfig(cache_dir=tmp_path), lazy=lazy)
+        weights = WeightsConfig(cache_dir=tmp_path)
+        return TranscriberDeployment(config, SpeakersConfig(model=speakers), weights, lazy=lazy)
 
     return start
 
@@ -83,6 +91,38 @@ def test_an_eager_replica_loads_in_the_background(start: Start) -> None:
         assert (await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())).text
 
     asyncio.run(ask_at_once_and_later())
+
+
+def test_speakers_are_told_apart_when_asked_for(start: Start, tmp_path: Path) -> None:
+    async def ask() -> tuple[Transcript, Transcript, ModelStatus, ModelStatus]:
+        replica = start(speakers=str(write_campplus(tmp_path / "voices.pt")))
+        without = await replica.transcribe(SPEECH, TranscribeTask("en", True), deadline=in_a_minute())
+        before = await replica.status()
+        task = TranscribeTask("en", word_timestamps=True, speakers=True, num_speakers=1)
+        return without, await replica.transcribe(SPEECH, task, deadline=in_a_minute()), before, (await replica.status())
+
+    without, transcript, before, after = asyncio.run(ask())
+    assert {segment.speaker for segment in without.segments} == {None}
+    assert {segment.speaker for segment in transcript.segments} == {"S1"}
+    assert {word.speaker for segment in transcript.segments for word in segment.words} == {"S1"}
+    assert transcript.text == without.text
+    assert [(other.name, other.state, other.is_lazy) for other in before.others] == [("voices", "not_loaded", True)]
+    [loaded] = after.others
+    assert (loaded.state, loaded.revision) == ("loaded", None)
+    assert loaded.weight_bytes == 4 * sum(weight.numel() for weight in CamPlusPlus(SIZES).parameters())
+
+
+def test_without_the_weights_of_voices_only_requests_for_speakers_are_refused(start: Start, tmp_path: Path) -> None:
+    async def ask() -> ModelStatus:
+        replica = start(speakers=str(tmp_path / "absent.pt"))
+        with pytest.raises(ModelNotLoaded, match=r"absent could not be loaded.*absent\.pt does not exist"):
+            await replica.transcribe(wav(tone()), TranscribeTask(speakers=True), deadline=in_a_minute())
+        assert (await replica.transcribe(wav(tone()), TranscribeTask(), deadline=in_a_minute())).text
+        return await replica.status()
+
+    status = asyncio.run(ask())
+    assert status.state == "loaded"
+    assert status.others[0].state == "failed"
 
 
 def test_the_audio_track_of_a_video_is_transcribed(start: Start) -> None:

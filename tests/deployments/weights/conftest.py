@@ -1,10 +1,13 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
 from deployments.captioner.weights import REPOSITORY, REVISION, TOKENIZER_REPOSITORY, TOKENIZER_REVISION
+from deployments.transcriber.speakers import weights as voices
 from deployments.weights import download
 from tests.deployments.weights.hub import Hub, HubServer
 
@@ -37,6 +40,18 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with HubServer(hub):
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
+
+
+@pytest.fixture
+def voices_content(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The content of the model that tells speakers apart, whose URL points to the test hub."""
+    content = random.Random(3).randbytes(200_000)
+    url = urlsplit(voices.FILE.url)
+    hub.files[url.path] = content
+    checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    pinned = replace(voices.FILE, url=hub.url + url.path, size=len(content), checksum=checksum)
+    monkeypatch.setattr(voices, "FILE", pinned)
+    return content
 
 
 @pytest.fixture
