@@ -31,8 +31,10 @@ _MIN_CORE_HEIGHT = 0.5
 """and if it is not much lower than the other lines (their median)."""
 _LINE_HEIGHT_PX = 48
 """Height that lines are scaled to, for both networks that see single lines."""
-_MIN_LINE_WIDTH_PX = 64
+_MIN_LINE_WIDTH_PX = 160
 """A shorter line is padded to this."""
+_MARGIN_PX = 32
+"""Every line is padded by this at its end: the last character is often misread where nothing follows it."""
 _UPSIDE_DOWN_WIDTH_PX = 192
 """The width that the orientation network sees of a line."""
 _BLANK = 0
@@ -100,7 +102,7 @@ class OcrModels:
     def read(self, lines: Sequence[Pixels]) -> list[RecognizedLine]:
         """Return the text of each line. The widest line decides what they cost."""
         scaled = [_scaled_to_line(line) for line in lines]
-        width = max(_MIN_LINE_WIDTH_PX, *(line.shape[1] for line in scaled))
+        width = max(map(read_width, scaled))
         [probabilities] = self._recognition.run(None, {"x": _as_input(scaled, width)})
         return [self._decode(columns, line, width) for columns, line in zip(probabilities, scaled, strict=True)]
 
@@ -174,7 +176,7 @@ def _short_sides(boxes: Quadrilaterals) -> NDArray[np.float32]:
 
 def read_width(line: Pixels) -> int:
     """Return the width in pixels at which a line is read."""
-    return max(_MIN_LINE_WIDTH_PX, _line_width(line))
+    return max(_MIN_LINE_WIDTH_PX, _line_width(line) + _MARGIN_PX)
 
 
 def _line_width(line: Pixels) -> int:

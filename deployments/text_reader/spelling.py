@@ -22,7 +22,7 @@ an @ for a digit it gave the @ .03 to .27, where it took letters for digits it g
 it never gave the @ .01 (measured on receipts)."""
 _SIGNS = {"0": "@", "6": "@", "\N{MULTIPLICATION SIGN}": "xX"}
 """These are taken wherever they are possible: they are rarely given any probability."""
-_LETTERS = {"0": "Oo", "1": "lIi"}
+_LETTERS = {"0": "Oo", "1": "lI"}
 """These are taken in words of letters only."""
 MIN_LETTERS = 2
 """A word has at least so many letters, if its digits are to be taken for letters."""
@@ -58,7 +58,7 @@ def spelled(characters: Sequence[Character]) -> str:
     for word in re.finditer(r"\S+", "".join(text)):
         digits = [index for index in range(*word.span()) if text[index].isdigit()]
         letters = [_best_rival(characters[index], _LETTERS) for index in digits]
-        if all(letters) and sum(character.isalpha() for character in word.group()) >= MIN_LETTERS:
+        if all(letters) and _has_digits_among_letters(word.group()):
             for index, letter in zip(digits, letters, strict=True):
                 text[index] = letter
     return "".join(text)
@@ -75,6 +75,9 @@ def widest_gaps(line: Pixels, middles: NDArray[np.floating[Any]]) -> NDArray[np.
     `middles` are those of the characters, in pixels from the left.
     """
     has_ink = _columns_with_ink(line)
+    # The margins are no gaps, though the network may see the first and last character there.
+    has_ink[: has_ink.argmax()] = True
+    has_ink[len(has_ink) - has_ink[::-1].argmax() :] = True
     gaps = []
     for left, right in pairwise(np.round(middles).astype(int).tolist()):
         edges = np.flatnonzero(np.concatenate([[True], has_ink[max(0, left) : right + 1], [True]]))
@@ -89,6 +92,12 @@ def _columns_with_ink(line: Pixels) -> NDArray[np.bool_]:
         difference = -difference  # light print on dark paper
     is_ink = difference > _INK * max(float(np.percentile(difference, 95)), _MIN_CONTRAST)
     return np.asarray(is_ink[is_ink.mean(axis=1) < _RULE].any(axis=0))
+
+
+def _has_digits_among_letters(word: str) -> bool:
+    """Return whether the digits of a word are all among MIN_LETTERS letters, with no sign such as a dot between."""
+    runs = [run for run in re.findall(r"\w+", word) if any(map(str.isdigit, run))]
+    return all(sum(map(str.isalpha, run)) >= MIN_LETTERS for run in runs)
 
 
 def _best_rival(character: Character, table: Mapping[str, str]) -> str:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deployments.cancellation import Cancellation
 from deployments.media import Pixels
 from deployments.text_reader.models import OcrModels
+from deployments.text_reader.reader import TextReader
 from deployments.text_reader.weights import model_files
 from tests.deployments.text_reader.test_spelling import drawn
 
@@ -88,3 +90,24 @@ def test_a_line_that_a_stroke_touches_is_found(models: OcrModels, monkeypatch: p
     pixels: Pixels = np.zeros((320, 640, 3), np.uint8)
     middles = models.find_text(pixels, 1.0).mean(axis=1)
     assert sorted(middles[:, 1].round(-1).tolist()) == [50, 130]
+
+
+def test_lines_are_padded_by_a_margin_but_not_to_the_width_of_much_longer_ones(
+    models: OcrModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths = [60, 100, 150, 300, 310, 900] * 5
+    batches = []
+
+    class Session:
+        def run(self, _: None, inputs: dict[str, Any]) -> list[NDArray[np.float32]]:
+            batch = inputs["x"]
+            used = np.abs(batch).max(axis=(0, 1, 2)).nonzero()[0].max() + 1
+            assert used + 32 <= batch.shape[3]
+            batches.append(batch.shape[0] * batch.shape[3])
+            probabilities = np.zeros((len(batch), batch.shape[3] // _COLUMN_PX, len(models._characters)), np.float32)
+            probabilities[:, :, 0] = 1
+            return [probabilities]
+
+    monkeypatch.setattr(models, "_recognition", Session())
+    TextReader(models)._read([np.full((48, width, 3), 255, np.uint8) for width in widths], Cancellation(float("inf")))
+    assert sum(batches) <= 1.3 * sum(max(160, width + 32) for width in widths)

@@ -34,6 +34,7 @@ def characters(text: str, rivals: dict[int, dict[str, float]]) -> list[Character
         ("-RM0.01", {3: {"O": 0.248}}, "-RM0.01"),
         ("POS001", {3: {"O": 0.08}}, "POS001"),
         ("06.0%", {0: {"@": 0.01}}, "06.0%"),
+        ("No.1", {3: {"I": 0.2}}, "No.1"),
         ("B02", {1: {"O": 0.19}}, "B02"),
         ("A1", {1: {"l": 0.2}}, "A1"),
         ("3 × 4", {2: {"x": 0.01}}, "3 × 4"),
@@ -71,6 +72,14 @@ def test_the_gap_between_two_words_is_wider_than_those_between_letters(is_underl
     assert gaps.argmax() == len("CORRUGATED") - 1
     assert gaps.max() >= 12
     assert np.sort(gaps)[-2] <= 8
+
+
+def test_margins_are_no_gaps() -> None:
+    line, middles = drawn("Total", 0)
+    wide = np.pad(line[:, :120], ((0, 0), (40, 60), (0, 0)), constant_values=255)
+    middles += 40
+    middles[[0, -1]] = 4, 200  # where the network saw them
+    assert widest_gaps(wide, middles).max() <= 8
 
 
 def test_an_empty_line_is_one_gap() -> None:
