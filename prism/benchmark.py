@@ -17,8 +17,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") 
         description="Measures the speed and memory of a model on this machine. No weights are needed: by default they "
         "are random, in the sizes of the real model. `fairness` measures how long short requests wait beside long "
         "ones, `answers` whether answers and citations are right, `speech` how many words are transcribed wrongly, "
-        "`speakers` how well speakers are told apart, "
-        "`encryption` what an encrypted library costs. "
+        "`speakers` how well speakers are told apart, `encryption` what an encrypted library costs. "
         f"`{prog} captioner --help` describes the options.",
     )
     parser.add_argument("subject", choices=SUBJECTS)

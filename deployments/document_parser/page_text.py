@@ -13,7 +13,13 @@ import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
 from deployments.document_parser.display import Direction, Display
-from deployments.document_parser.reading_order import Piece, is_mixed, is_wide, lines_in_reading_order
+from deployments.document_parser.reading_order import (
+    Piece,
+    has_right_to_left,
+    is_mixed,
+    is_wide,
+    lines_in_reading_order,
+)
 from deployments.document_parser.text_layer import clean
 from deployments.places import Box, TextLine
 
@@ -250,7 +256,17 @@ class _Words:
         words = [word for word in words if self._display.shows(word.box)]
         if direction == "right" and _is_vertical_writing(words, self._characters):
             direction = "down"
-        return direction, [group for level in _levels(words, direction) for group in _near(level, direction)]
+        groups = [group for level in _levels(words, direction) for group in _near(level, direction)]
+        return direction, groups if direction != "left" else [self._read_to_the_left(group) for group in groups]
+
+    def _read_to_the_left(self, group: list[_Word]) -> list[_Word]:
+        """Return the words of an upside-down line in reading order.
+
+        pdfium orders words that were placed one by one from the left of the displayed page.
+        """
+        if has_right_to_left("".join(self._characters[word.start : word.end] for word in group)):
+            return group
+        return sorted(group, key=lambda word: -word.box[2])
 
     def _level_parts(self, index: int, direction: Direction) -> list[_Word]:
         """Return the word, or its parts if it goes on below itself: pdfium takes stacked numbers for one word.
@@ -369,7 +385,7 @@ def _join(characters: str, words: list[_Word]) -> str:
     text = ""
     end = words[0].start
     for word in words:
-        text += (" " if word.start > end else "") + characters[word.start : word.end]
+        text += (" " if word.start != end else "") + characters[word.start : word.end]
         end = word.end
     return text
 

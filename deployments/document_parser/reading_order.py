@@ -327,6 +327,11 @@ def _is_right_to_left(text: str) -> bool:
     return len(_RIGHT_TO_LEFT.findall(text)) > len(_LATIN_LETTER.findall(text))
 
 
+def has_right_to_left(text: str) -> bool:
+    """Return whether a text has letters that go from the right."""
+    return bool(_RIGHT_TO_LEFT.search(text))
+
+
 def is_mixed(text: str) -> bool:
     """Return whether a text has letters that go from the right and others that go from the left."""
     return bool(_RIGHT_TO_LEFT.search(text) and _LATIN_LETTER.search(text))

@@ -13,7 +13,7 @@ from deployments.malloc import trim_freed_memory
 from deployments.media import Pixels
 from deployments.places import Box, TextLine
 from deployments.text_reader.layout import Fragment, order_lines
-from deployments.text_reader.models import OcrModels, Quadrilaterals, RecognizedLine, line_width
+from deployments.text_reader.models import OcrModels, Quadrilaterals, RecognizedLine, read_width
 from deployments.text_reader.types import ReadImage
 
 MAX_DETECTION_PIXELS = 1_800_000
@@ -28,6 +28,8 @@ TILE_OVERLAP_PX = 96
 """In the scale of the detection network. A line of text on the border of two tiles is whole in one of them."""
 MAX_BATCH_WIDTH_PX = 4000
 """Of the lines that are read together: bounds the memory of the recognition network."""
+MAX_BATCH_STRETCH = 1.3
+"""By so much at most a line is padded to the width of those that are read with it: padding costs as much as text."""
 MIN_CONFIDENCE = 0.5
 """What is read with less is not text, but texture or drawing."""
 TALL = 1.5
@@ -133,8 +135,8 @@ class TextReader:
     def _read(self, lines: Sequence[Pixels], cancellation: Cancellation) -> list[RecognizedLine]:
         """Return what is on each line; lines of about one width are read together."""
         results = [RecognizedLine("", 0.0, [])] * len(lines)
-        order = sorted(range(len(lines)), key=lambda index: line_width(lines[index]))
-        for batch in _batches(order, [line_width(line) for line in lines]):
+        order = sorted(range(len(lines)), key=lambda index: read_width(lines[index]))
+        for batch in _batches(order, [read_width(line) for line in lines]):
             cancellation.check("the lines of text were being read")
             for index, result in zip(batch, self._models.read([lines[index] for index in batch]), strict=True):
                 results[index] = result
@@ -161,7 +163,8 @@ def _batches(order: Sequence[int], widths: Sequence[int]) -> Iterator[list[int]]
     """Yield the indices in `order` in batches; `widths` increase in that order."""
     batch: list[int] = []
     for index in order:
-        if batch and widths[index] * (len(batch) + 1) > MAX_BATCH_WIDTH_PX:
+        is_too_wide = batch and widths[index] * (len(batch) + 1) > MAX_BATCH_WIDTH_PX
+        if is_too_wide or (batch and widths[index] > MAX_BATCH_STRETCH * widths[batch[0]]):
             yield batch
             batch = []
         batch.append(index)

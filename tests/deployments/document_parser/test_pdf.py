@@ -102,6 +102,23 @@ def test_text_that_is_turned_upright_by_the_rotation_is_read_row_by_row() -> Non
     assert covers(page.lines[0].box, (110 / 800, 96 / 600))
 
 
+@pytest.mark.parametrize(
+    ("rotate", "transform"), [(0, (-1, 0, 0, -1)), (90, (0, -1, 1, 0)), (180, (1, 0, 0, 1)), (270, (0, 1, -1, 0))]
+)
+def test_words_that_are_placed_one_by_one_upside_down_are_read_in_order(
+    rotate: int, transform: tuple[int, int, int, int]
+) -> None:
+    a, b, c, d = transform
+    content = b"".join(
+        b"BT /F1 10 Tf %d %d %d %d %d %d Tm (%s) Tj ET\n"
+        % (*transform, 300 + 27 * column * a - 20 * row * c, 400 + 27 * column * b - 20 * row * d, word)
+        for row, words in enumerate(((b"One", b"two", b"three", b"four"), (b"five", b"six", b"seven", b"eight")))
+        for column, word in enumerate(words)
+    )
+    page = read_page(one_page(content, entries=b"/Rotate %d" % rotate))
+    assert texts(page) == ["One two three four", "five six seven eight"]
+
+
 def test_text_that_stands_on_its_side_comes_last_with_its_box() -> None:
     content = b"BT /F1 10 Tf 0 1 -1 0 30 300 Tm (On its side) Tj ET\n" + lines(100, 700, "One line", "Another line")
     page = read_page(one_page(content))
