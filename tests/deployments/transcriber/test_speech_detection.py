@@ -274,7 +274,7 @@ def test_a_window_with_more_text_than_the_token_limit_is_continued_before_the_ne
 
 
 def test_text_without_an_end_timestamp_lasts_until_the_end_of_its_window(engine: WhisperEngine) -> None:
-    tokenizer = engine._tokenizer("en")
+    tokenizer = engine._tokenizer("en", TranscribeTask())
     begin = tokenizer.timestamp_begin
     tokens = [begin + 50, *tokenizer.encode(" One."), begin + 100, begin + 120, *tokenizer.encode(" Two.")]
     result = whisper.DecodingResult(audio_features=torch.empty(0), language="en", tokens=tokens, avg_logprob=-0.1)
