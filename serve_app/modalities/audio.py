@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from deployments.media import Media
 from deployments.transcriber.languages import LANGUAGES, language_code
@@ -61,12 +60,17 @@ Language = Annotated[
 ]
 Track = Annotated[
     int | None,
+    WithJsonSchema({"type": "integer", "minimum": 1}),  # a form has no null
     Field(
         ge=1,
         description="The number of the sound track, from 1, if the file has several; by default the first default one.",
     ),
 ]
-NumSpeakers = Annotated[int, Field(ge=1, le=MAX_SPEAKERS)]
+NumSpeakers = Annotated[
+    int | None,
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_SPEAKERS}),
+    Field(ge=1, le=MAX_SPEAKERS, description="How many people speak, if that is known; implies `speakers`."),
+]
 
 
 class AudioOptions(Options):
@@ -100,9 +104,7 @@ class AudioOptions(Options):
         description="Give each segment, and each of its `words`, its `speaker`. Segments then end where the speaker "
         "changes. The first such request fetches a model of 28 MB.",
     )
-    num_speakers: NumSpeakers | SkipJsonSchema[None] = Field(
-        None, description="How many people speak, if that is known; implies `speakers`."
-    )
+    num_speakers: NumSpeakers = None
 
 
 async def analyze(media: Media, options: AudioOptions, context: AppContext, deadline: float) -> AudioAnalysis:

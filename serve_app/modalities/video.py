@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from pydantic import Field
-from pydantic.json_schema import SkipJsonSchema
 
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
@@ -63,9 +62,7 @@ class VideoOptions(Options):
     speakers: bool = Field(
         False, description="Add `transcript`, with the `speaker` of each segment. As for a recording."
     )
-    num_speakers: audio.NumSpeakers | SkipJsonSchema[None] = Field(
-        None, description="How many people speak, if that is known; implies `speakers`."
-    )
+    num_speakers: audio.NumSpeakers = None
 
     @property
     def has_transcript(self) -> bool:

@@ -21,9 +21,14 @@ KINDS: Mapping[str, str] = {"image": "picture", "video": "clip", "audio": "speec
 of these files."""
 
 _ABOUT_THE_FILE = {"INVALID_FILE_TYPE", "INVALID_FILE", "FILE_TOO_LARGE"}
-_RULES = ("is given twice", "The loaded model does not know the language", "chars needs chunk_id")
+_RULES = (
+    "is given twice",
+    "The loaded model does not know the language",
+    "chars needs chunk_id",
+    "The file has no sound track",
+)
 """Of an option as a field and in `options`, with different values; of a smaller model; of parameters that belong
-together."""
+together; of a file."""
 _FORM = "multipart/form-data"
 _BOOLEANS = {"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"}
 """Text that a form's boolean may be, in any case."""

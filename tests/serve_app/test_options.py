@@ -93,6 +93,7 @@ def test_different_values_for_one_option_are_refused_by_name() -> None:
         (AudioOptions, "language", "xx-US"),
         (AudioOptions, "hotwords", "x" * 2001),
         (AudioOptions, "track", 0),
+        (AudioOptions, "num_speakers", 17),
         (AudioOptions, "include_timestamps", "yes"),
         (AudioOptions, "word_level_timestamps", []),
     ],

@@ -2,6 +2,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -62,8 +63,9 @@ def in_a_minute() -> float:
 def test_a_recording_is_decoded_and_transcribed_by_the_engine(start: Start, loaded: Loaded) -> None:
     sound = tone()
     transcript = asyncio.run(start().transcribe(wav(sound), TranscribeTask("de"), deadline=in_a_minute()))
-    as_decoded = decode_audio(wav(sound), Cancellation(in_a_minute()), 100).waveform
-    assert transcript == loaded.engine.transcribe(as_decoded, TranscribeTask("de"), Cancellation(in_a_minute()))
+    decoded = decode_audio(wav(sound), Cancellation(in_a_minute()), 100)
+    alone = loaded.engine.transcribe(decoded.waveform, TranscribeTask("de"), Cancellation(in_a_minute()))
+    assert transcript == replace(alone, tracks=decoded.tracks, track=1)
 
 
 def test_the_status_describes_the_model(start: Start, loaded: Loaded) -> None:
@@ -146,7 +148,7 @@ def test_speech_detection_prevents_text_for_noise(start: Start) -> None:
     sound = wav(noise(2))
     assert asyncio.run(start(speech_detection=False).transcribe(sound, TranscribeTask(), deadline=in_a_minute())).text
     transcript = asyncio.run(start(speech_detection=True).transcribe(sound, TranscribeTask(), deadline=in_a_minute()))
-    assert transcript == Transcript("", "und", 0.0, [], 2.0)
+    assert replace(transcript, tracks=[], track=None) == Transcript("", "und", 0.0, [], 2.0)
 
 
 def test_a_video_without_an_audio_track_is_an_invalid_file(start: Start) -> None:
@@ -202,7 +204,7 @@ def test_times_are_those_of_the_containers_clock(start: Start) -> None:
 def test_a_track_without_a_sample_has_an_empty_transcript(start: Start) -> None:
     empty = encode_tracks(SoundTrack(noise(0)), container="matroska", num_pictures=20)
     transcript = asyncio.run(start(speech_detection=True).transcribe(empty, TranscribeTask(), deadline=in_a_minute()))
-    assert transcript == Transcript("", "und", 0.0, [], 0.0)
+    assert replace(transcript, tracks=[], track=None) == Transcript("", "und", 0.0, [], 0.0)
 
 
 def test_a_decoder_that_hangs_costs_its_own_call_only(start: Start) -> None:
