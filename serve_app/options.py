@@ -63,7 +63,7 @@ def parse_json_options(model: type[OptionsT], body: Mapping[str, Any]) -> Option
 
 def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, strict: bool) -> OptionsT:
     stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
-    given = {name: value for name, value in stripped.items() if value is not None and value != ""}
+    given = {name: _integral(value) for name, value in stripped.items() if value is not None and value != ""}
     for name, value in given.items():
         if isinstance(value, LongString):
             raise InvalidRequest(f"Option '{prefix}{_shorten(name)}' is longer than {MAX_TEXT_BYTES} bytes.")
@@ -73,6 +73,11 @@ def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, 
         raise InvalidRequest(
             " ".join(_describe_problem(model, prefix, problem) for problem in error.errors())
         ) from None
+
+
+def _integral(value: Any) -> Any:
+    """Return the integer that a number such as 14.0 is: JSON has no other kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _describe_problem(model: type[BaseModel], prefix: str, problem: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ MAX_COLUMNS_PER_S = 20.0
 """What an adult reads, by the same guideline: a cue stays longer than it is spoken where there is time."""
 LONG_PAUSE_S = 1.0
 """A cue does not go on after so much silence."""
+WORD_TIME_ERROR_S = 0.4
+"""Whisper's times of words are off by so much at most where a sentence begins after a pause."""
 SPOKEN_COLUMNS_PER_S = 15.0
 """About 180 words a minute, the usual rate of speech synthesizers, by which a description's duration is computed."""
 
@@ -27,6 +29,7 @@ _SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "؟", "।")
 _CLAUSE_ENDS = (",", ";", ":", "–", "—", "、", "，", "；", "：", "،", "؛")
 _CLOSING = "\"'”’»)]}」』"
 
+_WORDS_NEAR_CUT = 3
 _CUE_COST = 1.0
 _WITHIN_CLAUSE_COST = 1.5
 """Of a cue that ends within a clause; the next, of one that ends after a clause, but within a sentence."""
@@ -61,8 +64,8 @@ def transcript_cues(segments: Sequence[TranscriptSegment], cuts_s: Sequence[floa
     if the next one, or a cut, comes sooner and there is no room before it. Segments without words are divided by their
     number of letters.
     """
-    words = (word for segment in segments for word in _words_of(segment))
-    cues = [cue for passage in _passages(words, cuts_s) for cue in _Passage(passage).cues()]
+    words = list(_in_order(word for segment in segments for word in _words_of(segment)))
+    cues = [(shot, cue) for shot, passage in _passages(words, cuts_s) for cue in _Passage(passage).cues()]
     return _with_readable_times(cues, cuts_s)
 
 
@@ -75,20 +78,24 @@ def description_cues(
     """Return a cue for each description that fits in where nobody speaks, in order and without overlap.
 
     `frames` are times and descriptions, `speech` the times in which somebody speaks, both ascending. A description is
-    spoken no sooner than halfway to the frame before and ends at the latest halfway to the frame after, and in the
-    shot of its frame: in the first silence that is long enough, otherwise in the longest. It is left out where that is
-    shorter than MIN_S, or shorter than half of what the description takes.
+    spoken within the shot of its frame; where that has several frames, no sooner than halfway to the frame before and
+    ending at the latest halfway to the frame after. It takes the first silence that is long enough, otherwise the
+    longest, and is left out where that is shorter than MIN_S, or shorter than half of what the description takes.
     """
     silences = _silences(speech, end_s)
+    bounds_s = [0.0, *cuts_s, end_s]
+    shots = [bisect_right(cuts_s, time_s) for time_s, _ in frames]
     cues: list[Cue] = []
     for index, (time_s, text) in enumerate(frames):
         text = " ".join(text.split())
         if not text:
             continue
-        first_s = (frames[index - 1][0] + time_s) / 2 if index else 0.0
-        last_s = (time_s + frames[index + 1][0]) / 2 if index + 1 < len(frames) else end_s
-        first_s = max([first_s, *(cut_s for cut_s in cuts_s if cut_s <= time_s)])
-        last_s = min([last_s, *(cut_s for cut_s in cuts_s if cut_s > time_s)])
+        shot = shots[index]
+        first_s, last_s = bounds_s[shot : shot + 2]
+        if index and shots[index - 1] == shot:
+            first_s = (frames[index - 1][0] + time_s) / 2
+        if index + 1 < len(frames) and shots[index + 1] == shot:
+            last_s = (time_s + frames[index + 1][0]) / 2
         needed_s = max(MIN_S, columns(text) / SPOKEN_COLUMNS_PER_S)
         rooms = [(max(start, first_s), min(end, last_s)) for start, end in silences]
         enough = [(start, end) for start, end in rooms if end - start >= needed_s]
@@ -130,6 +137,10 @@ class _Word:
     start_s: float
     end_s: float
     speaker: str | None
+
+    @property
+    def ends_sentence(self) -> bool:
+        return self.text.rstrip(_CLOSING).endswith(_SENTENCE_ENDS)
 
     def starts_later(self, earliest_s: float) -> Self:
         start_s = max(self.start_s, earliest_s)
@@ -175,28 +186,48 @@ def _divide(word: _Word, parts: Sequence[tuple[str, bool]]) -> list[_Word]:
     ]
 
 
-def _passages(words: Iterable[_Word], cuts_s: Sequence[float]) -> Iterator[list[_Word]]:
-    """Yield the words between long pauses, cuts and changes of the speaker.
-
-    A word across a cut belongs where most of it is spoken.
-    """
+def _passages(words: Sequence[_Word], cuts_s: Sequence[float]) -> Iterator[tuple[int, list[_Word]]]:
+    """Yield the words between long pauses, cuts and changes of the speaker, with the number of their shot, from 0."""
+    first_words = list(accumulate((_first_word_after(cut_s, words) for cut_s in cuts_s), max))
     passage: list[_Word] = []
-    for word in words:
+    shot = 0
+    for index, word in enumerate(words):
+        shot_of_word = bisect_right(first_words, index)
         if passage:
             before = passage[-1]
-            word = word.starts_later(before.end_s)
             is_pause = word.start_s - before.end_s >= LONG_PAUSE_S
-            if is_pause or word.speaker != before.speaker or _shot(word, cuts_s) != _shot(before, cuts_s):
-                yield passage
+            if is_pause or word.speaker != before.speaker or shot_of_word != shot:
+                yield shot, passage
                 passage = []
         passage.append(word)
+        shot = shot_of_word
     if passage:
-        yield passage
+        yield shot, passage
 
 
-def _shot(timed: "_Word | Cue", cuts_s: Sequence[float]) -> int:
-    """Return the number of the shot in which most of something is, from 0."""
-    return bisect_right(cuts_s, (timed.start_s + timed.end_s) / 2)
+def _first_word_after(cut_s: float, words: Sequence[_Word]) -> int:
+    """Return the number of the first word that belongs after a cut of the picture.
+
+    It is the one that begins a sentence next to the cut, if there is one: a word's times are off by some tenths of a
+    second. Otherwise it is the one of which most is spoken after the cut.
+    """
+    nearest = bisect_right(words, cut_s, key=lambda word: (word.start_s + word.end_s) / 2)
+    near = [
+        (abs(number - nearest), number)
+        for number in range(max(1, nearest - _WORDS_NEAR_CUT), min(len(words), nearest + _WORDS_NEAR_CUT + 1))
+        if words[number - 1].ends_sentence
+        and words[number - 1].end_s - WORD_TIME_ERROR_S <= cut_s <= words[number].start_s + WORD_TIME_ERROR_S
+    ]
+    return min(near)[1] if near else nearest
+
+
+def _in_order(words: Iterable[_Word]) -> Iterator[_Word]:
+    """Yield the words with times that do not go back."""
+    end_s = 0.0
+    for word in words:
+        word = word.starts_later(end_s)
+        end_s = word.end_s
+        yield word
 
 
 class _Passage:
@@ -268,16 +299,16 @@ class _Passage:
         return "".join(" " * word.is_spaced + word.text for word in self._words[start:stop]).strip()
 
 
-def _with_readable_times(cues: Sequence[Cue], cuts_s: Sequence[float]) -> list[Cue]:
-    """Return the cues with ends put off as long as reading takes, and with earlier starts where that does not suffice
-    for MIN_S."""
+def _with_readable_times(cues: Sequence[tuple[int, Cue]], cuts_s: Sequence[float]) -> list[Cue]:
+    """Return the cues, given with the number of their shot, with ends put off as long as reading takes, and with
+    earlier starts where that does not suffice for MIN_S."""
     bounds_s = [0.0, *cuts_s, math.inf]
     readable: list[Cue] = []
-    for index, cue in enumerate(cues):
-        shot = _shot(cue, cuts_s)
+    for index, (shot, cue) in enumerate(cues):
         before_s = max(bounds_s[shot], readable[-1].end_s if readable else 0.0)
-        after_s = min(bounds_s[shot + 1], cues[index + 1].start_s if index + 1 < len(cues) else math.inf)
-        start_s = max(cue.start_s, before_s)
+        after_s = min(bounds_s[shot + 1], cues[index + 1][1].start_s if index + 1 < len(cues) else math.inf)
+        after_s = max(after_s, before_s)
+        start_s = min(max(cue.start_s, before_s), after_s)
         reading_s = min(MAX_S, max(MIN_S, sum(map(columns, cue.lines)) / MAX_COLUMNS_PER_S))
         end_s = min(max(cue.end_s, start_s + reading_s), after_s)
         start_s = max(before_s, min(start_s, end_s - MIN_S))

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from deployments.media import Media
-from deployments.transcriber.languages import LANGUAGES, language_code
+from deployments.transcriber.languages import LANGUAGE_NAMES, language_code
 from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
@@ -54,8 +54,14 @@ Language = Annotated[
     AfterValidator(_read_language),
     Field(
         description="`auto` to detect it, or a language that Whisper knows: its code (`pt`), a tag with a region or "
-        f"script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`). Codes: {', '.join(LANGUAGES)}.",
+        "script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`), in any case.",
         examples=["auto", "en"],
+        json_schema_extra={
+            "anyOf": [
+                {"enum": ["auto", *LANGUAGE_NAMES, *LANGUAGE_NAMES.values()]},
+                {"pattern": f"^({'|'.join(LANGUAGE_NAMES)})[-_][A-Za-z0-9_-]+$"},
+            ]
+        },
     ),
 ]
 Track = Annotated[

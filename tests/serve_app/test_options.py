@@ -105,6 +105,12 @@ def test_a_bad_option_is_refused_by_name(model: Any, name: str, value: Any, is_n
     assert len(str(caught.value)) < 300
 
 
+def test_a_number_without_a_fraction_is_an_integer_however_json_writes_it() -> None:
+    assert in_json(VideoOptions, num_frames=14.0).num_frames == 14
+    with pytest.raises(InvalidRequest, match="'num_frames' should be a valid integer, not 14.5"):
+        in_json(VideoOptions, num_frames=14.5)
+
+
 def test_the_error_for_an_unknown_option_lists_the_known_ones() -> None:
     with pytest.raises(InvalidRequest, match="Unknown option 'options.max_lenght'; this route has prompt, max_length"):
         in_json(ImageOptions, {"max_lenght": 5})

@@ -116,6 +116,15 @@ def test_no_cue_is_shown_across_a_cut() -> None:
     assert len(cues) == 2
 
 
+def test_a_sentence_that_begins_next_to_a_cut_is_shown_after_it() -> None:
+    # The first word of the second sentence is mostly before the cut, by its times.
+    cues = transcript_cues([spoken("It is on the left.", 0.0), spoken("A square is at the top.", 2.9)], [3.0])
+    assert [(cue.start_s, " ".join(cue.lines)) for cue in cues] == [
+        (0.0, "It is on the left."),
+        (3.0, "A square is at the top."),
+    ]
+
+
 def test_a_short_word_stays_for_a_second_before_or_after_it_but_not_across_a_cut() -> None:
     [alone] = transcript_cues([spoken("Yes.", 4.0)])
     assert (alone.start_s, alone.end_s) == (4.0, 5.0)
@@ -188,6 +197,12 @@ def test_a_description_is_said_while_its_shot_is_on_screen() -> None:
     [cue] = description_cues([(6.0, DOG)], [], end_s=20.0, cuts_s=[5.0, 9.0])
     assert 5.0 <= cue.start_s < cue.end_s <= 9.0
     assert description_cues([(6.0, DOG)], [], end_s=20.0, cuts_s=[5.5, 6.4]) == []
+
+
+def test_a_description_may_be_said_in_its_whole_shot_but_not_beside_another_frame_of_it() -> None:
+    frames = [(0.0, DOG), (4.0, "A cat."), (8.0, "A cow.")]
+    cues = description_cues(frames, [(0.0, 3.0), (4.0, 6.5)], end_s=20.0, cuts_s=[7.9])
+    assert [(cue.start_s, cue.lines[0]) for cue in cues] == [(6.5, "A cat."), (8.0 - 0.1, "A cow.")]
 
 
 def test_frames_without_a_description_are_passed_over() -> None:
