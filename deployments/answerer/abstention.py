@@ -106,7 +106,7 @@ def is_confident(question: Question, hits: Sequence[SearchHit], best: RankedSent
     evidence = Evidence.of(best.hit, best.sentence.number)
     if any(is_excluded_by(word, evidence.words) for word in question.content_words):
         return False
-    return similarity - MISSING_NAME_COST * _lacks_name_or_number(question, evidence) >= MIN_CONFIDENCE
+    return similarity - MISSING_NAME_COST * lacks_name_or_number(question, evidence) >= MIN_CONFIDENCE
 
 
 def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
@@ -118,7 +118,7 @@ def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
     """
     words = words_of(sentence)
     content_words = question.content_words
-    if _lacks_name_or_number(question, evidence) or any(is_excluded_by(word, evidence.words) for word in content_words):
+    if lacks_name_or_number(question, evidence) or any(is_excluded_by(word, evidence.words) for word in content_words):
         return False
     num_found = sum(is_in(word, words) or _is_near(word, evidence) for word in content_words)
     if num_found < MIN_ADDRESSED * len(content_words):
@@ -129,7 +129,7 @@ def addresses(question: Question, sentence: str, evidence: Evidence) -> bool:
     return not question.is_negated or any(word.is_negation for word in (*words, *evidence.words))
 
 
-def _lacks_name_or_number(question: Question, evidence: Evidence) -> bool:
+def lacks_name_or_number(question: Question, evidence: Evidence) -> bool:
     """Return whether a name or a number of the question is neither near a sentence nor before it in its passage."""
     return any(
         not _is_near(word, evidence) for word in question.content_words if word.number is not None or _is_name(word)

@@ -6,7 +6,8 @@ In order:
 2. The model gets the best sentences of the hits and the plain question.
 3. Each sentence of its reply is checked as soon as it is complete, and yielded with what backs it.
 4. If nothing backs any of them, the answer is extractive if the hits are so similar to the question that they probably
-   have the answer; otherwise there is none (`nothing_supported`).
+   have the answer, or if a sentence has what the reply says and all words of the question; that sentence then comes
+   first. Otherwise there is no answer (`nothing_supported`).
 5. After backed sentences, quoted ones follow: those of other files that say something else, then those that answer
    best, at most 3 of them and 80 words in all. They have what a small model misses.
 """
@@ -25,6 +26,7 @@ from deployments.answerer.abstention import (
     is_relevant,
     says_not_found,
 )
+from deployments.answerer.agreement import find_agreeing, is_answer
 from deployments.answerer.check.contradictions import contradictions
 from deployments.answerer.check.verdict import Verdict, check
 from deployments.answerer.extractive import MAX_SENTENCES, MAX_WORDS, extract
@@ -103,12 +105,14 @@ def _model_answer(
     cancellation: Cancellation,
 ) -> Iterator[AnswerPart]:
     shown: list[tuple[AnswerSentence, Verdict]] = []
+    replies: list[str] = []
     note = ""
     has_no_answer = False
     try:
         for text in _reply_sentences(question, hits, ranked, model, limits, cancellation):
             sentence, verdict = _checked(text, hits, question)
             yield sentence
+            replies.append(text)
             has_no_answer = has_no_answer or says_not_found(text)
             if sentence.supported:
                 shown.append((sentence, verdict))
@@ -122,10 +126,14 @@ def _model_answer(
             return
         note = CUT_SHORT
     if not shown:
-        if has_no_answer or not is_confident(question, hits, ranked[0]):
+        agreeing = find_agreeing(question, " ".join(replies), ranked)
+        is_answered = is_confident(question, hits, ranked[0]) or (
+            agreeing is not None and is_answer(question, agreeing)
+        )
+        if has_no_answer or not is_answered:
             yield AnswerEnd(model.name, no_answer="nothing_supported")
             return
-        yield from extract(ranked)
+        yield from extract(ranked if agreeing is None else [agreeing, *(one for one in ranked if one is not agreeing)])
         yield AnswerEnd(EXTRACTIVE, note=NOT_BACKED)
         return
     others = [other for _, verdict in shown for other in contradictions(verdict, hits, question)]

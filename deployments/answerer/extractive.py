@@ -18,12 +18,13 @@ MIN_PLAIN_PART = 0.8
 
 
 def extract(ranked: Sequence[RankedSentence]) -> list[AnswerSentence]:
-    """Return at most MAX_SENTENCES sentences with at most MAX_WORDS words together, the best first."""
+    """Return at most MAX_SENTENCES of the sentences with at most MAX_WORDS words together, in the order given."""
     quoted: list[AnswerSentence] = []
     seen: set[str] = set()
     room = MAX_WORDS
+    best_score = max((one.score for one in ranked), default=0.0)
     for one in ranked:
-        if quoted and one.score < ranked[0].score - MAX_SCORE_BELOW_BEST:
+        if quoted and one.score < best_score - MAX_SCORE_BELOW_BEST:
             break
         sentence = one.sentence
         if fold(sentence.text) in seen or is_question(sentence.text) or not _is_prose(sentence.text):

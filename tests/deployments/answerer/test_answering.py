@@ -64,6 +64,23 @@ def test_what_nothing_backs_is_marked_and_the_rest_is_shown() -> None:
     assert sentences(some)[0] == "The dam at Orsk was built in 1936."
 
 
+def test_a_sentence_that_agrees_with_a_reply_in_other_words_is_quoted_first() -> None:
+    title = hit(
+        "The grandiose title was old, and nobody had it for years. Altan Khan bestowed the grandiose title of Dalai on "
+        "Sonam Gyatso.",
+        similarity=0.35,
+    )
+    some = parts(
+        ScriptedModel("Sonam Gyatso was the man who got it from Altan Khan."),
+        "Who was bestowed the grandiose title?",
+        (title, FISH),
+    )
+    assert sentences(some)[0] == "Altan Khan bestowed the grandiose title of Dalai on Sonam Gyatso."
+    assert end_of(some) == AnswerEnd("extractive", note=NOT_BACKED)
+    without = parts(ScriptedModel("Ruth Marlow was the man who got it."), "Who was bestowed the title?", (title, FISH))
+    assert end_of(without).no_answer == "nothing_supported"
+
+
 @pytest.mark.parametrize(
     "reply",
     [
