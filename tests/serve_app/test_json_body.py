@@ -156,11 +156,13 @@ def test_other_threads_run_while_a_large_body_is_parsed() -> None:
 
     def longest_wait() -> float:
         worker = threading.Thread(target=lambda: decode(parse_json(body)["image"]))
+        longest_s = 0.0
+        start = last = time.monotonic()
         worker.start()
-        longest_s, start = 0.0, time.monotonic()
-        last = start
-        while worker.is_alive():
+        is_alive = True
+        while is_alive:
             time.sleep(0.001)
+            is_alive = worker.is_alive()
             now = time.monotonic()
             longest_s, last = max(longest_s, now - last), now
         return longest_s / (last - start)
