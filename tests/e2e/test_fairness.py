@@ -58,7 +58,8 @@ def clients_that_leave(post: Callable[[], object], num_clients: int) -> Iterator
             thread.join()
 
 
-@pytest.mark.parametrize("num_videos", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_videos", [1, 8])
 def test_pictures_do_not_wait_for_the_end_of_long_videos(talkative: RunningServer, num_videos: int) -> None:
     """How soon they are answered is a figure, not a test; here they are answered before any video has ended."""
     url = talkative.url

@@ -133,6 +133,7 @@ def test_the_packaged_yaml_files_pass_the_check(prism: Prism, scripts: Path, nam
     assert run.stdout == f"{packaged(scripts, name)}: all keys and values are valid.\n", run.stderr
 
 
+@pytest.mark.slow
 def test_the_samples_are_described_and_found_by_a_server_of_the_installed_copy(prism: Prism, scripts: Path) -> None:
     run = prism("samples", "--serve", str(packaged(scripts, "config/mini.yaml")))
     words = " ".join(run.stdout.split())

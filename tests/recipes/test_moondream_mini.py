@@ -148,6 +148,7 @@ def test_drawings_are_reproducible_and_differ_between_seeds() -> None:
     assert [draw_example(1, n)[0] for n in range(5)] != [draw_example(2, n)[0] for n in range(5)]
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     # A fixed, small number of steps: otherwise it would depend on the clock.

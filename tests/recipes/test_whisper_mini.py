@@ -88,6 +88,7 @@ def test_word_errors_count_insertions_deletions_and_substitutions() -> None:
     assert word_errors("one", "") == 1
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_a_checkpoint_that_the_product_loads(
     utterances: dict[str, list[Utterance]], tmp_path: Path
 ) -> None:

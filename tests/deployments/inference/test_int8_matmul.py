@@ -91,6 +91,7 @@ def test_a_vnni_kernel_with_wrong_products_is_refused(monkeypatch: pytest.Monkey
         choose_matmul("vnni", {"avx512_vnni": True})
 
 
+@pytest.mark.slow
 def test_seven_bit_activations_are_exact_without_vnni() -> None:
     """OneDNN is limited to AVX2, as on an older CPU."""
     folder = Path(__file__).parent
@@ -120,6 +121,7 @@ for choice, capabilities in (("auto", {"avx512_vnni": True}), ("auto", {"dot": T
     _run(script, ONEDNN_MAX_CPU_ISA="AVX2")
 
 
+@pytest.mark.slow
 @needs_vnni
 def test_a_small_batch_is_right_with_vectors_of_256_bits(tmp_path: Path) -> None:
     """Such are the vectors of CPUs that have AVX-VNNI only."""

@@ -159,6 +159,7 @@ dequantize(tokens.int(), scales, torch.ones(4), torch.ones(4))
     assert "each start will compile them again" in log
 
 
+@pytest.mark.slow
 def test_a_function_of_another_package_is_compiled_once_and_again_after_damage(tmp_path: Path) -> None:
     script = """
 import numpy as np

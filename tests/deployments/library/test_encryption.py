@@ -322,6 +322,7 @@ def test_a_changed_original_is_noticed_wherever_it_is_read(encrypted: LibraryCon
     library.close()
 
 
+@pytest.mark.slow
 def test_every_changed_page_of_the_database_is_noticed(encrypted: LibraryConfig) -> None:
     library = Library(encrypted)
     add(library, "a.txt", [f"some text {i}" for i in range(20)])

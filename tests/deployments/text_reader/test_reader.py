@@ -91,6 +91,7 @@ def test_a_large_photo_is_read(reader: TextReader) -> None:
     assert word_recall(page.text, read(reader, page.pixels).lines) >= 0.97
 
 
+@pytest.mark.slow
 def test_a_long_screenshot_is_read_in_tiles(reader: TextReader) -> None:
     page = Page(700, 7000)
     for number in range(150):

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 from whisper.timing import dtw_cpu
 from deployments.transcriber.decoding import compile_word_timestamps
@@ -19,6 +21,7 @@ def _compile(folder: Path) -> list[str]:
     return run.stdout.split()
 
 
+@pytest.mark.slow
 def test_the_word_timestamp_kernel_is_compiled_only_once(tmp_path: Path) -> None:
     *hits_and_misses, index = _compile(tmp_path)
     assert hits_and_misses == ["0", "1"]
