@@ -8,6 +8,9 @@ from deployments.answerer.check.evidence import Evidence
 from deployments.answerer.check.matching import is_in
 from deployments.answerer.words import Word
 
+_FULL_NAME_DISTANCE = 2
+"""In words: a name may have another one in the middle."""
+
 
 def lacks_name(claim: Claim, evidence: Evidence) -> bool:
     """Return whether evidence lacks a name of the claim, or is about another one.
@@ -30,15 +33,26 @@ def lacks_name(claim: Claim, evidence: Evidence) -> bool:
 
 def _is_full_name_missing(claim: Claim, first: Word, second: Word, evidence: Evidence) -> bool:
     """Return whether two names that are one name in the claim, such as "Bronx River", are both in the evidence, but
-    nowhere one behind the other."""
+    nowhere one behind the other; or whether the evidence has one of them, and what is before it has them nowhere
+    together: "Orr" and "Lawrence Toppman" do not make a "Lawrence Orr"."""
     if claim.text[first.end : second.start].strip():
         return False
-    if not is_in(first, evidence.words) or not is_in(second, evidence.words):
-        return False
-    return not any(
-        is_in(first, (one,)) and is_in(second, (other,)) and other.position - one.position == 1
-        for one, other in pairwise(evidence.words)
+    num_found = is_in(first, evidence.words) + is_in(second, evidence.words)
+    if num_found == 2:
+        return not any(_are_together(first, second, sentence.words, 1) for sentence in evidence.sentences)
+    return num_found == 1 and not (
+        {first.stem, second.stem} <= evidence.title_stems
+        or any(
+            _are_together(first, second, sentence.words, _FULL_NAME_DISTANCE)
+            for sentence in (*evidence.before, *evidence.sentences)
+        )
     )
+
+
+def _are_together(first: Word, second: Word, words: Sequence[Word], distance: int) -> bool:
+    """Return whether the second of two names is somewhere at most so many words behind the first."""
+    starts = [word.position for word in words if is_in(first, (word,))]
+    return any(0 < word.position - start <= distance for word in words if is_in(second, (word,)) for start in starts)
 
 
 def _is_second_sentence_about_another(names: Sequence[Word], evidence: Evidence) -> bool:

@@ -1,6 +1,7 @@
 """The other words of a claim: whether evidence has them, or what excludes them."""
 
 import re
+from collections.abc import Sequence
 
 from deployments.answerer.check.claim import LIGHT_WORDS, Claim
 from deployments.answerer.check.clauses import clause_ranges
@@ -33,6 +34,8 @@ def lacks_words(claim: Claim, evidence: Evidence) -> bool:
     ordinary = [
         word for word in claim.words if word.number is None and word not in names and word.stem not in LIGHT_WORDS
     ]
+    if any(_is_repeated_only_in_claim(word, ordinary, evidence) for word in ordinary):
+        return True
     for word in ordinary:
         if not (claim.is_given(word) or is_in(word, evidence.words) or _names_document(word, claim, evidence)):
             return True
@@ -45,6 +48,12 @@ def lacks_words(claim: Claim, evidence: Evidence) -> bool:
     )
     num_in_evidence = sum(is_in(word, evidence.words, evidence.text) for word in claim.words)
     return num_found < MIN_WORDS_FOUND * len(claim.words) or num_in_evidence < MIN_WORDS_IN_EVIDENCE * len(claim.words)
+
+
+def _is_repeated_only_in_claim(word: Word, ordinary: Sequence[Word], evidence: Evidence) -> bool:
+    """Return whether the claim has a word twice and the evidence once: "the superior of his superior"."""
+    num_in_claim = sum(other.stem == word.stem for other in ordinary)
+    return num_in_claim > 1 and num_in_claim > sum(is_in(word, (other,)) for other in evidence.nearby_words)
 
 
 def _names_document(word: Word, claim: Claim, evidence: Evidence) -> bool:

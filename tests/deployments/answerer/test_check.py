@@ -218,6 +218,21 @@ def test_the_same_words_put_together_in_another_way_do_not_back_a_sentence(passa
     assert not check(claim, [hit(passage)]).supported
 
 
+def test_two_people_of_a_passage_do_not_make_a_third() -> None:
+    question = parse_question("Who does Lawrence Orr write for?")
+    passage = "Christopher Orr disliked the film. Lawrence Toppman writes for The Observer."
+    assert not check("Lawrence Orr writes for The Observer.", [hit(passage)], question).supported
+    question = parse_question("Who does Lawrence Toppman write for?")
+    passage = "The critic Lawrence B. Toppman is well known. Toppman writes for The Observer."
+    assert check("Lawrence Toppman writes for The Observer.", [hit(passage)], question).supported
+
+
+def test_a_word_that_stands_twice_only_in_the_sentence_is_not_backed() -> None:
+    passage = "Kublai was granted a large appanage by his superior, Ogedei Khan."
+    assert not check("Kublai was the superior of his superior, Ogedei Khan.", [hit(passage)]).supported
+    assert check("Kublai was granted an appanage by his superior.", [hit(passage)]).supported
+
+
 def test_an_introduction_that_names_the_passages_is_not_a_claim() -> None:
     assert check("According to the passages provided, the ferry Aurora left Kiel.", [hit(SHIP)]).supported
 
