@@ -231,7 +231,7 @@ def wrong_type(context: Context) -> None:
     }
     route = rng.choice(ROUTES)
     noise = rng.randbytes(rng.randint(50, 5000))
-    starts = [b"%PDF-1.7\n", b"PK\x03\x04", b"\x7fELF", b"II*\x00", b"<!doctype html>" * 50, b"{}\n" * 400]
+    starts = [b"%PDF-1.7\n", b"PK\x03\x04", b"\x7fELF", b"8BPS", b"<!doctype html>" * 50, b"{}\n" * 400]
     content = rng.choice([foreign[route], *(start + noise for start in starts[:4]), *starts[4:]])
     _refuse(context, "400 INVALID_FILE_TYPE", route, content)
 
