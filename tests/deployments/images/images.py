@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from deployments.images.decoding import decode_image
+from deployments.media import Pixels, as_media
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -16,6 +19,21 @@ def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
     content = io.BytesIO()
     image.save(content, image_format, **options)
     return content.getvalue()
+
+
+def decoded(content: bytes, max_pixels: int = 1_000_000) -> Pixels:
+    return decode_image(as_media(content), max_pixels)
+
+
+def quadrants(size: int = 32) -> Image.Image:
+    """Red, green / blue, white: looks different however it is turned or mirrored."""
+    pixels = np.zeros((size, 2 * size, 3), np.uint8)
+    half = size // 2
+    pixels[:half, :size] = (255, 0, 0)
+    pixels[:half, size:] = (0, 255, 0)
+    pixels[half:, :size] = (0, 0, 255)
+    pixels[half:, size:] = (255, 255, 255)
+    return Image.fromarray(pixels)
 
 
 def noise(width: int = 64, height: int = 48, seed: int = 1) -> Image.Image:

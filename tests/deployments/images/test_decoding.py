@@ -1,4 +1,3 @@
-import io
 import struct
 import zlib
 from typing import Any
@@ -9,32 +8,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.errors import InvalidFile
-from deployments.images.decoding import decode_image
-from deployments.media import Pixels, as_media
+from deployments.media import Pixels
+from tests.deployments.images.images import decoded, encoded, quadrants
 
 ORIENTATION = 0x0112
-LIMIT = 1_000_000
-
-
-def _encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
-    content = io.BytesIO()
-    image.save(content, image_format, **options)
-    return content.getvalue()
-
-
-def _decoded(content: bytes, max_pixels: int = LIMIT) -> Pixels:
-    return decode_image(as_media(content), max_pixels)
-
-
-def _quadrants(size: int = 32) -> Image.Image:
-    """Red, green / blue, white: looks different however it is rotated or mirrored."""
-    pixels = np.zeros((size, 2 * size, 3), np.uint8)
-    half = size // 2
-    pixels[:half, :size] = (255, 0, 0)
-    pixels[:half, size:] = (0, 255, 0)
-    pixels[half:, :size] = (0, 0, 255)
-    pixels[half:, size:] = (255, 255, 255)
-    return Image.fromarray(pixels)
 
 
 def _assert_similar(actual: Pixels, expected: Image.Image | NDArray[Any], tolerance: int = 12) -> None:
@@ -58,8 +35,8 @@ def _assert_similar(actual: Pixels, expected: Image.Image | NDArray[Any], tolera
 )
 def test_every_format_gives_its_pixels(image_format: str, options: dict[str, Any]) -> None:
     # Lossy formats blur an edge; flat areas far from it must be right.
-    pixels = _decoded(_encoded(_quadrants(), image_format, **options))
-    _assert_similar(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+    pixels = decoded(encoded(quadrants(), image_format, **options))
+    _assert_similar(pixels[::12, ::12], np.asarray(quadrants())[::12, ::12], tolerance=20)
 
 
 @pytest.mark.parametrize(
@@ -81,35 +58,35 @@ def test_a_greyscale_image_has_equal_channels(mode: str, image_format: str) -> N
         image = Image.fromarray(levels.astype(np.uint16) * 257)
     else:
         image = Image.fromarray(levels).convert(mode)
-    _assert_similar(_decoded(_encoded(image, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
+    _assert_similar(decoded(encoded(image, image_format)), np.repeat(levels[:, :, None], 3, axis=2))
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     image = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
-    _assert_similar(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
+    _assert_similar(decoded(encoded(image, "PNG")), np.full((8, 8, 3), 128, np.uint8), tolerance=1)
 
 
 def test_a_palette_image_keeps_its_colors() -> None:
-    _assert_similar(_decoded(_encoded(_quadrants().convert("P"), "PNG")), _quadrants())
+    _assert_similar(decoded(encoded(quadrants().convert("P"), "PNG")), quadrants())
 
 
 def test_a_cmyk_image_keeps_its_colors() -> None:
-    pixels = _decoded(_encoded(_quadrants().convert("CMYK"), "JPEG", quality=95, subsampling=0))
-    _assert_similar(pixels[::12, ::12], np.asarray(_quadrants())[::12, ::12], tolerance=20)
+    pixels = decoded(encoded(quadrants().convert("CMYK"), "JPEG", quality=95, subsampling=0))
+    _assert_similar(pixels[::12, ::12], np.asarray(quadrants())[::12, ::12], tolerance=20)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_transparent_parts_show_white(image_format: str) -> None:
-    image = _quadrants().convert("RGBA")
+    image = quadrants().convert("RGBA")
     image.putalpha(Image.fromarray(np.where(np.arange(64 * 32).reshape(32, 64) % 64 < 32, 0, 255).astype(np.uint8)))
-    expected = np.asarray(_quadrants()).copy()
+    expected = np.asarray(quadrants()).copy()
     expected[:, :32] = 255
-    _assert_similar(_decoded(_encoded(image, image_format, lossless=True)), expected)
+    _assert_similar(decoded(encoded(image, image_format, lossless=True)), expected)
 
 
 def test_half_transparent_parts_show_half_white() -> None:
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 128))
-    _assert_similar(_decoded(_encoded(image, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
+    _assert_similar(decoded(encoded(image, "PNG")), np.full((8, 8, 3), 127, np.uint8), tolerance=1)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF"])
@@ -117,7 +94,7 @@ def test_a_transparent_palette_entry_shows_white(image_format: str) -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([10, 20, 30, 200, 100, 0])
     image.putpixel((4, 4), 1)
-    pixels = _decoded(_encoded(image, image_format, transparency=0))
+    pixels = decoded(encoded(image, image_format, transparency=0))
     assert pixels[0, 0].tolist() == [255, 255, 255]
     assert pixels[4, 4].tolist() == [200, 100, 0]
 
@@ -125,14 +102,14 @@ def test_a_transparent_palette_entry_shows_white(image_format: str) -> None:
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
 def test_the_first_frame_of_an_animation_is_decoded(image_format: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
-    content = _encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
-    _assert_similar(_decoded(content), frames[0])
+    content = encoded(frames[0], image_format, save_all=True, append_images=frames[1:])
+    _assert_similar(decoded(content), frames[0])
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(image_format: str, orientation: int) -> None:
-    upright = np.asarray(_quadrants())
+    upright = np.asarray(quadrants())
     # The pixels that a camera stores for an upright image, by the eight orientations of the EXIF standard.
     stored = {
         1: upright,
@@ -149,21 +126,21 @@ def test_exif_orientation_is_applied(image_format: str, orientation: int) -> Non
     options: dict[str, Any] = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[
         image_format
     ]
-    pixels = _decoded(_encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options))
+    pixels = decoded(encoded(Image.fromarray(np.ascontiguousarray(stored)), image_format, exif=exif, **options))
     assert pixels.shape == upright.shape
     _assert_similar(pixels[4::12, 4::12], upright[4::12, 4::12], tolerance=20)
 
 
 def test_damaged_exif_data_is_ignored() -> None:
-    content = _encoded(_quadrants(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
-    _assert_similar(_decoded(content), _quadrants())
+    content = encoded(quadrants(), "PNG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    _assert_similar(decoded(content), quadrants())
 
 
 def test_a_phone_jpeg_with_a_second_image_inside_is_decoded_as_a_jpeg() -> None:
-    content = _encoded(
-        _quadrants(), "MPO", save_all=True, append_images=[_quadrants().rotate(180)], quality=95, subsampling=0
+    content = encoded(
+        quadrants(), "MPO", save_all=True, append_images=[quadrants().rotate(180)], quality=95, subsampling=0
     )
-    _assert_similar(_decoded(content)[4::12, 4::12], np.asarray(_quadrants())[4::12, 4::12], tolerance=20)
+    _assert_similar(decoded(content)[4::12, 4::12], np.asarray(quadrants())[4::12, 4::12], tolerance=20)
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -178,32 +155,32 @@ def _png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(1001, 1000), (1500, 1000), (60_000, 60_000)])
 def test_too_many_pixels_are_rejected_before_decoding(size: tuple[int, int]) -> None:
     with pytest.raises(InvalidFile, match="more than 1,000,000 pixels"):
-        _decoded(_png_header(*size))
+        decoded(_png_header(*size))
 
 
 def test_an_image_at_the_pixel_limit_is_decoded() -> None:
-    assert _decoded(_encoded(_quadrants(), "PNG"), max_pixels=64 * 32).shape == (32, 64, 3)
+    assert decoded(encoded(quadrants(), "PNG"), max_pixels=64 * 32).shape == (32, 64, 3)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
 def test_a_truncated_image_is_rejected_with_what_to_do(image_format: str, fraction: float) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    content = _encoded(Image.fromarray(noise), image_format)
+    content = encoded(Image.fromarray(noise), image_format)
     with pytest.raises(InvalidFile, match="damaged or incomplete.*save it again"):
-        _decoded(content[: int(len(content) * fraction)])
+        decoded(content[: int(len(content) * fraction)])
 
 
 def test_corrupted_bytes_give_pixels_or_invalid_file_and_nothing_else() -> None:
     generator = np.random.default_rng(2)
     for image_format in ("JPEG", "PNG", "WEBP", "BMP", "GIF"):
-        intact = _encoded(_quadrants(), image_format)
+        intact = encoded(quadrants(), image_format)
         for _ in range(60):
             damaged = bytearray(intact)
             for position in generator.integers(0, len(damaged), 4):
                 damaged[position] = generator.integers(0, 256)
             try:
-                assert _decoded(bytes(damaged)).dtype == np.uint8
+                assert decoded(bytes(damaged)).dtype == np.uint8
             except InvalidFile:
                 pass
 
@@ -211,9 +188,9 @@ def test_corrupted_bytes_give_pixels_or_invalid_file_and_nothing_else() -> None:
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.7\n", b"P6 2 2 255\n" + bytes(12)])
 def test_content_that_is_not_an_image_is_rejected(content: bytes) -> None:
     with pytest.raises(InvalidFile):
-        _decoded(content)
+        decoded(content)
 
 
 def test_an_unsupported_format_is_rejected() -> None:
     with pytest.raises(InvalidFile):
-        _decoded(_encoded(_quadrants(), "JPEG2000"))
+        decoded(encoded(quadrants(), "JPEG2000"))

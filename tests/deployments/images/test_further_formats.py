@@ -14,9 +14,8 @@ import pytest
 from PIL import Image
 
 from deployments.errors import InvalidFile
-from deployments.images.decoding import decode_image
 from deployments.images.tiff_files import MAX_ENTRIES, is_camera_raw, read_directory
-from deployments.media import Pixels, as_media
+from deployments.media import Pixels
 from tests.deployments.images.heif_files import (
     Item,
     coded_picture,
@@ -27,27 +26,11 @@ from tests.deployments.images.heif_files import (
     tiled_file,
     with_size,
 )
-from tests.deployments.images.images import encoded
+from tests.deployments.images.images import decoded, encoded, quadrants
 from tests.deployments.images.tiff_files import LONG, SHORT, grey_tiff, tiff
 
 ROOT = Path(__file__).parents[3]
-LIMIT = 1_000_000
 CODECS = ["hvc1", "av01"]
-
-
-def quadrants(size: int = 64) -> Image.Image:
-    """Red, green / blue, white: looks different however it is turned or mirrored."""
-    pixels = np.zeros((size, 2 * size, 3), np.uint8)
-    half = size // 2
-    pixels[:half, :size] = (255, 0, 0)
-    pixels[:half, size:] = (0, 255, 0)
-    pixels[half:, :size] = (0, 0, 255)
-    pixels[half:, size:] = (255, 255, 255)
-    return Image.fromarray(pixels)
-
-
-def decoded(content: bytes, max_pixels: int = LIMIT) -> Pixels:
-    return decode_image(as_media(content), max_pixels)
 
 
 def assert_shows(actual: Pixels, expected: Any) -> None:
@@ -60,19 +43,19 @@ def assert_shows(actual: Pixels, expected: Any) -> None:
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"])
 @pytest.mark.parametrize("is_big", [False, True])
 def test_a_tiff_of_each_compression_gives_its_pixels(compression: str | None, is_big: bool) -> None:
-    assert_shows(decoded(encoded(quadrants(), "TIFF", compression=compression, big_tiff=is_big)), quadrants())
+    assert_shows(decoded(encoded(quadrants(64), "TIFF", compression=compression, big_tiff=is_big)), quadrants(64))
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
 def test_a_fax_gives_its_pixels(compression: str) -> None:
-    page = quadrants().convert("1", dither=Image.Dither.NONE)
+    page = quadrants(64).convert("1", dither=Image.Dither.NONE)
     assert_shows(decoded(encoded(page, "TIFF", compression=compression)), page.convert("RGB"))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "RGBA", "CMYK", "YCbCr"])
 def test_a_tiff_of_each_kind_of_pixels_gives_its_colours(mode: str) -> None:
-    expected = quadrants().convert("L").convert("RGB") if mode in ("L", "LA") else quadrants()
-    assert_shows(decoded(encoded(quadrants().convert(mode), "TIFF")), expected)
+    expected = quadrants(64).convert("L").convert("RGB") if mode in ("L", "LA") else quadrants(64)
+    assert_shows(decoded(encoded(quadrants(64).convert(mode), "TIFF")), expected)
 
 
 @pytest.mark.parametrize(("num_bits", "is_inverted"), [(12, False), (16, False), (16, True)])
@@ -112,9 +95,9 @@ def test_a_tiff_of_measurements_is_refused_with_the_reason(mode: str, words: str
 
 
 def test_the_first_page_of_a_tiff_is_decoded_and_damage_to_others_is_no_error() -> None:
-    content = encoded(quadrants(), "TIFF", save_all=True, append_images=[Image.new("RGB", (10, 10), "red")])
-    assert_shows(decoded(content), quadrants())
-    assert_shows(decoded(content[:-40]), quadrants())
+    content = encoded(quadrants(64), "TIFF", save_all=True, append_images=[Image.new("RGB", (10, 10), "red")])
+    assert_shows(decoded(content), quadrants(64))
+    assert_shows(decoded(content[:-40]), quadrants(64))
     endless = grey_tiff(8, 8, bytes([90]) * 64, next_page=8)
     assert decoded(endless)[0, 0].tolist() == [90, 90, 90]
 
@@ -129,7 +112,7 @@ def test_metadata_of_a_tiff_is_ignored_even_if_it_is_damaged() -> None:
 def test_the_orientation_of_a_tiff_is_applied(orientation: int, is_big: bool) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = quadrants()
+    turned = quadrants(64)
     reference = encoded(turned, "JPEG", quality=95, subsampling=0, exif=exif)
     assert_shows(decoded(encoded(turned, "TIFF", tiffinfo={274: orientation}, big_tiff=is_big)), decoded(reference))
 
@@ -137,16 +120,16 @@ def test_the_orientation_of_a_tiff_is_applied(orientation: int, is_big: bool) ->
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("make", [picture_file, tiled_file])
 def test_a_heif_picture_gives_its_pixels_in_one_piece_or_in_tiles(codec: str, make: Any) -> None:
-    assert_shows(decoded(make(quadrants(), codec)), quadrants())
+    assert_shows(decoded(make(quadrants(64), codec)), quadrants(64))
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_heif_picture_of_10_bits_gives_its_pixels(codec: str) -> None:
-    assert_shows(decoded(picture_file(quadrants(), codec, pix_fmt="yuv420p10le")), quadrants())
+    assert_shows(decoded(picture_file(quadrants(64), codec, pix_fmt="yuv420p10le")), quadrants(64))
 
 
 def test_the_last_tiles_are_cut_off() -> None:
-    picture = quadrants().resize((100, 90), Image.Resampling.NEAREST)
+    picture = quadrants(64).resize((100, 90), Image.Resampling.NEAREST)
     assert decoded(tiled_file(picture)).shape == (90, 100, 3)
 
 
@@ -155,10 +138,10 @@ def test_the_last_tiles_are_cut_off() -> None:
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_a_heif_picture_is_turned_and_then_mirrored(codec: str, quarter_turns: int, axis: int | None) -> None:
     properties = [rotation_property(quarter_turns), *([mirror_property(axis)] if axis is not None else [])]
-    expected = np.rot90(np.asarray(quadrants()), quarter_turns)
+    expected = np.rot90(np.asarray(quadrants(64)), quarter_turns)
     if axis is not None:
         expected = expected[::-1] if axis == 0 else expected[:, ::-1]
-    assert_shows(decoded(picture_file(quadrants(), codec, *properties)), expected)
+    assert_shows(decoded(picture_file(quadrants(64), codec, *properties)), expected)
 
 
 EXIF_TURNED = Item(
@@ -172,27 +155,27 @@ EXIF_TURNED = Item(
 def test_exif_data_of_a_heif_picture_turns_nothing_and_its_damage_is_no_error(codec: str) -> None:
     """The standard says so (ISO/IEC 23008-12, annex A): phones write the turn as a property and in EXIF data."""
     brand = b"heic" if codec == "hvc1" else b"avif"
-    content = heif(coded_picture(quadrants(), codec), EXIF_TURNED, brand=brand)
-    assert_shows(decoded(content), quadrants())
-    assert_shows(decoded(content[:-20]), quadrants())
+    content = heif(coded_picture(quadrants(64), codec), EXIF_TURNED, brand=brand)
+    assert_shows(decoded(content), quadrants(64))
+    assert_shows(decoded(content[:-20]), quadrants(64))
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_the_primary_picture_of_a_collection_is_decoded(codec: str) -> None:
     other = coded_picture(Image.new("RGB", (96, 96), "red"), codec)
     brand = b"heic" if codec == "hvc1" else b"avif"
-    content = heif(other, coded_picture(quadrants(), codec), other, primary=2, brand=brand)
-    assert_shows(decoded(content), quadrants())
+    content = heif(other, coded_picture(quadrants(64), codec), other, primary=2, brand=brand)
+    assert_shows(decoded(content), quadrants(64))
 
 
 def test_the_first_frame_of_an_animated_avif_is_decoded() -> None:
-    content = encoded(quadrants(), "AVIF", save_all=True, append_images=[Image.new("RGB", (128, 64), "red")])
-    assert_shows(decoded(content), quadrants())
+    content = encoded(quadrants(64), "AVIF", save_all=True, append_images=[Image.new("RGB", (128, 64), "red")])
+    assert_shows(decoded(content), quadrants(64))
 
 
 def test_transparent_parts_of_an_avif_and_of_a_tiff_show_white() -> None:
     for image_format in ("AVIF", "TIFF"):
-        image = quadrants().convert("RGBA")
+        image = quadrants(64).convert("RGBA")
         image.putalpha(Image.new("L", image.size, 0))
         assert decoded(encoded(image, image_format)).min() >= 250
 
@@ -200,20 +183,20 @@ def test_transparent_parts_of_an_avif_and_of_a_tiff_show_white() -> None:
 @pytest.mark.parametrize("make", [picture_file, tiled_file, lambda picture: picture_file(picture, "av01")])
 @pytest.mark.parametrize("fraction", [0.02, 0.2, 0.5, 0.8, 0.97])
 def test_a_truncated_heif_picture_is_refused(make: Callable[..., bytes], fraction: float) -> None:
-    content = make(quadrants())
+    content = make(quadrants(64))
     with pytest.raises(InvalidFile, match="damaged or incomplete"):
         decoded(content[: int(len(content) * fraction)])
 
 
 def test_a_heif_file_that_breaks_off_behind_its_primary_picture_is_intact() -> None:
     thumbnail = replace(coded_picture(quadrants(32)), references=[("thmb", [1])])
-    assert_shows(decoded(heif(coded_picture(quadrants()), thumbnail)[:-20]), quadrants())
+    assert_shows(decoded(heif(coded_picture(quadrants(64)), thumbnail)[:-20]), quadrants(64))
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
 @pytest.mark.parametrize("fraction", [0.02, 0.2, 0.5, 0.8])
 def test_a_truncated_tiff_is_refused(compression: str | None, fraction: float) -> None:
-    content = encoded(quadrants(), "TIFF", compression=compression)
+    content = encoded(quadrants(64), "TIFF", compression=compression)
     with pytest.raises(InvalidFile, match="damaged or incomplete"):
         decoded(content[: int(len(content) * fraction)])
 
@@ -222,10 +205,10 @@ def test_a_truncated_tiff_is_refused(compression: str | None, fraction: float) -
     "make",
     [
         lambda: grey_tiff(128, 64, bytes(100), compression=5),
-        lambda: heif(with_size(coded_picture(quadrants()), 30_000, 30_000)),
-        lambda: picture_file(quadrants()),
-        lambda: tiled_file(quadrants()),
-        lambda: encoded(quadrants(), "AVIF"),
+        lambda: heif(with_size(coded_picture(quadrants(64)), 30_000, 30_000)),
+        lambda: picture_file(quadrants(64)),
+        lambda: tiled_file(quadrants(64)),
+        lambda: encoded(quadrants(64), "AVIF"),
     ],
 )
 def test_more_pixels_than_allowed_are_refused_before_they_are_decoded(make: Callable[[], bytes]) -> None:
@@ -235,7 +218,7 @@ def test_more_pixels_than_allowed_are_refused_before_they_are_decoded(make: Call
 
 def test_a_heif_picture_whose_pixels_are_more_than_it_says_is_refused() -> None:
     with pytest.raises(InvalidFile):
-        decoded(heif(with_size(coded_picture(quadrants()), 16, 16)))
+        decoded(heif(with_size(coded_picture(quadrants(64)), 16, 16)))
 
 
 def test_a_tiff_whose_values_lie_over_one_another_is_refused() -> None:
