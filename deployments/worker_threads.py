@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -65,6 +65,29 @@ class WorkerThreads:
                 # A failed future refers to this frame through its exception, and this frame to the future: that cycle
                 # would keep everything in memory that the work used.
                 del future
+
+    async def stream(
+        self, work: Callable[[Cancellation, Callable[[T], None]], None], deadline: float
+    ) -> AsyncGenerator[T, None]:
+        """Yield each part as soon as `work(cancellation, send)` calls `send(part)`; raises what the work raises.
+
+        Closing the generator cancels the work.
+        """
+        loop = asyncio.get_running_loop()
+        parts: asyncio.Queue[tuple[T] | None] = asyncio.Queue()
+
+        def send(part: T) -> None:
+            loop.call_soon_threadsafe(parts.put_nowait, (part,))
+
+        task = asyncio.create_task(self.run(lambda cancellation: work(cancellation, send), deadline))
+        task.add_done_callback(lambda _: parts.put_nowait(None))
+        try:
+            while (part := await parts.get()) is not None:
+                yield part[0]
+            await task
+        finally:
+            if task.cancel():
+                await asyncio.wait({task})
 
     def _end(self, cancellation: Cancellation) -> None:
         self._running.discard(cancellation)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from deployments.errors import DeadlineExceeded, RateLimited, ServerBusy
 from deployments.units import MEGABYTE
+from serve_app.progress import Emit
 from serve_app.scheduling import Client, Scheduler
 from serve_app.settings import ServingConfig
 
@@ -222,6 +223,11 @@ class AdmittedRequest:
         self._admitted_at = admission._clock()
         self._on_evict: Callable[[], None] = lambda: None
         self._eviction: ServerBusy | None = None
+
+    def follow(self, emit: Emit | None) -> None:
+        """Have the event `queued` emitted whenever the request's position in the queue changes."""
+        if emit is not None:
+            self.client.on_position = lambda position: emit("queued", {"position": position})
 
     def will_hold(self, num_bytes: int) -> None:
         """Declare that the request will hold this much of its body in memory.

@@ -3,8 +3,8 @@
 import asyncio
 import copy
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -14,8 +14,10 @@ from serve_app.admission import Admission, AdmittedRequest
 from serve_app.file_events import FileEvents
 from serve_app.graph import LIBRARY, Node
 from serve_app.json_body import max_json_body_bytes
+from serve_app.progress import Emit, Progress
 from serve_app.scheduling import Length, Steps
 from serve_app.settings import AppConfig
+from serve_app.speeds import Speeds
 from serve_app.system import System
 
 S = TypeVar("S")
@@ -40,6 +42,7 @@ class AppContext:
         settings: AppConfig,
         system: System,
         share: Share,
+        speeds: Speeds,
     ) -> None:
         """`services` are keyed by the names of their nodes. `share` does the work of the method of that name."""
         self.settings = settings
@@ -55,9 +58,13 @@ class AppContext:
         self._share = share
         self._share_lock = asyncio.Lock()
         self._steps: Steps | None = None
+        self._speeds = speeds
+        self._progress: Progress | None = None
         self.file_events = FileEvents(lambda: self.service(LIBRARY))
         self.num_followers = 0
         """Clients that follow the library's events."""
+        self.num_connections = 0
+        """WebSockets over which files are analysed."""
 
     @contextmanager
     def follower(self) -> Iterator[None]:
@@ -74,14 +81,26 @@ class AppContext:
         Within an analysis, each call waits for its turn.
         """
         service = self._services[node.name]
-        return cast(S, service if self._steps is None else _SteppedService(service, node.name, self._steps))
+        return cast(S, service if self._steps is None else _SteppedService(service, node, self._steps))
+
+    @property
+    def progress(self) -> Progress:
+        """How far the analysis is that this context is for."""
+        assert self._progress is not None
+        return self._progress
 
     @asynccontextmanager
-    async def analysis(self, admitted: AdmittedRequest, length: Length, deadline: float) -> "AsyncIterator[AppContext]":
-        """Wait until an analysis may begin; yields the context for it, whose services' calls are the steps."""
+    async def analysis(
+        self, admitted: AdmittedRequest, length: Length, num_bytes: int, deadline: float, emit: Emit | None
+    ) -> "AsyncIterator[AppContext]":
+        """Wait until an analysis may begin; yields the context for it, whose services' calls are the steps.
+
+        `num_bytes` is the size of its file; `emit` gets the events of its progress, if a client follows it.
+        """
         async with self.admission.scheduler.analysis(admitted.client, length, deadline) as steps:
             context = copy.copy(self)
             context._steps = steps
+            context._progress = Progress(emit, self._speeds, admitted.client, num_bytes)
             yield context
 
     @asynccontextmanager
@@ -123,14 +142,22 @@ class AppContext:
 class _SteppedService:
     """A service of an analysis: each call is a step, which waits for its turn."""
 
-    def __init__(self, service: Any, deployment: str, steps: Steps) -> None:
+    def __init__(self, service: Any, node: Node[Any], steps: Steps) -> None:
         self._service = service
-        self._deployment = deployment
+        self._node = node
         self._steps = steps
 
-    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]]:
-        return partial(self._call, getattr(self._service, method))
+    def __getattr__(self, method: str) -> Callable[..., Awaitable[Any]] | Callable[..., AsyncGenerator[Any, None]]:
+        call = self._stream if method in self._node.streaming_methods else self._call
+        return partial(call, getattr(self._service, method))
 
     async def _call(self, call: Callable[..., Awaitable[Any]], *args: Any, deadline: float) -> Any:
-        async with self._steps.step(self._deployment, deadline):
+        async with self._steps.step(self._node.name, deadline):
             return await call(*args, deadline=deadline)
+
+    async def _stream(
+        self, call: Callable[..., AsyncGenerator[Any, None]], *args: Any, deadline: float
+    ) -> AsyncGenerator[Any, None]:
+        async with self._steps.step(self._node.name, deadline), aclosing(call(*args, deadline=deadline)) as items:
+            async for item in items:
+                yield item

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,12 +72,13 @@ def error_response(error: ServiceError) -> JSONResponse:
     return JSONResponse(error_body(error).model_dump(mode="json"), status_of(error), headers)
 
 
-def as_service_error(error: Exception, request: Request) -> ServiceError:
+def as_service_error(error: Exception, request: HTTPConnection) -> ServiceError:
     """Return `error` as the client may see it. A fault of the server is logged with its traceback."""
     if isinstance(error, ServiceError) and not isinstance(error, ProcessingFailed):
         return error
     request_id = _request_id(request)
-    logger.error("%s %s failed (request %s)", request.method, request.url.path, request_id or "?", exc_info=error)
+    method = request.scope.get("method", "WebSocket")
+    logger.error("%s %s failed (request %s)", method, request.url.path, request_id or "?", exc_info=error)
     reason = str(error) if isinstance(error, ProcessingFailed) else "Something went wrong."
     where = f" under request {request_id}" if request_id else ""
     return ProcessingFailed(f"{reason} The server's log has the details{where}.")
@@ -158,7 +159,7 @@ async def answer_disconnected_client(request: Request, error: Exception) -> Resp
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
-def _request_id(request: Request) -> str:
+def _request_id(request: HTTPConnection) -> str:
     """Return the id that Serve gives the request and sends back in its response; empty if it is not safe to show."""
     request_id = request.headers.get("x-request-id", "")
     return request_id if re.fullmatch(r"[\w.:-]{1,128}", request_id, re.ASCII) else ""

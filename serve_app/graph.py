@@ -70,7 +70,8 @@ class Node(Generic[S]):
     methods: Mapping[str, Replay]
     """Every method of `protocol`, and whether it may be replayed."""
     streaming_methods: frozenset[str] = frozenset()
-    """Those of `methods` that are asynchronous generators. They are never replayed: what was yielded is out."""
+    """Those of `methods` that are asynchronous generators. One that is replayed yields its items anew, and the caller
+    passes over those that it has had."""
     model_section: str | None = None
     """The section whose model the deployment holds. Such a class has a method `status`, which health asks, and takes
     the keyword `lazy`."""
@@ -133,7 +134,13 @@ CAPTIONER = Node(
     class_path="deployments.captioner.deployment:CaptionerDeployment",
     protocol=CaptionerService,
     sections=("captioner", "weights", "limits"),
-    methods={"caption_image": "always", "caption_frames": "always", "summarize": "always"},
+    methods={
+        "caption_image": "always",
+        "stream_image_caption": "always",
+        "caption_frames": "always",
+        "summarize": "always",
+    },
+    streaming_methods=frozenset({"stream_image_caption"}),
     model_section="captioner",
     has_threads=True,
     environment=MALLOC_ENVIRONMENT,
@@ -144,7 +151,8 @@ TRANSCRIBER = Node(
     class_path="deployments.transcriber.deployment:TranscriberDeployment",
     protocol=TranscriberService,
     sections=("transcriber", "speakers", "weights"),
-    methods={"transcribe": "always"},
+    methods={"transcribe": "always", "stream_transcript": "always"},
+    streaming_methods=frozenset({"stream_transcript"}),
     model_section="transcriber",
     other_model_sections=("speakers",),
     has_threads=True,

@@ -19,6 +19,7 @@ from serve_app.graph import Node
 from serve_app.object_store import in_object_store
 from serve_app.remote_service import RemoteService
 from serve_app.settings import AppConfig
+from serve_app.speeds import FILE_NAME, Speeds
 from serve_app.stopping import RefuseWhileStopping, Stopping
 from serve_app.system_monitor import SystemMonitor
 from serve_app.upload_memory import GiveBackMemory
@@ -35,7 +36,9 @@ class Ingress:
         system = SystemMonitor(nodes, services, config, _read_deployments)
         system.start()
         self._nodes = nodes
-        self._context = AppContext(services, config, system, in_object_store)
+        self._context = AppContext(
+            services, config, system, in_object_store, Speeds(config.weights.cache_dir / FILE_NAME)
+        )
         self._stopping = Stopping()
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -224,6 +224,52 @@ def describe_search_events() -> dict[str, Any]:
     }
 
 
+_EVENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "queued": ("its position in the queue, first of all and whenever it changes; 0: it is worked on", {"position": 0}),
+    "progress": (
+        "the stage, how much of it is done (measured; null where that is not possible), and the seconds until the "
+        "result, by this machine's past speed (null while it has none)",
+        {"stage": "read", "fraction": 0.41, "eta_seconds": 1.8},
+    ),
+    "token": ("text to be added to the description", {"text": "A brown dog"}),
+    "frame": (
+        "an element of `frames`, and its index",
+        {"index": 0, "frame": {"timestamp": 0.0, "frame_number": 0, "description": "A brown dog."}},
+    ),
+    "summary": ("the `summary`", {"text": "A brown dog sleeps on a sofa."}),
+    "segment": (
+        "an element of `segments` (of a video, of those of its transcript), and its index",
+        {"index": 0, "segment": {"start": 0.0, "end": 1.5, "text": "Hello there.", "confidence": 0.95}},
+    ),
+    "file": ("an element of `results`", {"file_index": 0, "result": {"success": True, "type": "image"}}),
+}
+_EVENTS_OF = {
+    "image": ("queued", "progress", "token"),
+    "video": ("queued", "progress", "frame", "summary", "segment"),
+    "audio": ("queued", "progress", "segment"),
+    "batch": ("queued", "progress", "token", "frame", "summary", "segment", "file"),
+}
+
+
+def describe_events(kind: str) -> dict[str, Any]:
+    """Return FastAPI's description of the response of an analysis: JSON, or server-sent events."""
+    names = _EVENTS_OF[kind]
+    in_batch = " All but `queued` and the last carry the `file_index` that they belong to." if kind == "batch" else ""
+    about = (
+        "JSON; with the header `Accept: text/event-stream`, server-sent events: "
+        + "; ".join(f"`{name}`, {_EVENTS[name][0]}" for name in names)
+        + f".{in_batch} The last is `result`, with this route's JSON, or `error`, with the body of an error. What is "
+        "wrong before the work begins is answered with its status instead. While nothing happens, a comment is sent "
+        "every 10 s. Closing the connection ends the work. Ignore events of other names."
+    )
+    example = "".join(f"event: {name}\ndata: {json.dumps(_EVENTS[name][1])}\n\n" for name in names)
+    example += 'event: result\ndata: {"success": true, ...}\n\n'
+    return {
+        "description": about,
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "examples": {"a stream": {"value": example}}}},
+    }
+
+
 def _request_body(content: Schema) -> Schema:
     return {"requestBody": {"required": True, "content": content}}
 

@@ -9,6 +9,7 @@ import errno
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NoReturn
 
@@ -56,8 +57,8 @@ class RemoteService:
     the deadline, once the next replica has loaded its model. A call that finds a model loading again after a restart
     waits for it in the same way: it may belong to a video that is nearly done.
 
-    A streaming method (`Node.streaming_methods`) returns an asynchronous generator; closing it cancels the work. It is
-    never called again.
+    A streaming method (`Node.streaming_methods`) returns an asynchronous generator; closing it cancels the work. After
+    a replay its items begin anew.
     """
 
     def __init__(self, handle: DeploymentHandle[Any], node: Node[Any]) -> None:
@@ -138,6 +139,30 @@ class RemoteService:
         raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
 
     async def _stream(self, method: str, *args: Any, deadline: float, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        try:
+            async with aclosing(self._stream_once(method, *args, deadline=deadline, **kwargs)) as items:
+                async for item in items:
+                    yield item
+            return
+        except _ReplicaDied:
+            if self._methods[method] == "never":
+                raise ProcessingFailed(f"{self._name} stopped while it was working on this request.") from None
+        except ModelLoading:
+            if not self._was_loaded:
+                raise
+        while time.time() < deadline:
+            try:
+                async with aclosing(self._stream_once(method, *args, deadline=deadline, **kwargs)) as items:
+                    async for item in items:
+                        yield item
+                return
+            except ModelLoading:
+                await asyncio.sleep(RESTART_POLL_S)
+            except _ReplicaDied:
+                raise ProcessingFailed(f"{self._name} stopped twice while working on this request.") from None
+        raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
+
+    async def _stream_once(self, method: str, *args: Any, deadline: float, **kwargs: Any) -> AsyncGenerator[Any, None]:
         if self._failure is not None:
             raise ModelNotLoaded(self._failure)
         items = getattr(self._handle.options(stream=True), method).remote(*args, deadline=deadline, **kwargs)
@@ -146,8 +171,7 @@ class RemoteService:
             while (item := await self._wait(_NextItem(items), deadline + GRACE_S - time.time())) is not _NO_MORE:
                 yield item
             is_done = True
-        except _ReplicaDied:
-            raise ProcessingFailed(f"{self._name} stopped while it was working on this request.") from None
+            self._was_loaded = True
         finally:
             if not is_done:
                 items.cancel()

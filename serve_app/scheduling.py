@@ -35,9 +35,22 @@ class Client:
     def __init__(self) -> None:
         self.last_turn = 0
         """A number that is larger for a client whose last step ended later."""
+        self.on_position: Callable[[int], None] = lambda position: None
+        """Called when its position in the queue changes: 0 when it is its turn, 1 when it is next, and so on."""
+        self.position: int | None = None
+        self.has_waited = False
+        """Whether its position was above 0; whoever wants to know sets it to False."""
+        self.num_steps_held = 0
+        """The places for steps that it holds."""
         self.machine_s = 0.0
         """Seconds in which its steps ran; when those of `n` requests run at once, each gets an `n`th of the time."""
         self.num_steps = 0
+
+    def move_to(self, position: int) -> None:
+        self.has_waited |= position > 0
+        if position != self.position:
+            self.position = position
+            self.on_position(position)
 
 
 @dataclass(frozen=True)
@@ -127,6 +140,7 @@ class Scheduler:
             raise
 
     def _release(self, place: _Place) -> None:
+        place.client.num_steps_held -= place.lane != _ANALYSES
         self._num_held[place.lane] -= 1
         self._num_long_held[place.lane] -= place.is_long
         self._hand_out()
@@ -138,7 +152,18 @@ class Scheduler:
             self._num_held[place.lane] += 1
             self._num_long_held[place.lane] += place.is_long
             (self._lanes_after_short.discard if place.is_long else self._lanes_after_short.add)(place.lane)
+            place.client.num_steps_held += place.lane != _ANALYSES
+            place.client.move_to(0)
             granted.set_result(None)
+        self._tell_positions()
+
+    def _tell_positions(self) -> None:
+        waiting = [place for place in self._waiting.values() if not place.client.num_steps_held]
+        for place in waiting:
+            rank = self._rank(place)
+            place.client.move_to(
+                1 + sum(other.lane == place.lane and self._rank(other) < rank for other in self._waiting.values())
+            )
 
     def _rank(self, place: _Place) -> tuple[bool, int]:
         long_first = place.lane in self._lanes_after_short and not self._num_long_held[place.lane]

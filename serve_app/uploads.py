@@ -115,21 +115,45 @@ async def upload_from_json(document: dict[str, Any], file_field: str, max_file_b
     return Upload(media, fields, options, is_form=False)
 
 
-async def _chunks(
+async def read_media(
+    parts: AsyncIterator[bytes], size: int, max_file_bytes: int, admitted: AdmittedRequest, deadline: float
+) -> Media:
+    """Return the file that comes in parts and has `size` bytes in all; raises as `read_upload` does."""
+    file = bytearray()
+    async with aclosing(_bounded(parts, size, max_file_bytes, max_file_bytes, admitted, deadline)) as chunks:
+        async for chunk in chunks:
+            file += chunk
+    if len(file) != size:
+        raise InvalidRequest(f"The file has {len(file)} bytes, not {size} as announced.")
+    return as_media(file)
+
+
+def _chunks(
     request: Request, max_file_bytes: int, max_body_bytes: int, admitted: AdmittedRequest, deadline: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks, and take a place in the queue after the last one.
+    """Yield the body of a request, as `_bounded` does."""
+    declared = request.headers.get("content-length", "")
+    total = int(declared) if declared.isdecimal() else None
+    return _bounded(request.stream(), total, max_file_bytes, max_body_bytes, admitted, deadline)
+
+
+async def _bounded(
+    stream: AsyncIterator[bytes],
+    total: int | None,
+    max_file_bytes: int,
+    max_body_bytes: int,
+    admitted: AdmittedRequest,
+    deadline: float,
+) -> AsyncGenerator[bytes, None]:
+    """Yield a body in chunks, and take a place in the queue after the last one; `total` is its declared size.
 
     Raises FileTooLarge for a body of more than `max_body_bytes`; its message names `max_file_bytes`, the limit for the
     file. Raises DeadlineExceeded, and ServerBusy as `read_upload` does.
     """
-    declared = request.headers.get("content-length", "")
-    total = int(declared) if declared.isdecimal() else None
     if total is not None and total > max_body_bytes:
         raise file_too_large(max_file_bytes, total)
     admitted.will_hold(total or 0)
     num_bytes = 0
-    stream = request.stream()
     while True:
         admitted.raise_eviction()
         try:

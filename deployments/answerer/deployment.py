@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -132,23 +132,15 @@ class AnswererDeployment(ThreadedDeployment):
         deadline: float,
     ) -> AsyncGenerator[AnswerPart, None]:
         """Yield the parts of an answer that is made in a thread; closing this cancels it."""
-        loop = asyncio.get_running_loop()
-        parts: asyncio.Queue[AnswerPart | None] = asyncio.Queue()
         limits = _limits(self._config)
 
-        def work(cancellation: Cancellation) -> None:
+        def work(cancellation: Cancellation, send: Callable[[AnswerPart], None]) -> None:
             for part in answer(question, hits, model, limits, cancellation):
-                loop.call_soon_threadsafe(parts.put_nowait, part)
+                send(part)
 
-        task = asyncio.create_task(threads.run(work, deadline if model is None else deadline - EXTRACTIVE_S))
-        task.add_done_callback(lambda _: parts.put_nowait(None))
-        try:
-            while (part := await parts.get()) is not None:
+        async with aclosing(threads.stream(work, deadline if model is None else deadline - EXTRACTIVE_S)) as parts:
+            async for part in parts:
                 yield part
-            await task
-        finally:
-            if task.cancel():
-                await asyncio.wait({task})
 
     def __del__(self) -> None:
         """Close the model: Serve calls this when it ends the replica, and then kills the process."""

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.captioner.answer_cache import AnswerCache, answer_key
+from deployments.captioner.answer_progress import AnswerProgress, SendProgress
 from deployments.captioner.fair_lock import FairLock
 from deployments.captioner.generation import GeneratedTokens, check_fits_context, generate, prompt_length
 from deployments.captioner.kv_cache_budget import KVCacheBudget
@@ -66,8 +67,14 @@ class Captioner:
         self._answer_cache = AnswerCache(config.answer_cache_mb * MEGABYTE)
         self._kv_cache_budget = KVCacheBudget(config.cache_mb * MEGABYTE, self._image_cache)
 
-    def caption_image(self, media: Media, task: CaptionTask, cancellation: Cancellation) -> ImageCaption:
-        """Return what the model says about an encoded image.
+    def caption_image(
+        self,
+        media: Media,
+        task: CaptionTask,
+        cancellation: Cancellation,
+        send: SendProgress | None = None,
+    ) -> ImageCaption:
+        """Return what the model says about an encoded image; `send` gets the progress meanwhile.
 
         Raises InvalidRequest if prompt and answer do not fit the model's context, InvalidFile if the image cannot be
         decoded or has too many pixels.
@@ -88,13 +95,25 @@ class Captioner:
                 image = CachedImage(self._model.new_kv_cache(capacity), (decoded.width, decoded.height))
             with self._model_lock.held():
                 check_cancelled = self._yielding_check(cancellation)
+                progress = None
+                if send is not None:
+                    num_crops = 0 if reused == "image" else len(decoded.crops.values)
+                    progress = AnswerProgress(send, self._model.num_layers(num_crops), self._to_text)
+                    check_cancelled = progress.counting(check_cancelled)
                 if reused == "nothing":
                     self._model.prefill_image(
                         self._model.encode_image(decoded.crops, check_cancelled), image.cache, check_cancelled
                     )
                 image = CachedImage(image.cache.with_capacity(capacity), image.size)
                 try:
-                    [answer] = generate(self._model, prompt_ids, [image.cache], task.max_new_tokens, check_cancelled)
+                    [answer] = generate(
+                        self._model,
+                        prompt_ids,
+                        [image.cache],
+                        task.max_new_tokens,
+                        check_cancelled,
+                        (lambda answers: None) if progress is None else (lambda answers: progress.write(answers[0])),
+                    )
                 finally:
                     self._truncate_to_prefix(image.cache)
                     self._image_cache.put(image_hash, image, image.cache.nbytes)
@@ -258,10 +277,13 @@ class Captioner:
         cache.length = self._model.config.text.prefix_attn
 
     def _to_caption(self, answer: GeneratedTokens) -> Caption:
-        text = self._tokenizer.decode(answer.ids, skip_special_tokens=True)
-        if answer.finish_reason == "length":
-            text = text.rstrip("\ufffd")  # the limit may have cut a character of several tokens
-        return Caption(text.strip(), answer.finish_reason)
+        is_cut_off = answer.finish_reason == "length"
+        return Caption(self._to_text(answer.ids, is_cut_off=is_cut_off), answer.finish_reason)
+
+    def _to_text(self, ids: Sequence[int], *, is_cut_off: bool = True) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        # The end may lack a part of a character of several tokens.
+        return (text.rstrip("\ufffd") if is_cut_off else text).strip()
 
 
 def _frame_hash(frame: Pixels) -> bytes:

@@ -1,11 +1,14 @@
 """The captioner as a Ray Serve deployment: a thin layer that runs Captioner in worker threads."""
 
 import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from deployments.cancellation import Cancellation
 from deployments.captioner.settings import CaptionerConfig
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
+from deployments.captioner.types import Caption, CaptionProgress, CaptionTask, FrameFailure, ImageCaption
 from deployments.commands import FETCH_COMMAND
 from deployments.errors import ModelNotLoaded
 from deployments.images import decoding_memory_bytes
@@ -45,6 +48,19 @@ class CaptionerDeployment(ThreadedDeployment):
         return await self._threads.run(
             lambda cancellation: captioner.caption_image(media, task, cancellation), deadline
         )
+
+    async def stream_image_caption(
+        self, media: Media, task: CaptionTask, *, deadline: float
+    ) -> AsyncGenerator[CaptionProgress | ImageCaption, None]:
+        """Yield the progress of `caption_image`, and at last what it returns."""
+        captioner = await self._loader.get(deadline)
+
+        def work(cancellation: Cancellation, send: Callable[[CaptionProgress | ImageCaption], None]) -> None:
+            send(captioner.caption_image(media, task, cancellation, send))
+
+        async with aclosing(self._threads.stream(work, deadline)) as items:
+            async for item in items:
+                yield item
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float

@@ -1,6 +1,6 @@
 """Greedy decoding: one prefill per sequence, then decode steps that advance all sequences together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,12 +47,13 @@ def generate(
     caches: Sequence[KeyValueCache],
     max_new_tokens: int,
     check_cancelled: CheckCancelled,
+    report: Callable[[Sequence[Sequence[int]]], None] = lambda answers: None,
 ) -> list[GeneratedTokens]:
     """Return one answer to the prompt for each KV cache, in order. No caches give no answers.
 
     Each cache holds an image's prefix or is empty. An answer does not depend on the other sequences of the batch:
     bit for bit in int8 with up to 32 sequences; otherwise up to the order in which fp32 or bf16 sums are rounded.
-    Raises whatever `check_cancelled` raises.
+    `report` gets the ids of all answers so far, after each step. Raises whatever `check_cancelled` raises.
     """
     tokenizer = model.config.tokenizer
     answers: list[list[int]] = [[] for _ in caches]
@@ -65,6 +66,7 @@ def generate(
                 has_stopped[sequence] = True
             else:
                 answers[sequence].append(next_id)
+        report(answers)
         running = [sequence for sequence in running if not has_stopped[sequence]]
         if not running or num_steps == max_new_tokens:
             break

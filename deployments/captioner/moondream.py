@@ -170,6 +170,15 @@ class Moondream(nn.Module):
         """Type of the activations."""
         return self.text.post_ln.weight.dtype
 
+    def num_layers(self, num_crops: int) -> int:
+        """Return how many layers an image of so many crops goes through before the first token, prompt included.
+
+        `check_cancelled` is called before each. With no crops, the image's KV cache is there.
+        """
+        num_text_layers = len(self.text.blocks)
+        image_layers = num_crops * len(self.vision.blocks) + num_text_layers if num_crops else 0
+        return image_layers + num_text_layers
+
     @torch.inference_mode()
     def encode_image(self, crops: ImageCrops, check_cancelled: CheckCancelled) -> Tensor:
         """Return the image embeddings, shape (grid * grid, text dim)."""

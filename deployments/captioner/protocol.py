@@ -1,8 +1,9 @@
 """What the rest of the graph may call on the captioner."""
 
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
+from deployments.captioner.types import Caption, CaptionProgress, CaptionTask, FrameFailure, ImageCaption
 from deployments.media import Media, Pixels
 
 
@@ -15,6 +16,14 @@ class CaptionerService(Protocol):
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
         """Return what the model says about an encoded image of a format that `deployments.images` decodes."""
+
+    def stream_image_caption(
+        self, media: Media, task: CaptionTask, *, deadline: float
+    ) -> AsyncGenerator[CaptionProgress | ImageCaption, None]:
+        """Yield the progress of `caption_image`, and at last what it returns.
+
+        If the replica is replaced meanwhile, the items begin anew, with the same text.
+        """
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float

@@ -38,6 +38,16 @@ class FrameFailure:
 
 
 @dataclass(frozen=True)
+class CaptionProgress:
+    """How far the answer about an image is."""
+
+    fraction_read: float
+    """Of the work until the first word: 1.0 once the text begins."""
+    text: str = ""
+    """The text so far, with which that of the answer begins."""
+
+
+@dataclass(frozen=True)
 class ImageCaption:
     """A caption, and the image's size in pixels after EXIF orientation."""
 

@@ -59,6 +59,11 @@ class DecodedAudio:
     track: int
     """The number of the decoded one."""
 
+    @property
+    def end_s(self) -> float:
+        """When the sound ends, on the same clock."""
+        return self.start_s + len(self.waveform) / SAMPLE_RATE
+
 
 def decode_audio(
     media: Media,

@@ -1,6 +1,8 @@
 """The transcriber as a Ray Serve deployment: runs the engine in threads and keeps its model."""
 
 import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,15 +14,16 @@ from deployments.media import Media
 from deployments.model_loader import LoadedModel, ModelLoader, ModelStatus, ReportProgress
 from deployments.sandbox import Sandbox
 from deployments.settings import WeightsConfig
-from deployments.transcriber.audio_files import decode_audio
+from deployments.transcriber.audio_files import DecodedAudio, decode_audio
 from deployments.transcriber.settings import TranscriberConfig
 from deployments.transcriber.speakers.loading import get_labeler, speakers_loader
 from deployments.transcriber.speakers.settings import SpeakersConfig
-from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptProgress, TranscriptSegment
 from deployments.worker_threads import ThreadedDeployment, WorkerThreads
 
 if TYPE_CHECKING:
     from deployments.transcriber.engine import WhisperEngine
+    from deployments.transcriber.speakers.labeler import SpeakerLabeler
 
 
 DECODER_MEMORY_BYTES = 1024 * 2**20
@@ -57,25 +60,74 @@ class TranscriberDeployment(ThreadedDeployment):
 
         All times are on the file's presentation clock, and so is the duration: it is when the sound ends.
         """
+        engine, labeler = await self._models(task, deadline)
+        return await self._threads.run(
+            lambda cancellation: self._transcribe(engine, labeler, media, task, cancellation, None), deadline
+        )
+
+    async def stream_transcript(
+        self, media: Media, task: TranscribeTask, *, deadline: float
+    ) -> AsyncGenerator[TranscriptProgress | Transcript, None]:
+        """Yield the progress of `transcribe`, and at last what it returns."""
+        engine, labeler = await self._models(task, deadline)
+
+        def work(cancellation: Cancellation, send: Callable[[TranscriptProgress | Transcript], None]) -> None:
+            send(self._transcribe(engine, labeler, media, task, cancellation, send))
+
+        async with aclosing(self._threads.stream(work, deadline)) as items:
+            async for item in items:
+                yield item
+
+    async def _models(self, task: TranscribeTask, deadline: float) -> "tuple[WhisperEngine, SpeakerLabeler | None]":
         engine = await self._loader.get(deadline)
-        labeler = await get_labeler(self._speakers, deadline) if task.speakers else None
+        return engine, await get_labeler(self._speakers, deadline) if task.speakers else None
 
-        def work(cancellation: Cancellation) -> Transcript:
-            try:
-                audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox, task.track)
-                transcript = engine.transcribe(audio.waveform, task, cancellation)
-                if labeler is not None:
-                    transcript = labeler.label(transcript, audio.waveform, task.num_speakers, cancellation)
-                return replace(
-                    transcript.later(audio.start_s), warnings=audio.warnings, tracks=audio.tracks, track=audio.track
-                )
-            finally:
-                trim_freed_memory()
-
-        return await self._threads.run(work, deadline)
+    def _transcribe(
+        self,
+        engine: "WhisperEngine",
+        labeler: "SpeakerLabeler | None",
+        media: Media,
+        task: TranscribeTask,
+        cancellation: Cancellation,
+        send: Callable[[TranscriptProgress], None] | None,
+    ) -> Transcript:
+        """Return what `transcribe` does; `send` gets the progress, and the segments unless speakers are to be told
+        apart, which splits them."""
+        try:
+            if send is not None:
+                send(TranscriptProgress("decode", None))
+            audio = decode_audio(media, cancellation, self._max_duration_s, self._sandbox, task.track)
+            on_segments = None
+            if send is not None:
+                send(TranscriptProgress("transcribe", 0.0, audio.end_s))
+                on_segments = partial(_send_segments, send, audio, with_segments=labeler is None)
+            transcript = engine.transcribe(audio.waveform, task, cancellation, on_segments)
+            if labeler is not None:
+                if send is not None:
+                    send(TranscriptProgress("speakers", None, audio.end_s))
+                transcript = labeler.label(transcript, audio.waveform, task.num_speakers, cancellation)
+            return replace(
+                transcript.later(audio.start_s), warnings=audio.warnings, tracks=audio.tracks, track=audio.track
+            )
+        finally:
+            trim_freed_memory()
 
     async def status(self) -> ModelStatus:
         return replace(self._loader.status(), others=(self._speakers.status(),))
+
+
+def _send_segments(
+    send: Callable[[TranscriptProgress], None],
+    audio: DecodedAudio,
+    done_s: float,
+    first: int,
+    segments: list[TranscriptSegment],
+    *,
+    with_segments: bool,
+) -> None:
+    fraction = min(1.0, done_s / max(audio.end_s - audio.start_s, 1e-3))
+    final = [segment.later(audio.start_s) for segment in segments] if with_segments else []
+    send(TranscriptProgress("transcribe", fraction, audio.end_s, first, final))
 
 
 def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgress) -> "LoadedModel[WhisperEngine]":

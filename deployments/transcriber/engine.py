@@ -5,7 +5,7 @@ import pickle
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate, islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +26,9 @@ from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
+from deployments.transcriber.segments import FinalSegments, SendSegments, as_segment, in_order, mean_confidence
 from deployments.transcriber.settings import WhisperPrecision
-from deployments.transcriber.types import UNDETERMINED, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
+from deployments.transcriber.types import UNDETERMINED, TranscribeTask, Transcript, TranscriptSegment
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech, speech_gain
 from deployments.transcriber.windows import Window, pack_into_windows
 
@@ -93,9 +94,16 @@ class WhisperEngine:
         WindowDecoder(self._model, _never_cancel).decode(mel, "en", sample_len=2)
         compile_word_timestamps()
 
-    def transcribe(self, waveform: Waveform, task: TranscribeTask, cancellation: Cancellation) -> Transcript:
+    def transcribe(
+        self,
+        waveform: Waveform,
+        task: TranscribeTask,
+        cancellation: Cancellation,
+        send: SendSegments | None = None,
+    ) -> Transcript:
         """Return what is said in a recording; the same waveform always gives the same transcript.
 
+        `send` gets its segments as soon as they are final. The first windows are then decoded in smaller batches.
         A recording that is silent throughout (see SILENCE_PEAK) is not given to the model, which would hallucinate.
         Raises InvalidRequest for a language that the model does not know, a translation by a model for English only and
         a prompt that is too long, and what `cancellation.check` raises, at the latest after one layer of the model.
@@ -111,13 +119,16 @@ class WhisperEngine:
         duration_s = len(waveform) / SAMPLE_RATE
         if is_silent(waveform):
             return Transcript.empty(task.language, duration_s)
+        final = None if send is None else FinalSegments(send, with_words=task.word_timestamps)
         if self._detector is None:
-            text, language, segments = self._transcribe_all(waveform, task, prompt, cancellation)
+            text, language, segments = self._transcribe_all(waveform, task, prompt, cancellation, final)
         else:
-            text, language, segments = self._transcribe_speech(self._detector, waveform, task, prompt, cancellation)
+            text, language, segments = self._transcribe_speech(
+                self._detector, waveform, task, prompt, cancellation, final
+            )
         if not segments:
             language = task.language or UNDETERMINED
-        return Transcript(text, language, _mean_confidence(segments), segments, duration_s)
+        return Transcript(text, language, mean_confidence(segments), segments, duration_s)
 
     def _prompt_tokens(self, prompt: str) -> list[int]:
         if not prompt.strip():
@@ -136,7 +147,12 @@ class WhisperEngine:
         return tokens
 
     def _transcribe_all(
-        self, waveform: Waveform, task: TranscribeTask, prompt: Sequence[int], cancellation: Cancellation
+        self,
+        waveform: Waveform,
+        task: TranscribeTask,
+        prompt: Sequence[int],
+        cancellation: Cancellation,
+        final: FinalSegments | None,
     ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the whole waveform, decoded window by window.
 
@@ -171,7 +187,9 @@ class WhisperEngine:
                     next_seek = round(last_speech_s * FRAMES_PER_SECOND)
             segments += _without_empty(parsed.segments)
             seek = next_seek
-        return _text(segments, tokenizer), language, _in_order([_as_segment(segment) for segment in segments])
+            if final is not None:
+                final.update(segments, seek / FRAMES_PER_SECOND)
+        return _text(segments, tokenizer), language, in_order([as_segment(segment) for segment in segments])
 
     def _transcribe_speech(
         self,
@@ -180,6 +198,7 @@ class WhisperEngine:
         task: TranscribeTask,
         prompt: Sequence[int],
         cancellation: Cancellation,
+        final: FinalSegments | None,
     ) -> tuple[str, str, list[TranscriptSegment]]:
         """Return text, language and segments of the parts of the waveform in which the detector finds speech."""
         num_samples_done = 0
@@ -202,9 +221,11 @@ class WhisperEngine:
         )
         tokenizer = self._tokenizer(language, task)
         segments: list[dict[str, Any]] = []
+        batch_size = decoder.max_batch_size if final is None else 1
         while windows:
             num_samples_done = max(num_samples_done, windows[0].start)
-            batch = [windows.popleft() for _ in range(min(decoder.max_batch_size, len(windows)))]
+            batch = [windows.popleft() for _ in range(min(batch_size, len(windows)))]
+            batch_size = min(2 * batch_size, decoder.max_batch_size)
             mels = [_zero_padded_window(LogMel(window.extract(waveform, gain), num_mels, check), 0) for window in batch]
             results = decoder.decode_batch(mels, language)
             remainders = []
@@ -215,11 +236,14 @@ class WhisperEngine:
                 remainders += untranscribed
                 segments += [_to_recording_times(segment, window) for segment in _without_empty(transcribed)]
             windows.extendleft(reversed(remainders))
+            if final is not None:
+                until = min((window.start for window in windows), default=len(waveform))
+                final.update(segments, until / SAMPLE_RATE if windows else math.inf)
         segments.sort(key=lambda segment: segment["start"])
-        in_order = _in_order([_as_segment(segment) for segment in segments])
+        ordered = in_order([as_segment(segment) for segment in segments])
         if not task.word_timestamps:
-            in_order = [replace(segment, words=[]) for segment in in_order]
-        return _text(segments, tokenizer), language, in_order
+            ordered = [replace(segment, words=[]) for segment in ordered]
+        return _text(segments, tokenizer), language, ordered
 
     def _segments(
         self, decoded: "_Decoded", decoder: WindowDecoder, tokenizer: Tokenizer
@@ -406,56 +430,6 @@ def _to_recording_times(segment: dict[str, Any], window: Window) -> dict[str, An
         start_s, end_s = window.times_in_recording(word["start"], word["end"], chunk, chunk)
         mapped["words"].append({**word, "start": start_s, "end": end_s})
     return mapped
-
-
-def _as_segment(segment: dict[str, Any]) -> TranscriptSegment:
-    return TranscriptSegment(
-        start_s=float(segment["start"]),
-        end_s=float(segment["end"]),
-        text=segment["text"].strip(),
-        confidence=math.exp(segment["avg_logprob"]),
-        words=[
-            TranscriptWord(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
-            for word in segment.get("words", [])
-        ],
-        suspect=segment["suspect"],
-    )
-
-
-def _in_order(segments: list[TranscriptSegment]) -> list[TranscriptSegment]:
-    """Return the segments, with words that follow one another and lie within their segments.
-
-    The times of words and segments come from different sources: attention and timestamp tokens, each clipped to the
-    speech by itself. Those of words are more exact, so a segment grows to hold its words. `segments` ascend by start.
-    """
-    words = [word for segment in segments for word in segment.words]
-    starts = list(accumulate((word.start_s for word in words), max))
-    ends = [max(start, word.end_s) for start, word in zip(starts, words, strict=True)]
-    limits = [*starts[1:], math.inf]
-    ordered = iter(
-        replace(word, start_s=start, end_s=min(end, limit))
-        for word, start, end, limit in zip(words, starts, ends, limits, strict=True)
-    )
-    return [_around(segment, list(islice(ordered, len(segment.words)))) for segment in segments]
-
-
-def _around(segment: TranscriptSegment, words: list[TranscriptWord]) -> TranscriptSegment:
-    """Return the segment with these words, and with times that include theirs."""
-    if not words:
-        return segment
-    return replace(
-        segment,
-        start_s=min(segment.start_s, words[0].start_s),
-        end_s=max(segment.end_s, words[-1].end_s),
-        words=words,
-    )
-
-
-def _mean_confidence(segments: list[TranscriptSegment]) -> float:
-    """Return the mean confidence, weighted by duration; 0.0 without segments."""
-    total_s = sum(segment.end_s - segment.start_s for segment in segments)
-    weighted = sum(segment.confidence * (segment.end_s - segment.start_s) for segment in segments)
-    return weighted / total_s if total_s > 0 else 0.0
 
 
 def _never_cancel() -> None:

@@ -76,6 +76,23 @@ class AudioTrack:
     is_default: bool
 
 
+TranscriptStage = Literal["decode", "transcribe", "speakers"]
+
+
+@dataclass(frozen=True)
+class TranscriptProgress:
+    """How far a transcript is."""
+
+    stage: TranscriptStage
+    fraction: float | None
+    """Of the stage; None if it cannot be measured."""
+    duration_s: float | None = None
+    """When the sound ends; None until the file is decoded."""
+    first_segment: int = 0
+    segments: list[TranscriptSegment] = field(default_factory=list)
+    """Those that have become final: the transcript's own from number `first_segment` on."""
+
+
 UNDETERMINED = "und"
 """ISO 639-2 for a language that is not known."""
 

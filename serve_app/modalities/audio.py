@@ -2,18 +2,27 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from deployments.media import Media
 from deployments.transcriber.languages import LANGUAGE_NAMES, language_code
-from deployments.transcriber.types import AudioTrack, TranscribeTask, Transcript, TranscriptSegment
+from deployments.transcriber.protocol import TranscriberService
+from deployments.transcriber.types import (
+    AudioTrack,
+    TranscribeTask,
+    Transcript,
+    TranscriptProgress,
+    TranscriptSegment,
+)
 from serve_app.context import AppContext
 from serve_app.graph import TRANSCRIBER
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import Options
-from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, SoundTrack, Subtitles, Word
+from serve_app.progress import Stage
+from serve_app.schemas import AudioAnalysis, AudioMetadata, Segment, SoundTrack, Subtitles, Word, body_of
 from serve_app.stopwatch import Stopwatch
 from serve_app.subtitles import to_srt, to_vtt, transcript_cues
 
@@ -127,7 +136,47 @@ async def transcribe(media: Media, options: AudioOptions, context: AppContext, d
     task = TranscribeTask(
         language, with_words, options.translate, prompt, options.track, speakers, options.num_speakers
     )
-    return await context.service(TRANSCRIBER).transcribe(media, task, deadline=deadline)
+    transcriber = context.service(TRANSCRIBER)
+    if context.progress.is_live:
+        return await _follow(transcriber, media, task, options, context, deadline)
+    return await transcriber.transcribe(media, task, deadline=deadline)
+
+
+async def _follow(
+    transcriber: TranscriberService,
+    media: Media,
+    task: TranscribeTask,
+    options: AudioOptions,
+    context: AppContext,
+    deadline: float,
+) -> Transcript:
+    """Return what `transcribe` does; each segment is sent as soon as it is final."""
+    progress = context.progress
+    model = context.settings.transcriber.name
+    stages = [
+        Stage("decode", "decoding sound", context.progress.num_megabytes),
+        Stage("transcribe", f"{model}: transcribing a second", None),
+    ]
+    if task.speakers:
+        stages.append(Stage("speakers", "telling speakers apart for a second", None))
+    track = progress.track(*stages)
+    num_sent = 0
+    async with aclosing(transcriber.stream_transcript(media, task, deadline=deadline)) as items:
+        async for item in items:
+            if isinstance(item, TranscriptProgress):
+                if item.duration_s is not None:
+                    for stage in stages[1:]:
+                        stage.units = item.duration_s
+                track.advance(item.stage, item.fraction)
+                new = item.segments[num_sent - item.first_segment :] if item.first_segment <= num_sent else []
+            else:
+                new = item.segments[num_sent:]
+            for segment in new:
+                progress.emit("segment", index=num_sent, segment=body_of(_to_segment(segment, options)))
+                num_sent += 1
+    assert isinstance(item, Transcript)
+    track.done()
+    return item
 
 
 async def to_analysis(

@@ -1,11 +1,15 @@
 """The analysis of images: a caption, or the answer to a question."""
 
-from deployments.captioner.types import CaptionTask
+from contextlib import aclosing
+
+from deployments.captioner.protocol import CaptionerService
+from deployments.captioner.types import CaptionProgress, CaptionTask, ImageCaption
 from deployments.media import Media
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import MaxLength, Options, Prompt, question_of
+from serve_app.progress import Stage
 from serve_app.schemas import ImageAnalysis, ImageMetadata
 from serve_app.stopwatch import Stopwatch
 
@@ -33,7 +37,11 @@ class ImageOptions(Options):
 async def analyze(media: Media, options: ImageOptions, context: AppContext, deadline: float) -> ImageAnalysis:
     stopwatch = Stopwatch()
     task = CaptionTask(max_new_tokens=options.max_length, length="normal", question=question_of(options.prompt))
-    image = await context.service(CAPTIONER).caption_image(media, task, deadline=deadline)
+    captioner = context.service(CAPTIONER)
+    if context.progress.is_live:
+        image = await _follow(captioner, media, task, context, deadline)
+    else:
+        image = await captioner.caption_image(media, task, deadline=deadline)
     return ImageAnalysis(
         description=image.caption.text,
         metadata=ImageMetadata(
@@ -44,6 +52,29 @@ async def analyze(media: Media, options: ImageOptions, context: AppContext, dead
             reused=image.caption.reused,
         ),
     )
+
+
+async def _follow(
+    captioner: CaptionerService, media: Media, task: CaptionTask, context: AppContext, deadline: float
+) -> ImageCaption:
+    """Return what `caption_image` does; the text is sent as it is written."""
+    progress = context.progress
+    model = context.settings.captioner.name
+    track = progress.track(
+        Stage("read", f"{model}: reading an image", 1), Stage("write", f"{model}: writing about an image", 1)
+    )
+    sent = ""
+    async with aclosing(captioner.stream_image_caption(media, task, deadline=deadline)) as items:
+        async for item in items:
+            text = item.caption.text if isinstance(item, ImageCaption) else item.text
+            if isinstance(item, CaptionProgress):
+                track.advance("write" if text else "read", None if text else item.fraction_read)
+            if len(text) > len(sent):  # it is shorter after a replay
+                progress.emit("token", text=text[len(sent) :])
+                sent = text
+    assert isinstance(item, ImageCaption)
+    track.done(is_typical=item.caption.reused == "nothing")
+    return item
 
 
 IMAGE = Modality(

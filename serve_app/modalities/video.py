@@ -17,7 +17,8 @@ from serve_app.graph import CAPTIONER, FRAME_SAMPLER
 from serve_app.modalities import audio
 from serve_app.modalities.modality import FileFormat, Modality
 from serve_app.options import MaxLength, Options, Prompt, question_of
-from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata
+from serve_app.progress import Stage, Track
+from serve_app.schemas import AudioAnalysis, Frame, VideoAnalysis, VideoMetadata, body_of
 from serve_app.stopwatch import Stopwatch
 from serve_app.subtitles import description_cues, to_vtt
 
@@ -73,8 +74,16 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
     """Return the analysis of a video; without an audio track, its transcript is that of silence."""
     stopwatch = Stopwatch()
     task = SampleTask(options.num_frames, options.frame_sampling, find_cuts=options.subtitles)
+    model = context.settings.captioner.name
+    track = context.progress.track(
+        Stage("sample", f"sampling frames ({options.frame_sampling})", context.progress.num_megabytes),
+        Stage("frames", f"{model}: describing a frame", options.num_frames),
+        Stage("summary", f"{model}: summarizing", 1 if context.settings.serving.video_summary == "model" else 0),
+    )
+    track.advance("sample", None)
     video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
-    captioning = _caption_and_summarize(video, options, context, deadline)
+    track.resize("frames", len(video.frames))
+    captioning = _caption_and_summarize(video, options, context, track, deadline)
     if options.has_transcript:
         transcription = _transcribe(media, video, options, context, deadline)
         (outcomes, summary), (transcript, speech) = await _run_together(captioning, transcription)
@@ -98,31 +107,41 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
 
 
 async def _caption_and_summarize(
-    video: SampledVideo, options: VideoOptions, context: AppContext, deadline: float
+    video: SampledVideo, options: VideoOptions, context: AppContext, track: Track, deadline: float
 ) -> tuple[list[Caption | FrameFailure], str]:
     """Return one outcome for each frame, in order, and the summary of those that succeeded."""
-    outcomes = await _caption_frames(video.frames, options, context, deadline)
+    outcomes = await _caption_frames(video.frames, options, context, track, deadline)
     descriptions = [outcome.text for outcome in outcomes if isinstance(outcome, Caption)]
     if not descriptions:
         reasons = {outcome.message for outcome in outcomes if isinstance(outcome, FrameFailure)}
         raise ProcessingFailed(f"None of the {len(outcomes)} frames could be described: {' '.join(sorted(reasons))}")
     if context.settings.serving.video_summary == "join":
-        return outcomes, " ".join(descriptions)
+        summary = " ".join(descriptions)
+    else:
+        track.advance("summary", None)
+        summary = await _summarize(descriptions, len(outcomes), context, deadline)
+    context.progress.emit("summary", text=summary)
+    track.done(is_typical=not any(isinstance(outcome, Caption) and outcome.reused == "answer" for outcome in outcomes))
+    return outcomes, summary
+
+
+async def _summarize(descriptions: list[str], num_frames: int, context: AppContext, deadline: float) -> str:
     captioner = context.service(CAPTIONER)
     try:
-        summary = await captioner.summarize(descriptions, SUMMARY_MAX_NEW_TOKENS, deadline=deadline)
+        return (await captioner.summarize(descriptions, SUMMARY_MAX_NEW_TOKENS, deadline=deadline)).text
     except DeadlineExceeded:
-        raise DeadlineExceeded(f"captioned all {len(outcomes)} frames, but the summary was not finished") from None
-    return outcomes, summary.text
+        raise DeadlineExceeded(f"captioned all {num_frames} frames, but the summary was not finished") from None
 
 
 async def _caption_frames(
-    frames: Sequence[SampledFrame], options: VideoOptions, context: AppContext, deadline: float
+    frames: Sequence[SampledFrame], options: VideoOptions, context: AppContext, track: Track, deadline: float
 ) -> list[Caption | FrameFailure]:
     captioner = context.service(CAPTIONER)
     task = CaptionTask(max_new_tokens=options.max_length, length="short", question=question_of(options.prompt))
     outcomes: list[Caption | FrameFailure] = []
     for group in _groups(frames):
+        track.advance("frames", len(outcomes) / len(frames))
+        first = len(outcomes)
         try:
             outcomes += await captioner.caption_frames([frame.pixels for frame in group], task, deadline=deadline)
         except ProcessingFailed as error:
@@ -131,6 +150,8 @@ async def _caption_frames(
         except DeadlineExceeded as error:
             progress = f" (of the next {len(group)}, {error})" if str(error) else ""
             raise DeadlineExceeded(f"captioned {len(outcomes)} of {len(frames)} frames{progress}") from None
+        for index, (frame, outcome) in enumerate(zip(group, outcomes[first:], strict=True), first):
+            context.progress.emit("frame", index=index, frame=body_of(_to_frame(frame, outcome, options)))
     return outcomes
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.units import MEGABYTE
@@ -15,9 +16,11 @@ from serve_app.admission import AdmittedRequest
 from serve_app.analysis import analyze_upload
 from serve_app.context import AppContext
 from serve_app.error_handlers import as_service_error, error_body
+from serve_app.live import event_response, wants_events
 from serve_app.modalities import MODALITIES
-from serve_app.openapi import describe_batch, error_responses
+from serve_app.openapi import describe_batch, describe_events, error_responses
 from serve_app.options import Options, parse_options
+from serve_app.progress import Emit
 from serve_app.request_info import client_address, context_of
 from serve_app.schemas import Analysis, BatchAnalysis, BatchResult, ErrorBody, body_of
 from serve_app.stopwatch import Stopwatch
@@ -42,36 +45,59 @@ class BatchOptions(Options):
     BATCH_PATH,
     summary="Analyse up to 16 files",
     response_model=BatchAnalysis,
-    responses=error_responses(),
+    responses={200: describe_events("batch"), **error_responses()},
     openapi_extra=describe_batch(MODALITIES, BatchOptions, MAX_FILES),
 )
-async def analyze_batch(request: Request) -> JSONResponse:
+async def analyze_batch(request: Request) -> Response:
     """A file that fails does not affect the others: its `result` is the error that its own route would return."""
+
+    async def work(emit: Emit | None = None) -> dict[str, Any]:
+        return await _analyze_batch(request, emit)
+
+    return await event_response(work, request) if wants_events(request) else JSONResponse(await work())
+
+
+async def _analyze_batch(request: Request, emit: Emit | None) -> dict[str, Any]:
+    """Return the body of the response; `emit` gets the events, if the client asks for them."""
     context = context_of(request)
     deadline = context.deadline()
     with (
         context.explain_timeouts(TIMEOUT_ADVICE),
         context.admission.admit(client_address(request), "batch", deadline) as admitted,
     ):
+        admitted.follow(emit)
         max_bytes = int(context.settings.limits.batch_body_mb * MEGABYTE)
         document = await read_json_object(request, max_bytes, admitted, deadline)
         stopwatch = Stopwatch()
         files = _files_of(document)
         slots = asyncio.Semaphore(MAX_PARALLEL_FILES if _options_of(document).parallel else 1)
 
-        async def analyze_in_slot(file: dict[str, Any]) -> Analysis | ErrorBody:
+        async def analyze_in_slot(index: int, file: dict[str, Any]) -> BatchResult:
+            emit_of_file = None if emit is None else partial(_emit_of_file, emit, index)
             async with slots:
-                return await _analyze_file(file, request, context, admitted, deadline)
+                analysis = await _analyze_file(file, request, context, admitted, deadline, emit_of_file)
+            result = BatchResult(file_index=index, result=analysis)
+            if emit is not None:
+                emit("file", body_of(result))
+            return result
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(analyze_in_slot(file)) for file in files]
-        results = [BatchResult(file_index=index, result=task.result()) for index, task in enumerate(tasks)]
-        analysis = BatchAnalysis(results=results, total_processing_time_ms=stopwatch.milliseconds())
-        return JSONResponse(body_of(analysis))
+            tasks = [group.create_task(analyze_in_slot(index, file)) for index, file in enumerate(files)]
+        results = [task.result() for task in tasks]
+        return body_of(BatchAnalysis(results=results, total_processing_time_ms=stopwatch.milliseconds()))
+
+
+def _emit_of_file(emit: Emit, index: int, name: str, data: dict[str, Any]) -> None:
+    emit(name, {"file_index": index, **data})
 
 
 async def _analyze_file(
-    file: dict[str, Any], request: Request, context: AppContext, admitted: AdmittedRequest, deadline: float
+    file: dict[str, Any],
+    request: Request,
+    context: AppContext,
+    admitted: AdmittedRequest,
+    deadline: float,
+    emit: Emit | None,
 ) -> Analysis | ErrorBody:
     """Return what the file's own route would have returned, a success or an error."""
     fields = dict(file)
@@ -82,7 +108,7 @@ async def _analyze_file(
                 raise DeadlineExceeded("it was still waiting for its turn")
             max_file_bytes = modality.max_file_bytes(context.settings.limits)
             return await analyze_upload(
-                await upload_from_json(fields, "data", max_file_bytes), modality, context, admitted, deadline
+                await upload_from_json(fields, "data", max_file_bytes), modality, context, admitted, deadline, emit
             )
     except Exception as error:
         return error_body(as_service_error(error, request))

@@ -81,6 +81,53 @@ def test_no_more_threads_work_than_allowed() -> None:
     assert max(peak) == 2
 
 
+def test_parts_arrive_while_the_work_goes_on() -> None:
+    async def run() -> list[int]:
+        may_go_on = threading.Event()
+        arrived = []
+
+        def work(cancellation: Cancellation, send: Callable[[int], None]) -> None:
+            send(1)
+            assert may_go_on.wait(5)
+            send(2)
+
+        async for part in WorkerThreads("test").stream(work, in_one_minute()):
+            arrived.append(part)
+            may_go_on.set()
+        return arrived
+
+    assert asyncio.run(run()) == [1, 2]
+
+
+def test_an_error_follows_the_parts_before_it_and_closing_cancels_the_work() -> None:
+    async def run() -> None:
+        workers = WorkerThreads("test")
+
+        def fail(cancellation: Cancellation, send: Callable[[int], None]) -> None:
+            send(1)
+            raise ValueError("broken")
+
+        parts = workers.stream(fail, in_one_minute())
+        assert await anext(parts) == 1
+        with pytest.raises(ValueError, match="broken"):
+            await anext(parts)
+
+        ended = threading.Event()
+
+        def endless(cancellation: Cancellation, send: Callable[[int], None]) -> None:
+            send(1)
+            while not cancellation.is_cancelled:
+                time.sleep(0.001)
+            ended.set()
+
+        parts = workers.stream(endless, in_one_minute())
+        await anext(parts)
+        await parts.aclose()
+        assert ended.is_set()
+
+    asyncio.run(run())
+
+
 def test_work_that_waited_past_its_deadline_is_not_begun() -> None:
     async def run() -> None:
         await WorkerThreads("test", 1).run(lambda cancellation: None, time.time() - 1)

@@ -13,13 +13,19 @@ import numpy as np
 from deployments.answerer.answering import AnswerLimits, answer
 from deployments.answerer.types import AnswerPart
 from deployments.cancellation import Cancellation
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
+from deployments.captioner.types import Caption, CaptionProgress, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded
 from deployments.frame_sampler.types import SampledFrame, SampledVideo, SampleTask, VideoProperties
 from deployments.library.types import SearchHit
 from deployments.media import Media, Pixels, as_media
 from deployments.model_loader import ModelStatus
-from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
+from deployments.transcriber.types import (
+    TranscribeTask,
+    Transcript,
+    TranscriptProgress,
+    TranscriptSegment,
+    TranscriptWord,
+)
 from serve_app.context import AppContext
 from serve_app.graph import (
     ANSWERER,
@@ -33,6 +39,7 @@ from serve_app.graph import (
     TRANSCRIBER,
 )
 from serve_app.settings import AppConfig
+from serve_app.speeds import Speeds
 from serve_app.system import DeploymentStatus
 
 
@@ -99,10 +106,23 @@ class Fake:
 class FakeCaptioner(Fake):
     describe: Callable[[int], Caption | FrameFailure] = lambda number: Caption(f"frame {number}", "stop")
     summary_error: BaseException | None = None
+    progress: Sequence[CaptionProgress] = (
+        CaptionProgress(0.0),
+        CaptionProgress(0.5),
+        CaptionProgress(1.0, "a"),
+        CaptionProgress(1.0, "a pic"),
+    )
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
         await self.work((_content_of(media), task), deadline, "wrote 7 of 200 tokens")
         return ImageCaption(Caption("a picture", "stop"), 640, 480)
+
+    async def stream_image_caption(
+        self, media: Media, task: CaptionTask, *, deadline: float
+    ) -> AsyncGenerator[CaptionProgress | ImageCaption, None]:
+        for item in self.progress:
+            yield item
+        yield await self.caption_image(media, task, deadline=deadline)
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float
@@ -125,10 +145,21 @@ class FakeTranscriber(Fake):
         [TranscriptSegment(0.0, 1.5, "Hello there.", 0.95, [TranscriptWord("Hello", 0.0, 0.7, 0.9)])],
         2.0,
     )
+    progress: Sequence[TranscriptProgress] = (
+        TranscriptProgress("decode", None),
+        TranscriptProgress("transcribe", 0.0, 2.0),
+    )
 
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
         await self.work((_content_of(media), task), deadline, "transcribed 10.0 of 45.2 s")
         return self.transcript
+
+    async def stream_transcript(
+        self, media: Media, task: TranscribeTask, *, deadline: float
+    ) -> AsyncGenerator[TranscriptProgress | Transcript, None]:
+        for item in self.progress:
+            yield item
+        yield await self.transcribe(media, task, deadline=deadline)
 
 
 @dataclass
@@ -245,7 +276,7 @@ class FakeGraph:
             TEXT_READER.name: OpensSharedMedia(self.text_reader),
             INDEXING.name: self.indexing,
         }
-        return AppContext(services, settings, self.system, self.share)
+        return AppContext(services, settings, self.system, self.share, Speeds(None))
 
     @asynccontextmanager
     async def share(self, media: Media, *, free_after_failure: bool = True) -> AsyncIterator[Media]:

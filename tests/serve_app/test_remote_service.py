@@ -1,7 +1,7 @@
 import asyncio
 import errno
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol, cast
 
 import pytest
@@ -306,8 +306,11 @@ class FakeStream:
 
 
 class FakeStreamingHandle:
-    def __init__(self, *items: Any) -> None:
+    """Each call gets the next one of the streams, the last one again and again."""
+
+    def __init__(self, *items: Any, then: Sequence[Any] | None = None) -> None:
         self.stream = FakeStream(list(items))
+        self._next_stream = self.stream if then is None else FakeStream(list(then))
         self.calls: list[dict[str, Any]] = []
 
     def options(self, *, stream: bool) -> "FakeStreamingHandle":
@@ -320,22 +323,24 @@ class FakeStreamingHandle:
 
     def remote(self, **keywords: Any) -> FakeStream:
         self.calls.append(keywords)
-        return self.stream
+        stream, self.stream = self.stream, self._next_stream
+        self.last = stream
+        return stream
 
 
 class StreamingWorker(Protocol):
     def work(self, *, deadline: float) -> AsyncGenerator[Any, None]: ...
 
 
-def streaming_service(handle: FakeStreamingHandle) -> tuple[StreamingWorker, RemoteService]:
-    node = Node("Worker", "tests:Worker", StreamingWorker, (), {"work": "never"}, frozenset({"work"}))
+def streaming_service(handle: FakeStreamingHandle, replay: Replay = "never") -> tuple[StreamingWorker, RemoteService]:
+    node = Node("Worker", "tests:Worker", StreamingWorker, (), {"work": replay}, frozenset({"work"}))
     remote = RemoteService(handle, node)  # type: ignore[arg-type]
     return cast(StreamingWorker, remote), remote
 
 
-def items_of(handle: FakeStreamingHandle, seconds: float = 5.0) -> list[Any]:
+def items_of(handle: FakeStreamingHandle, seconds: float = 5.0, replay: Replay = "never") -> list[Any]:
     async def collect() -> list[Any]:
-        return [item async for item in streaming_service(handle)[0].work(deadline=time.time() + seconds)]
+        return [item async for item in streaming_service(handle, replay)[0].work(deadline=time.time() + seconds)]
 
     return asyncio.run(collect())
 
@@ -344,7 +349,7 @@ def test_the_items_of_a_stream_arrive_and_the_deadline_goes_with_the_call() -> N
     handle = FakeStreamingHandle(1, None, 3)
     assert items_of(handle) == [1, None, 3]
     assert handle.calls[0].keys() == {"deadline"}
-    assert not handle.stream.is_cancelled
+    assert not handle.last.is_cancelled
 
 
 def test_closing_a_stream_cancels_the_work() -> None:
@@ -352,9 +357,9 @@ def test_closing_a_stream_cancels_the_work() -> None:
         handle = FakeStreamingHandle(1, 2)
         items = streaming_service(handle)[0].work(deadline=time.time() + 5)
         assert await anext(items) == 1
-        assert not handle.stream.is_cancelled
+        assert not handle.last.is_cancelled
         await items.aclose()
-        assert handle.stream.is_cancelled
+        assert handle.last.is_cancelled
 
     asyncio.run(run())
 
@@ -369,7 +374,7 @@ def test_a_caller_that_leaves_while_it_waits_for_an_item_cancels_the_work() -> N
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert handle.stream.is_cancelled
+        assert handle.last.is_cancelled
 
     asyncio.run(run())
 
@@ -379,7 +384,7 @@ def test_a_stream_past_its_deadline_is_cancelled() -> None:
     handle = FakeStreamingHandle(1, forever)
     with pytest.raises(DeadlineExceeded):
         items_of(handle, 0.05)
-    assert handle.stream.is_cancelled
+    assert handle.last.is_cancelled
 
 
 @pytest.mark.parametrize(
@@ -395,7 +400,7 @@ def test_an_error_ends_a_stream_and_nothing_is_replayed(raised: Exception, expec
     with pytest.raises(expected):
         items_of(handle)
     assert len(handle.calls) == 1
-    assert handle.stream.is_cancelled
+    assert handle.last.is_cancelled
 
 
 def test_a_stream_from_a_deployment_that_keeps_dying_is_ended_with_the_cause() -> None:
@@ -409,3 +414,23 @@ def test_a_stream_from_a_deployment_that_keeps_dying_is_ended_with_the_cause() -
                 await call
 
     asyncio.run(run())
+
+
+def test_a_stream_whose_replica_dies_begins_anew_if_it_may_be_replayed() -> None:
+    handle = FakeStreamingHandle(1, ActorDiedError(), then=[1, 2, 3])
+    assert items_of(handle, replay="always") == [1, 1, 2, 3]
+    assert len(handle.calls) == 2
+
+
+def test_a_stream_whose_replica_dies_twice_is_given_up() -> None:
+    handle = FakeStreamingHandle(1, ActorDiedError(), then=[1, ActorDiedError()])
+    with pytest.raises(ProcessingFailed, match="stopped twice"):
+        items_of(handle, replay="always")
+    assert len(handle.calls) == 2
+
+
+def test_a_stream_waits_for_the_model_of_the_next_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_service, "RESTART_POLL_S", 0.01)
+    handle = FakeStreamingHandle(ActorDiedError(), then=[as_ray_raises(ModelLoading("loading")), 1, 2])
+    assert items_of(handle, replay="always") == [1, 2]
+    assert len(handle.calls) == 3

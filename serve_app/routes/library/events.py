@@ -1,7 +1,7 @@
 """`WS /ws` and `GET /events`: the progress of files, as it happens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,17 +10,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deployments.errors import InvalidRequest, ServerBusy
-from deployments.library.types import FileEvent
 from serve_app.context import AppContext
 from serve_app.library_schemas import event_body
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
-from serve_app.server_sent_events import format_event
+from serve_app.server_sent_events import event_stream, format_event
 
 router = APIRouter()
 
-KEEP_ALIVE_S = 15.0
-"""A stream without events sends a comment this often, so that a client that has left is noticed."""
 MAX_FOLLOWERS = 64
 """Clients that may follow at once."""
 _TRY_AGAIN_LATER = 1013
@@ -51,9 +48,7 @@ async def events(
         since = _number(last_id)
     if context.num_followers >= MAX_FOLLOWERS:
         raise ServerBusy(f"{MAX_FOLLOWERS} clients are following already; try again later.")
-    return StreamingResponse(
-        _stream(context, since), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return event_stream(_stream(context, since))
 
 
 @router.websocket("/ws")
@@ -96,23 +91,11 @@ async def _wait_until_gone(websocket: WebSocket) -> None:
         pass
 
 
-async def _stream(context: AppContext, since: int | None) -> AsyncIterator[str]:
+async def _stream(context: AppContext, since: int | None) -> AsyncGenerator[str, None]:
     with context.follower():
-        events = context.file_events.follow(since)
         yield ": following\n\n"
-        waiting: asyncio.Task[FileEvent] | None = None
-        try:
-            while True:
-                waiting = waiting or asyncio.ensure_future(anext(events))
-                done, _ = await asyncio.wait({waiting}, timeout=KEEP_ALIVE_S)
-                if not done:
-                    yield ": still here\n\n"
-                    continue
-                event, waiting = waiting.result(), None
-                yield format_event(event_body(event), number=event.seq)
-        finally:
-            if waiting is not None:
-                waiting.cancel()
+        async for event in context.file_events.follow(since):
+            yield format_event(event_body(event), number=event.seq)
 
 
 def _number(text: str) -> int:

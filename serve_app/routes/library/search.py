@@ -1,26 +1,26 @@
 """`POST /search`: the best passages of the library, and the answer from them, each sentence with its citations."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from deployments.library.types import FILE_TYPES, FileType, SearchHit, SearchRequest
 from serve_app.answers import AnswerText, answer_parts
 from serve_app.context import AppContext
-from serve_app.error_handlers import as_service_error, error_body
 from serve_app.graph import EMBEDDER, LIBRARY
 from serve_app.library_schemas import ResultMetadata, SearchAnswer, SearchResult
+from serve_app.live import formatted_events
 from serve_app.metrics import SEARCHES
 from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
 from serve_app.request_info import client_address, context_of
-from serve_app.server_sent_events import format_event
+from serve_app.server_sent_events import event_stream
 from serve_app.uploads import read_small_json
 
 router = APIRouter()
@@ -73,9 +73,7 @@ async def search(request: Request) -> Response:
     )
     events = _events(context, query, hits, body, deadline)
     if query.stream:
-        return StreamingResponse(
-            _formatted(events, request), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return event_stream(formatted_events(events, request))
     content: dict[str, Any] = {}
     async with aclosing(events):
         async for name, data in events:
@@ -101,16 +99,6 @@ async def _events(
                     yield "citation", citation.model_dump(mode="json")
         body = _with_answer(body, text)
     yield "done", body.model_dump(mode="json", exclude={"results"})
-
-
-async def _formatted(events: AsyncGenerator[tuple[str, dict[str, Any]], None], request: Request) -> AsyncIterator[str]:
-    """Yield events as they are sent. An error becomes an event: status 200 has been sent."""
-    try:
-        async with aclosing(events):
-            async for name, data in events:
-                yield format_event(data, name=name)
-    except Exception as error:
-        yield format_event(error_body(as_service_error(error, request)).model_dump(mode="json"), name="error")
 
 
 def _with_answer(body: SearchAnswer, text: AnswerText) -> SearchAnswer:

@@ -10,9 +10,10 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from deployments.cancellation import Cancellation, WorkCancelled
+from deployments.captioner import answer_progress
 from deployments.captioner.captioner import Captioner
 from deployments.captioner.moondream import Moondream
-from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
+from deployments.captioner.types import Caption, CaptionProgress, CaptionTask, FrameFailure, ImageCaption
 from deployments.errors import DeadlineExceeded, InvalidFile, InvalidRequest
 from deployments.media import Media, Pixels, as_media
 from tests.deployments.captioner.checkpoints import colored_noise
@@ -213,6 +214,26 @@ def test_another_question_about_a_recent_image_does_not_encode_it_again(
         # `caching` encodes each image once; `captioner`, which caches nothing, encodes each for every task.
         assert len(passes) == len(images) * (1 + num_tasks)
     handle.remove()
+
+
+def test_the_text_is_sent_as_it_is_written_after_the_layers_that_read_the_image(
+    make_captioner: MakeCaptioner, never_cancelled: Cancellation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_progress, "PERIOD_S", 0.0)
+    captioner, image = make_captioner(image_cache_mb=1), encoded_png(colored_noise(1, width=50, height=20))
+    for task in (TASK, replace(TASK, question="What colour?")):  # the second has the image's KV cache
+        sent: list[CaptionProgress] = []
+        caption = captioner.caption_image(image, task, never_cancelled, sent.append).caption
+        texts = [progress.text for progress in sent if progress.text]
+        assert len(set(texts)) > 3
+        assert all(later.startswith(text) for text, later in zip(texts, [*texts[1:], caption.text], strict=True))
+        fractions = [progress.fraction_read for progress in sent]
+        assert fractions == sorted(fractions)
+        assert fractions[0] == 0.0
+        reading = [progress.fraction_read for progress in sent if not progress.text]
+        assert len(set(reading)) == len(reading)
+        assert 0.0 < reading[-1] < 1.0
+        assert fractions[-1] == 1.0
 
 
 def test_a_cancelled_question_leaves_the_cached_image_intact(

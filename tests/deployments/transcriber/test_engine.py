@@ -18,7 +18,8 @@ from deployments.cancellation import Cancellation, WorkCancelled
 from deployments.errors import DeadlineExceeded, InvalidRequest, ModelNotLoaded
 from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_timestamps_lock, suspect_reason
-from deployments.transcriber.engine import WhisperEngine, _in_order, load_engine
+from deployments.transcriber.engine import WhisperEngine, load_engine
+from deployments.transcriber.segments import in_order
 from deployments.transcriber.types import SuspectReason, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
@@ -317,7 +318,7 @@ def test_words_follow_one_another_and_lie_within_their_segments() -> None:
         ),
         TranscriptSegment(3.0, 4.0, "e", 1.0, []),
     ]
-    first, second, third = _in_order(segments)
+    first, second, third = in_order(segments)
     assert [(word.start_s, word.end_s) for word in first.words] == [(0.8, 1.3), (1.3, 2.2)]
     assert [(word.start_s, word.end_s) for word in second.words] == [(2.2, 2.2), (2.2, 2.9)]
     assert (first.start_s, first.end_s) == (0.8, 2.2)
@@ -326,7 +327,7 @@ def test_words_follow_one_another_and_lie_within_their_segments() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_words_of_any_times_are_put_in_order(seed: int) -> None:
+def test_words_of_any_times_are_putin_order(seed: int) -> None:
     times = np.random.default_rng(seed)
     starts = np.sort(times.uniform(0, 20, 6))
     segments = [
@@ -339,7 +340,7 @@ def test_words_of_any_times_are_put_in_order(seed: int) -> None:
         )
         for start in starts
     ]
-    ordered = _in_order(segments)
+    ordered = in_order(segments)
     assert [len(segment.words) for segment in ordered] == [len(segment.words) for segment in segments]
     edges = [edge for segment in ordered for word in segment.words for edge in (word.start_s, word.end_s)]
     assert edges == sorted(edges)

@@ -27,7 +27,7 @@ from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, load_engine
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.settings import WhisperPrecision
-from deployments.transcriber.types import TranscribeTask, Transcript
+from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from deployments.transcriber.voice_activity import VoiceActivityDetector
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
@@ -250,6 +250,24 @@ def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
     assert together.text == one_by_one.text
     for segment, other in zip(together.segments, one_by_one.segments, strict=True):
         assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
+
+
+@pytest.mark.parametrize("word_timestamps", [False, True])
+@pytest.mark.parametrize("has_detector", [True, False])
+def test_segments_are_sent_while_later_ones_are_still_decoded_and_never_change(
+    long_recording: Waveform, engine: WhisperEngine, word_timestamps: bool, has_detector: bool
+) -> None:
+    if not has_detector:
+        engine = load_engine(MINIATURE, "int8", speech_detection=False)
+    task = TranscribeTask(word_timestamps=word_timestamps)
+    sent: list[tuple[float, int, list[TranscriptSegment]]] = []
+    transcript = engine.transcribe(long_recording, task, NEVER_CANCELLED, lambda *update: sent.append(update))
+    assert [segment for _, _, segments in sent for segment in segments] == transcript.segments
+    assert transcript == engine.transcribe(long_recording, task, NEVER_CANCELLED)
+    numbers = [first for _, first, _ in sent]
+    assert numbers == list(np.cumsum([0, *(len(segments) for _, _, segments in sent)]))[:-1]
+    assert [done_s for done_s, _, _ in sent] == sorted(done_s for done_s, _, _ in sent)
+    assert 0 < len(sent[0][2]) < len(transcript.segments)
 
 
 def test_a_window_with_more_text_than_the_token_limit_is_continued_before_the_next_window(
