@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse
 
-from serve_app import __version__
+from serve_app import __version__, examples
 from serve_app.context import AppContext
 from serve_app.error_handlers import AnswerUnexpectedErrors, add_error_handlers
 from serve_app.foreign_pages import RefuseForeignPages
@@ -23,7 +23,23 @@ from serve_app.request_log import LogRequests
 from serve_app.routes import analyze, analyze_ws, batch, health
 
 TITLE = "Multimodal analysis"
-DESCRIPTION = "Describes images and videos and transcribes audio, on this machine and offline."
+DESCRIPTION = """Describes images and videos, transcribes audio, and finds things again in a library, on this machine
+and offline.
+
+Each route shows how it is called with curl, Python (httpx) and TypeScript, where `picture`, `clip`, `recording` and
+`article` are `File`s. All errors are JSON: `{"success": false, "error": {"code", "message"}, "timestamp"}`; the message
+says what to do. Every response carries `X-Request-ID`, which the server's log has, too.
+
+**WebSockets**, which OpenAPI cannot describe:
+
+- `/api/analyze/ws` analyses several files over one connection. For each, send the text message
+  `{"id": "1", "type": "image", "size": 51234, "options": {}}` (`type`: image, video or audio; `size` in bytes), then
+  its bytes in binary messages of at most 1 MB, one file after another, as far as the server has given credit. Each
+  message of the server is `{"id", "event", "data"}`: `credit` (`{"bytes"}`, what may be sent in addition), the events
+  that the file's route sends with `Accept: text/event-stream`, and last `result`, `error` or `cancelled`.
+  `{"id": "1", "cancel": true}` ends an analysis.
+- `/ws` sends `{"seq", "file_id", "progress"}` for each change in the library; `?since=SEQ` replays what came after.
+"""
 DOCS_ASSETS_PATH = "/docs/assets"
 
 
@@ -61,22 +77,24 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     for router in routers:
         api.include_router(router)
     api.state.endpoints = [path for router in routers for path in _posted_paths(router)]
-    _leave_out_unused_errors(api)
+    _complete_openapi(api)
     _add_docs(api)
     return api
 
 
-def _leave_out_unused_errors(api: FastAPI) -> None:
-    """Leave out status 422, which FastAPI adds: a wrong parameter is INVALID_REQUEST here, with status 400."""
+def _complete_openapi(api: FastAPI) -> None:
+    """Add examples; leave out status 422, which FastAPI adds: here a wrong parameter is INVALID_REQUEST, with 400."""
     make_schema = api.openapi
 
     def openapi() -> dict[str, Any]:
         is_made = api.openapi_schema is not None
         schema = make_schema()
         if not is_made:
-            for path in schema["paths"].values():
-                for operation in path.values():
+            for path, operations in schema["paths"].items():
+                for method, operation in operations.items():
                     operation["responses"].pop("422", None)
+                    parts = (operation.get("description", ""), examples.describe(method.upper(), path))
+                    operation["description"] = "\n\n".join(filter(None, parts))
             for name in ("HTTPValidationError", "ValidationError"):
                 schema["components"]["schemas"].pop(name, None)
         return schema
