@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prism.tools import import_tool
 
-SUBJECTS = ("captioner", "transcriber", "speech", "speakers", "search", "answers", "fairness", "encryption")
+SUBJECTS = ("captioner", "transcriber", "speech", "speakers", "search", "answers", "fairness", "live", "encryption")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") -> int:
@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "prism benchmark") 
         description="Measures the speed and memory of a model on this machine. No weights are needed: by default they "
         "are random, in the sizes of the real model. `fairness` measures how long short requests wait beside long "
         "ones, `answers` whether answers and citations are right, `speech` how many words are transcribed wrongly, "
-        "`speakers` how well speakers are told apart, `encryption` what an encrypted library costs. "
+        "`speakers` how well speakers are told apart, `live` how soon streams begin, "
+        "`encryption` what an encrypted library costs. "
         f"`{prog} captioner --help` describes the options.",
     )
     parser.add_argument("subject", choices=SUBJECTS)
