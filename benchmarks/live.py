@@ -1,8 +1,8 @@
 """Measures how soon live answers begin: `prism benchmark live [--serve serve_config.yaml]`.
 
-New pictures and recordings are sent in turn with and without `Accept: text/event-stream`. The figures are the medians of
-the seconds until the first word or segment, until the end of the stream, and of the plain answer, measured in the same
-run; the first two also as a part of the third.
+New pictures and recordings are sent in turn with and without `Accept: text/event-stream`. The figures are the medians
+of the seconds until the first word or segment, until the end of the stream, and of the plain answer, measured in the
+same run; the first two also as a part of the third.
 """
 
 import argparse
