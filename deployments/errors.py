@@ -1,7 +1,8 @@
 """All errors that a client may see.
 
     ServiceError                 safe to show: a message and a class-level `code`, nothing about HTTP
-    ├─ InvalidRequest · NotFound · MethodNotAllowed · Conflict · RangeNotSatisfiable    the request is wrong
+    ├─ InvalidRequest · NotFound ─ ModelNotFound · MethodNotAllowed · Conflict · RangeNotSatisfiable
+    │                                                              the request is wrong
     ├─ Forbidden                                                   it comes from a web page that may not call the API
     ├─ InvalidFileType · InvalidFile · FileTooLarge                the file is wrong
     ├─ RateLimited · ServerBusy · DeadlineExceeded                 try again later
@@ -21,6 +22,8 @@ class ServiceError(Exception):
 
     code: ClassVar[str]
     retry_after_s: int | None = None
+    param: str | None = None
+    """The option or field that is wrong, if it is a single one; the routes below /v1 show it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -38,6 +41,12 @@ class Forbidden(ServiceError):
 
 class NotFound(ServiceError):
     code = "NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """The request names a model that this server does not have."""
+
+    code = "MODEL_NOT_FOUND"
 
 
 class Conflict(ServiceError):

@@ -20,7 +20,7 @@ from serve_app.foreign_pages import RefuseForeignPages
 from serve_app.graph import GRAPH, Node
 from serve_app.odd_headers import LimitHeaders, NoticeClientsThatLeave
 from serve_app.request_log import LogRequests
-from serve_app.routes import analyze, analyze_ws, batch, health
+from serve_app.routes import analyze, analyze_ws, batch, health, mcp, openai
 
 TITLE = "Multimodal analysis"
 DESCRIPTION = """Describes images and videos, transcribes audio, and finds things again in a library, on this machine
@@ -72,7 +72,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     )
     api.state.context = context
     add_error_handlers(api)
-    routers = [analyze.router, analyze_ws.router, batch.router, health.router]
+    routers = [analyze.router, analyze_ws.router, batch.router, health.router, openai.router, mcp.router]
     routers += [resolve_name(node.routes) for node in nodes if node.routes]
     for router in routers:
         api.include_router(router)

@@ -61,6 +61,8 @@ class AppContext:
         self._speeds = speeds
         self._progress: Progress | None = None
         self.file_events = FileEvents(lambda: self.service(LIBRARY))
+        self.started_at = int(time.time())
+        """In epoch seconds."""
         self.num_followers = 0
         """Clients that follow the library's events."""
         self.num_connections = 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -30,6 +31,7 @@ from deployments.errors import (
     StorageFull,
 )
 from deployments.log import logger
+from serve_app.openai_errors import is_openai_path, openai_error_body
 from serve_app.schemas import ErrorBody, ErrorDetail
 
 STATUSES: Mapping[type[ServiceError], int] = {
@@ -67,9 +69,16 @@ def error_body(error: ServiceError) -> ErrorBody:
     return ErrorBody(error=ErrorDetail(code=error.code, message=str(error)))
 
 
-def error_response(error: ServiceError) -> JSONResponse:
+def error_response(error: ServiceError, path: str) -> JSONResponse:
+    """Return the response to a request for `path`, in the form that its clients expect."""
+    status = status_of(error)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse(error_body(error).model_dump(mode="json"), status_of(error), headers)
+    body: BaseModel = error_body(error)
+    if is_openai_path(path):
+        body = openai_error_body(error, status)
+        # Without this header, OpenAI's clients send a request again after any status from 500 on.
+        headers["X-Should-Retry"] = str(error.retry_after_s is not None).lower()
+    return JSONResponse(body.model_dump(mode="json"), status, headers)
 
 
 def as_service_error(error: Exception, request: HTTPConnection) -> ServiceError:
@@ -114,27 +123,28 @@ class AnswerUnexpectedErrors:
         except Exception as error:
             if has_started or scope["type"] != "http":
                 raise
-            await error_response(as_service_error(error, Request(scope)))(scope, receive, send)
+            await error_response(as_service_error(error, Request(scope)), scope["path"])(scope, receive, send)
 
 
 async def _answer_service_error(request: Request, error: Exception) -> Response:
-    return error_response(as_service_error(error, request))
+    return error_response(as_service_error(error, request), request.url.path)
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path = request.url.path[:200]
+    path = request.url.path
     if error.status_code == 404:
-        return error_response(NotFound(f"There is no route {path}; /docs lists all routes."))
+        return error_response(NotFound(f"There is no route {path[:200]}; /docs lists all routes."), path)
     if error.status_code == 405:
         response = error_response(
-            MethodNotAllowed(f"{path} does not accept {request.method}; /docs lists the methods of each route.")
+            MethodNotAllowed(f"{path[:200]} does not accept {request.method}; /docs lists the methods of each route."),
+            path,
         )
         response.headers["Allow"] = ", ".join(_allowed_methods(request))
         return response
     if error.status_code < 500:
-        return error_response(InvalidRequest(error.detail))
-    return error_response(as_service_error(error, request))
+        return error_response(InvalidRequest(error.detail), path)
+    return error_response(as_service_error(error, request), path)
 
 
 def _allowed_methods(request: Request) -> Sequence[str]:
@@ -151,7 +161,7 @@ def _allowed_methods(request: Request) -> Sequence[str]:
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-    return error_response(InvalidRequest(problems))
+    return error_response(InvalidRequest(problems), request.url.path)
 
 
 async def answer_disconnected_client(request: Request, error: Exception) -> Response:

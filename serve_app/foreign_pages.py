@@ -61,7 +61,7 @@ class RefuseForeignPages:
         if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:100]})
             return
-        response: Response = error_response(error)
+        response: Response = error_response(error, scope["path"])
         origins = _values(scope, b"origin")
         if len(origins) == 1 and origins[0] in self._allowed_origins:
             # A page that may call the API under another name can read why it may not under this one.

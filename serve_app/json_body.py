@@ -42,9 +42,13 @@ class LongString:
     start: int
     end: int
 
+    def begins_with(self, text: str) -> bool:
+        """Return whether it begins with a text in ASCII that no escapes stand for."""
+        return self.body.startswith(text.encode(), self.start, self.end)
+
 
 def parse_json(body: bytearray) -> dict[str, Any]:
-    """Return the JSON object in `body`. A LongString takes the place of each long string that is an object's value.
+    """Return the JSON object in `body`. A LongString takes the place of each long string.
 
     Raises InvalidRequest if the body is not one JSON object in UTF-8, or gives a name twice.
     """
@@ -57,11 +61,14 @@ def parse_json(body: bytearray) -> dict[str, Any]:
             if name in parsed:
                 raise InvalidRequest(f"The JSON body gives {name[:60]!r} twice.")
             _require_text(name)
-            if isinstance(value, str):
-                _require_text(value)
-                value = long_strings.get(value, value)
-            parsed[name] = value
+            parsed[name] = with_long_strings(value)
         return parsed
+
+    def with_long_strings(value: Any) -> Any:
+        if isinstance(value, str):
+            _require_text(value)
+            return long_strings.get(value, value)
+        return [with_long_strings(item) for item in value] if isinstance(value, list) else value
 
     try:
         document = json.loads(skeleton.decode(), object_pairs_hook=as_dict, parse_constant=_refuse_constant)

@@ -6,8 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from deployments.errors import ModelNotFound, ServiceError
+from serve_app.error_handlers import STATUSES
 from serve_app.modalities.image import IMAGE
 from serve_app.modalities.modality import Modality
+from serve_app.openai_errors import OpenAIErrorBody, openai_error_body
 from serve_app.schemas import ErrorBody
 
 Schema = dict[str, Any]
@@ -75,6 +78,10 @@ _ERRORS: Mapping[int, tuple[str, Mapping[str, str]]] = {
 }
 
 
+_UNKNOWN_MODEL = (
+    "There is no such model.",
+    {"MODEL_NOT_FOUND": "There is no model 'llava' here; there are moondream2, whisper-base, all-MiniLM-L6-v2."},
+)
 _ANALYSIS_ERRORS = {400, 403, 413, 429, 500, 503, 504, 507}
 _ON_EVERY_ROUTE = (400, 403, 500, 503)
 """Errors of the layers around the routes: headers that are too large, foreign pages, our bugs, a server that stops."""
@@ -86,6 +93,12 @@ _RETRY_AFTER = {
         "description": "Seconds after which the request may be sent again.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
+    }
+}
+_SHOULD_RETRY = {
+    "X-Should-Retry": {
+        "description": "Whether it may help to send the request again; OpenAI's clients obey it.",
+        "schema": {"enum": ["true", "false"]},
     }
 }
 _WITH_RETRY_AFTER = (429, 503)
@@ -100,6 +113,12 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _error_response(status, *_ERRORS[status]) for status in sorted(documented)}
 
 
+def openai_error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the same for a route below /v1. By default, for all errors of an analysis, and for an unknown model."""
+    documented = {*statuses, *_ON_EVERY_ROUTE} if statuses else {*_ANALYSIS_ERRORS, 404}
+    return {status: _openai_error_response(status) for status in sorted(documented)}
+
+
 def _error_response(status: int, description: str, messages: Mapping[str, str]) -> dict[str, Any]:
     examples = {
         code: {
@@ -111,6 +130,22 @@ def _error_response(status: int, description: str, messages: Mapping[str, str]) 
         "model": ErrorBody,
         "description": description,
         "headers": {**_REQUEST_ID, **(_RETRY_AFTER if status in _WITH_RETRY_AFTER else {})},
+        "content": {"application/json": {"examples": examples}},
+    }
+
+
+def _openai_error_response(status: int) -> dict[str, Any]:
+    description, messages = _UNKNOWN_MODEL if status == 404 else _ERRORS[status]
+    errors: dict[str, type[ServiceError]] = {error.code: error for error in (*STATUSES, ModelNotFound)}
+    examples = {
+        code: {"value": openai_error_body(errors[code](text), status).model_dump(mode="json")}
+        for code, text in messages.items()
+    }
+    response = _error_response(status, description, {})
+    return {
+        **response,
+        "model": OpenAIErrorBody,
+        "headers": {**response["headers"], **_SHOULD_RETRY},
         "content": {"application/json": {"examples": examples}},
     }
 
@@ -165,6 +200,14 @@ def describe_library_upload() -> Schema:
     path = {"type": "string", "description": "Its name with the folders that it comes from, to be found by."}
     schema = _object({"file": file, "path": path}, required=["file"])
     examples = {"a file": {"value": {"file": "(the file)", "path": "contracts/2024/lease.pdf"}}}
+    return _request_body({"multipart/form-data": {"schema": schema, "examples": examples}})
+
+
+def describe_openai_audio(options: type[BaseModel]) -> Schema:
+    """Return FastAPI's `openapi_extra` for a route below /v1 that takes a recording as a form."""
+    file = {"type": "string", "format": "binary", "description": "The file; its content decides its type."}
+    schema = _object({"file": file, **_options_in_form(options)}, required=["file", "model"])
+    examples = {"a recording": {"value": {"file": "(the file)", "model": "whisper-1", "response_format": "srt"}}}
     return _request_body({"multipart/form-data": {"schema": schema, "examples": examples}})
 
 

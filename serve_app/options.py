@@ -70,9 +70,10 @@ def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, 
     try:
         return model.model_validate(given, strict=strict)
     except ValidationError as error:
-        raise InvalidRequest(
-            " ".join(_describe_problem(model, prefix, problem) for problem in error.errors())
-        ) from None
+        problems = error.errors()
+        invalid = InvalidRequest(" ".join(_describe_problem(model, prefix, problem) for problem in problems))
+        invalid.param = ".".join(str(part) for part in problems[0]["loc"])
+        raise invalid from None
 
 
 def _integral(value: Any) -> Any:
@@ -83,7 +84,8 @@ def _integral(value: Any) -> Any:
 def _describe_problem(model: type[BaseModel], prefix: str, problem: Mapping[str, Any]) -> str:
     name = prefix + ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"Unknown option '{_shorten(name)}'; this route has {', '.join(model.model_fields)}."
+        names = [field.alias or own_name for own_name, field in model.model_fields.items()]
+        return f"Unknown option '{_shorten(name)}'; this route has {', '.join(names)}."
     if problem["type"] == "missing":
         return f"Option '{name}' is missing."
     reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -8,7 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from deployments.captioner.types import Reused
 from deployments.model_loader import State
-from deployments.transcriber.types import SuspectReason
+from deployments.transcriber.types import Decoding, SuspectReason
 from serve_app.system import DeploymentState
 
 # A field that a response may leave out is None here, but never null in the JSON (`body_of`), so its schema has no null.
@@ -62,6 +62,8 @@ class ImageMetadata(_Body):
         description="What was reused from an earlier request on the same image: `nothing`, the encoded `image`, or "
         "the whole `answer` to the same prompt and options."
     )
+    prompt_tokens: int = Field(description="Tokens that the model read: of the image and of the prompt.")
+    generated_tokens: int = Field(description="Tokens that the model wrote, without the one that ends the text.")
 
 
 class ImageAnalysis(_SuccessBody):
@@ -99,6 +101,8 @@ class Segment(_Body):
         "no speech (`no_speech`), or it gave the text a low probability (`low_probability`).",
     )
     speaker: Speaker = None
+    decoding: Annotated[Decoding | None, SkipJsonSchema()] = Field(None, exclude=True)
+    """Only for routes that show it in another form."""
 
 
 class Subtitles(_Body):

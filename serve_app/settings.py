@@ -7,6 +7,7 @@ in the YAML's `deployments:` block.
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
@@ -32,6 +33,7 @@ ENVIRONMENT_VARIABLES: Mapping[str, tuple[str, str]] = {
     "REQUEST_TIMEOUT_SECONDS": ("serving", "request_timeout_s"),
     "WHISPER_MODEL_SIZE": ("transcriber", "model"),
     "CORS_ORIGINS": ("serving", "cors_origins"),
+    "MCP_FOLDERS": ("serving", "mcp_folders"),
     "LOG_LEVEL": ("serving", "log_level"),
     "LLM_MODEL": ("answerer", "model"),
     "LOG_FORMAT": ("serving", "log_format"),
@@ -73,6 +75,9 @@ class ServingConfig(Section):
     that had its own name resolve to this machine."""
     cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://localhost:3001")
     """Browser origins that may call the API; a comma-separated string in the environment."""
+    mcp_folders: tuple[Path, ...] = ()
+    """Folders whose files, with everything below them, the tools of /mcp may read; a comma-separated string in the
+    environment."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     """Of the log files: lines of text, or a JSON object a line."""
@@ -83,6 +88,22 @@ class ServingConfig(Section):
         if isinstance(origins, str):
             return tuple(origin.strip().rstrip("/") for origin in origins.split(",") if origin.strip())
         return origins
+
+    @field_validator("mcp_folders", mode="before")
+    @classmethod
+    def _split_folders(cls, folders: Any) -> Any:
+        if isinstance(folders, str):
+            return tuple(folder.strip() for folder in folders.split(",") if folder.strip())
+        return folders
+
+    @field_validator("mcp_folders")
+    @classmethod
+    def _require_whole_paths(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        expanded = tuple(folder.expanduser() for folder in folders)
+        for folder in expanded:
+            if not folder.is_absolute():
+                raise ValueError(f"must be whole paths, such as ~/Pictures, not {str(folder)!r}")
+        return expanded
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

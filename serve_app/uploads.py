@@ -30,6 +30,7 @@ MAX_PREAMBLE_BYTES = 64 * 1024
 """The most that may come before the first part of a form."""
 _MAX_PADDING_BYTES = 256
 """Of spaces after the first boundary of a form."""
+_FORM_TYPE = b"multipart/form-data"
 _NOT_A_FORM = "The body is not valid multipart/form-data."
 
 
@@ -39,7 +40,7 @@ class Upload:
 
     media: Media
     fields: dict[str, Any]
-    """Flat fields: strings if they came in a form, else JSON values."""
+    """Flat fields: JSON values, or if they came in a form strings, and lists of strings where the name ends in `[]`."""
     options: Any
     """The `options` object, None if there is none."""
     is_form: bool
@@ -57,14 +58,9 @@ async def read_upload(
     take too much memory, if this one is slow and another needs its place, or if the queue has become full meanwhile;
     DeadlineExceeded.
     """
-    content_type, parameters = parse_options_header(request.headers.get("content-type"))
-    if content_type == b"multipart/form-data":
-        if not parameters.get(b"boundary"):
-            raise InvalidRequest("The Content-Type has no boundary; let your HTTP library set it.")
-        async with aclosing(
-            _chunks(request, max_file_bytes, max_file_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
-        ) as chunks:
-            return await _read_form(chunks, parameters[b"boundary"], file_field, max_file_bytes)
+    content_type, _ = parse_options_header(request.headers.get("content-type"))
+    if content_type == _FORM_TYPE:
+        return await read_form(request, file_field, max_file_bytes, admitted, deadline)
     if content_type == b"application/json":
         body = await _read_body(request, max_file_bytes, max_json_body_bytes(max_file_bytes), admitted, deadline)
         return await upload_from_json(await asyncio.to_thread(parse_json, body), file_field, max_file_bytes)
@@ -74,8 +70,30 @@ async def read_upload(
     )
 
 
+async def read_form(
+    request: Request, file_field: str, max_file_bytes: int, admitted: AdmittedRequest, deadline: float
+) -> Upload:
+    """Return the one file of a multipart body, with its fields; raises as `read_upload` does."""
+    content_type, parameters = parse_options_header(request.headers.get("content-type"))
+    if content_type != _FORM_TYPE:
+        raise InvalidRequest(
+            f"Send multipart/form-data with the file in field '{file_field}', as curl -F {file_field}=@FILE does."
+        )
+    if not parameters.get(b"boundary"):
+        raise InvalidRequest("The Content-Type has no boundary; let your HTTP library set it.")
+    async with aclosing(
+        _chunks(request, max_file_bytes, max_file_bytes + FORM_HEADROOM_BYTES, admitted, deadline)
+    ) as chunks:
+        return await _read_form(chunks, parameters[b"boundary"], file_field, max_file_bytes)
+
+
 async def read_small_json(request: Request, limit_bytes: int, deadline: float) -> dict[str, Any]:
     """Return the JSON object of a body that carries no file; raises InvalidRequest or DeadlineExceeded."""
+    return parse_json(await read_small_body(request, limit_bytes, deadline))
+
+
+async def read_small_body(request: Request, limit_bytes: int, deadline: float) -> bytearray:
+    """Return a body in JSON that carries no file, unparsed; raises InvalidRequest or DeadlineExceeded."""
     content_type, _ = parse_options_header(request.headers.get("content-type"))
     if content_type != b"application/json":
         raise InvalidRequest("Send application/json.")
@@ -88,7 +106,7 @@ async def read_small_json(request: Request, limit_bytes: int, deadline: float) -
                     raise InvalidRequest(f"The body is longer than {limit_bytes} bytes.")
     except TimeoutError:
         raise DeadlineExceeded("The body of the request did not arrive in time; send it again.") from None
-    return parse_json(body)
+    return body
 
 
 async def read_json_object(
@@ -97,7 +115,7 @@ async def read_json_object(
     """Return the JSON object of the body; raises as `read_upload` does."""
     content_type, _ = parse_options_header(request.headers.get("content-type"))
     if content_type != b"application/json":
-        raise InvalidRequest("Send application/json; a batch carries its files as base64.")
+        raise InvalidRequest("Send application/json; files go into it as base64.")
     body = await _read_body(request, max_bytes, max_bytes, admitted, deadline)
     return await asyncio.to_thread(parse_json, body)
 
@@ -223,7 +241,7 @@ async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, file_field: 
         raise InvalidRequest(f"The file in field '{file_field}' is empty.")
     options = form.texts.pop("options", "").strip()
     nested = parse_json(bytearray(options.encode())) if options else None
-    return Upload(as_media(form.file), dict(form.texts), nested, is_form=True, filename=form.filename)
+    return Upload(as_media(form.file), {**form.texts, **form.lists}, nested, is_form=True, filename=form.filename)
 
 
 class _Preamble:
@@ -263,6 +281,8 @@ class _Form:
         self.file: bytearray | None = None
         self.filename = ""
         self.texts: dict[str, str] = {}
+        self.lists: dict[str, list[str]] = {}
+        """Fields that may be given several times: their names end in `[]`."""
         self.is_complete = False
         self._file_field = file_field
         self._max_file_bytes = max_file_bytes
@@ -315,7 +335,11 @@ class _Form:
         if self._name == self._file_field:
             self.file = self._data
         else:
-            self.texts[self._name] = _utf8(self._data, f"Field '{self._name[:60]}'")
+            text = _utf8(self._data, f"Field '{self._name[:60]}'")
+            if self._name.endswith("[]"):
+                self.lists.setdefault(self._name, []).append(text)
+            else:
+                self.texts[self._name] = text
 
     def on_end(self) -> None:
         self.is_complete = True

@@ -82,9 +82,11 @@ class Captioner:
         prompt_ids, capacity = self._prompt_and_capacity(task)
         image_hash = hashlib.sha256(media.data).digest()
         key = answer_key(image_hash, prompt_ids, task.max_new_tokens)
+        num_prompt_tokens = capacity - task.max_new_tokens
         cached_answer = self._answer_cache.get(key)
         if cached_answer is not None:
-            return ImageCaption(replace(cached_answer.caption, reused="answer"), *cached_answer.image_size)
+            caption = replace(cached_answer.caption, reused="answer")
+            return ImageCaption(caption, *cached_answer.image_size, num_prompt_tokens)
         # Taken out of the image cache, because decoding appends to its KV cache.
         image = self._image_cache.pop(image_hash)
         kv_cache_bytes = max(self._model.kv_cache_bytes(capacity), image.cache.nbytes if image else 0)
@@ -119,7 +121,7 @@ class Captioner:
                     self._image_cache.put(image_hash, image, image.cache.nbytes)
         caption = self._to_caption(answer)
         self._answer_cache.put(key, caption, image.size)
-        return ImageCaption(replace(caption, reused=reused), *image.size)
+        return ImageCaption(replace(caption, reused=reused), *image.size, num_prompt_tokens)
 
     def caption_frames(
         self, frames: Sequence[Pixels], task: CaptionTask, cancellation: Cancellation
@@ -278,7 +280,8 @@ class Captioner:
 
     def _to_caption(self, answer: GeneratedTokens) -> Caption:
         is_cut_off = answer.finish_reason == "length"
-        return Caption(self._to_text(answer.ids, is_cut_off=is_cut_off), answer.finish_reason)
+        text = self._to_text(answer.ids, is_cut_off=is_cut_off)
+        return Caption(text, answer.finish_reason, num_tokens=len(answer.ids))
 
     def _to_text(self, ids: Sequence[int], *, is_cut_off: bool = True) -> str:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -27,6 +27,8 @@ class Caption:
     text: str
     finish_reason: FinishReason
     reused: Reused = "nothing"
+    num_tokens: int = 0
+    """Tokens of the text, without the one that ends it."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,5 @@ class ImageCaption:
     caption: Caption
     width: int
     height: int
+    num_prompt_tokens: int
+    """Positions that image and prompt take in the model's context."""

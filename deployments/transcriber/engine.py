@@ -366,6 +366,9 @@ def _parse_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, n
             "text": text,
             "tokens": tokens[first:end],
             "avg_logprob": result.avg_logprob,
+            "temperature": result.temperature,
+            "compression_ratio": result.compression_ratio,
+            "no_speech_prob": result.no_speech_prob,
             "suspect": suspect,
         }
 
@@ -424,7 +427,7 @@ def _to_recording_times(segment: dict[str, Any], window: Window) -> dict[str, An
     words = segment.get("words", [])
     chunks = [window.chunk_index(word["start"], word["end"]) for word in words]
     first, last = (chunks[0], chunks[-1]) if chunks else window.chunk_range(segment["start"], segment["end"])
-    mapped = {**segment, "words": []}
+    mapped = {**segment, "words": [], "seek": segment["seek"] + window.start // HOP_LENGTH}
     mapped["start"], mapped["end"] = window.times_in_recording(segment["start"], segment["end"], first, last)
     for word, chunk in zip(words, chunks, strict=True):
         start_s, end_s = window.times_in_recording(word["start"], word["end"], chunk, chunk)

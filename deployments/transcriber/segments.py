@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import accumulate, islice, takewhile
 from typing import Any
 
-from deployments.transcriber.types import TranscriptSegment, TranscriptWord
+from deployments.transcriber.types import Decoding, TranscriptSegment, TranscriptWord
 
 SendSegments = Callable[[float, int, list[TranscriptSegment]], None]
 """Takes the seconds of the recording that are done, the number of the first of these segments, and the segments."""
@@ -44,6 +44,14 @@ def as_segment(segment: dict[str, Any]) -> TranscriptSegment:
             for word in segment.get("words", [])
         ],
         suspect=segment["suspect"],
+        decoding=Decoding(
+            seek=segment["seek"],
+            tokens=segment["tokens"],
+            temperature=segment["temperature"],
+            avg_logprob=segment["avg_logprob"],
+            compression_ratio=segment["compression_ratio"],
+            no_speech_prob=segment["no_speech_prob"],
+        ),
     )
 
 

@@ -40,6 +40,21 @@ class TranscriptWord:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How a segment came about, by the names and in the units of `whisper.transcribe`."""
+
+    seek: int
+    """Where the segment's window starts in the recording, in frames of 10 ms."""
+    tokens: list[int]
+    """Of the segment, with its timestamps."""
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    """These four are those of the whole window."""
+
+
+@dataclass(frozen=True)
 class TranscriptSegment:
     start_s: float
     end_s: float
@@ -50,6 +65,7 @@ class TranscriptSegment:
     suspect: SuspectReason | None = None
     speaker: str | None = None
     """As of the words, which all have the same."""
+    decoding: Decoding | None = None
 
     def later(self, seconds: float) -> Self:
         return replace(

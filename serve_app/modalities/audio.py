@@ -226,6 +226,7 @@ def _to_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
         confidence=round(segment.confidence, 4),
         suspect=segment.suspect,
         speaker=segment.speaker,
+        decoding=segment.decoding,
     )
     if options.include_timestamps:
         result.start, result.end = round(segment.start_s, 3), round(segment.end_s, 3)

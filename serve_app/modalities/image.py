@@ -50,6 +50,8 @@ async def analyze(media: Media, options: ImageOptions, context: AppContext, dead
             image_size=(image.width, image.height),
             finish_reason=image.caption.finish_reason,
             reused=image.caption.reused,
+            prompt_tokens=image.num_prompt_tokens,
+            generated_tokens=image.caption.num_tokens,
         ),
     )
 

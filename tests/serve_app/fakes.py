@@ -115,7 +115,7 @@ class FakeCaptioner(Fake):
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
         await self.work((_content_of(media), task), deadline, "wrote 7 of 200 tokens")
-        return ImageCaption(Caption("a picture", "stop"), 640, 480)
+        return ImageCaption(Caption("a picture", "stop", num_tokens=2), 640, 480, 733)
 
     async def stream_image_caption(
         self, media: Media, task: CaptionTask, *, deadline: float

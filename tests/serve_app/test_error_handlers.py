@@ -29,12 +29,14 @@ def all_errors(base: type[ServiceError] = ServiceError) -> Iterator[type[Service
         yield from all_errors(cls)
 
 
+PATH = "/api/analyze/image"
 CONTRACT = {
     "INVALID_REQUEST": 400,
     "INVALID_FILE_TYPE": 400,
     "INVALID_FILE": 400,
     "FORBIDDEN": 403,
     "NOT_FOUND": 404,
+    "MODEL_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
     "CONFLICT": 409,
     "FILE_TOO_LARGE": 413,
@@ -67,11 +69,11 @@ def test_every_error_pickles_and_comes_back_equal(cls: type[ServiceError]) -> No
 
 @pytest.mark.parametrize("cls", [RateLimited, ServerBusy, ModelNotLoaded])
 def test_temporary_errors_say_when_to_retry(cls: type[ServiceError]) -> None:
-    assert int(error_response(cls("why")).headers["Retry-After"]) > 0
+    assert int(error_response(cls("why"), PATH).headers["Retry-After"]) > 0
 
 
 def test_other_errors_do_not_say_when_to_retry() -> None:
-    assert "Retry-After" not in error_response(InvalidFile("why")).headers
+    assert "Retry-After" not in error_response(InvalidFile("why"), PATH).headers
 
 
 def test_the_body_is_the_documented_one() -> None:

@@ -27,7 +27,7 @@ from serve_app.library_schemas import (
 from serve_app.metrics import UPLOADS
 from serve_app.openapi import BINARY, describe_library_upload, error_responses
 from serve_app.request_info import client_address, context_of
-from serve_app.uploads import read_upload
+from serve_app.uploads import read_form
 
 router = APIRouter()
 
@@ -51,14 +51,12 @@ async def upload(request: Request) -> JSONResponse:
     context = context_of(request)
     context.file_events.start()  # /metrics measures by them
     deadline = context.deadline()
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequest("Send multipart/form-data with the file in field 'file', as curl -F file=@FILE does.")
     limit_bytes = context.settings.limits.max_file_bytes(context.settings.limits.max_upload_size_mb)
     with (
         context.explain_timeouts("Send the file over a faster connection"),
         context.admission.admit(client_address(request), "upload", deadline) as admitted,
     ):
-        body = await read_upload(request, "file", limit_bytes, admitted, deadline)
+        body = await read_form(request, "file", limit_bytes, admitted, deadline)
         unknown = sorted(body.fields.keys() - {"path"})
         if unknown or body.options is not None:
             name = unknown[0] if unknown else "options"

@@ -32,10 +32,13 @@ MIN_HITS_FOR_ANSWER = 10
 """An answer is made from at least so many passages, even if `limit` is lower."""
 
 
-class SearchOptions(Options):
+class Query(Options):
     query: str = Field(min_length=1, max_length=1000, examples=["What are the budget allocations for 2024?"])
     limit: int = Field(10, ge=1, le=100)
     filter_type: FileType | list[FileType] | None = Field(None, description="Only files of this type or these types.")
+
+
+class SearchOptions(Query):
     answer: bool = Field(True, description="Whether to answer from the results, with citations.")
     stream: bool = Field(False, description="Whether to send server-sent events, each sentence once it is checked.")
 
@@ -54,9 +57,20 @@ async def search(request: Request) -> Response:
     `token` (text to add to the answer), `citation` and `done`; `error` if the answer fails.
     """
     context = context_of(request)
-    start, deadline = time.monotonic(), context.deadline()
+    deadline = context.deadline()
     context.admission.count(client_address(request))
     query = parse_json_options(SearchOptions, await read_small_json(request, MAX_BODY_BYTES, deadline))
+    events = await start_search(context, query, deadline)
+    if query.stream:
+        return event_stream(formatted_events(events, request))
+    return JSONResponse(await search_body(events))
+
+
+async def start_search(
+    context: AppContext, query: SearchOptions, deadline: float
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Find the passages; returns the events of the search, with name and data. Raises ServiceErrors."""
+    start = time.monotonic()
     with context.explain_timeouts("Search again when the server is less busy"):
         vector = await context.service(EMBEDDER).embed_query(
             query.query, deadline=min(deadline, context.seconds_from_now(EMBEDDER_TIMEOUT_S))
@@ -71,15 +85,17 @@ async def search(request: Request) -> Response:
     body = SearchAnswer(
         results=results, response="", citations=[], query_time=round(seconds, 4), answered_by=None, answer_note=""
     )
-    events = _events(context, query, hits, body, deadline)
-    if query.stream:
-        return event_stream(formatted_events(events, request))
+    return _events(context, query, hits, body, deadline)
+
+
+async def search_body(events: AsyncGenerator[tuple[str, dict[str, Any]], None]) -> dict[str, Any]:
+    """Return what the events of a search are together: the response without `stream`."""
     content: dict[str, Any] = {}
     async with aclosing(events):
         async for name, data in events:
             if name in ("results", "done"):
                 content |= data
-    return JSONResponse(content)
+    return content
 
 
 async def _events(

@@ -151,7 +151,7 @@ class FakeServices:
 
     async def caption_image(self, media: Media, task: CaptionTask, *, deadline: float) -> ImageCaption:
         self._note("caption_image", deadline)
-        return ImageCaption(Caption(_value(self.caption), "stop"), 1000, 2000)
+        return ImageCaption(Caption(_value(self.caption), "stop"), 1000, 2000, 730)
 
     async def caption_frames(
         self, frames: list[Pixels], task: CaptionTask, *, deadline: float
