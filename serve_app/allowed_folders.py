@@ -25,11 +25,11 @@ def open_allowed(path: str, folders: Sequence[Path]) -> BinaryIO:
             "Tools may not read any folder. Name those that they may read, separated by commas, in MCP_FOLDERS or "
             "serving.mcp_folders, and start the server again."
         )
-    file = os.fdopen(_open(*_locate(path, folders), path), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = _open(*_locate(path, folders), path)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise InvalidFile(f"{path[:200]} is not a file.")
-    return file
+    return os.fdopen(descriptor, "rb")
 
 
 def _locate(path: str, folders: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:

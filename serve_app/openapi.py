@@ -136,7 +136,8 @@ def _error_response(status: int, description: str, messages: Mapping[str, str]) 
 
 def _openai_error_response(status: int) -> dict[str, Any]:
     description, messages = _UNKNOWN_MODEL if status == 404 else _ERRORS[status]
-    errors: dict[str, type[ServiceError]] = {error.code: error for error in (*STATUSES, ModelNotFound)}
+    known: list[type[ServiceError]] = [*STATUSES, ModelNotFound]
+    errors = {error.code: error for error in known}
     examples = {
         code: {"value": openai_error_body(errors[code](text), status).model_dump(mode="json")}
         for code, text in messages.items()

@@ -61,6 +61,11 @@ def parse_json_options(model: type[OptionsT], body: Mapping[str, Any]) -> Option
     return _validate(model, body, prefix="", strict=True)
 
 
+def parse_form_options(model: type[OptionsT], fields: Mapping[str, Any]) -> OptionsT:
+    """Return the options in the fields of a form, as text; raises InvalidRequest naming the field."""
+    return _validate(model, fields, prefix="", strict=False)
+
+
 def _validate(model: type[OptionsT], values: Mapping[str, Any], *, prefix: str, strict: bool) -> OptionsT:
     stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
     given = {name: _integral(value) for name, value in stripped.items() if value is not None and value != ""}

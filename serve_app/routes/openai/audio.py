@@ -11,7 +11,7 @@ from deployments.transcriber.languages import LANGUAGE_NAMES
 from serve_app.analysis import analyze_upload
 from serve_app.modalities.audio import AUDIO, MAX_PROMPT_CHARS, Language
 from serve_app.openapi import describe_openai_audio, openai_error_responses
-from serve_app.options import Options, parse_options
+from serve_app.options import Options, parse_form_options
 from serve_app.request_info import client_address, context_of
 from serve_app.routes.openai.invalid import invalid
 from serve_app.routes.openai.models import model_field, require_model
@@ -120,7 +120,7 @@ def _read_options(options_type: type[FormOptions], upload: Upload) -> FormOption
     """Return the options of a form; raises InvalidRequest."""
     if upload.options is not None:
         raise invalid("options", "There is no field 'options' here; send each option as a field of its own.")
-    options = parse_options(options_type, upload.fields, None, flat_is_text=True)
+    options = parse_form_options(options_type, upload.fields)
     if _granularities(options) and options.response_format != "verbose_json":
         raise invalid(
             "timestamp_granularities[]", "Send response_format=verbose_json, the only one with timestamp_granularities."
