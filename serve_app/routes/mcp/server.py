@@ -6,6 +6,8 @@ client leaves. The SDK's own check of `Host` and `Origin` is off: `RefuseForeign
 
 import json
 import logging
+from contextlib import aclosing
+from typing import Any
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -26,6 +28,8 @@ from starlette.types import Message, Receive, Scope, Send
 from deployments.errors import InvalidRequest
 from serve_app import __version__
 from serve_app.error_handlers import as_service_error, error_body
+from serve_app.live import live_events
+from serve_app.progress import Emit
 from serve_app.request_info import client_address, context_of
 from serve_app.routes.mcp.tools import TOOLS, Caller
 
@@ -81,17 +85,36 @@ async def _call_tool(sdk_context: Context, call: CallToolRequestParams) -> CallT
     request = sdk_context.request
     assert request is not None
     context = context_of(request)
-    caller = Caller(context, client_address(request), context.deadline())
-    try:
-        tool = next((tool for tool in TOOLS if tool.name == call.name), None)
+    tool = next((tool for tool in TOOLS if tool.name == call.name), None)
+
+    async def work(emit: Emit) -> dict[str, Any]:
         if tool is None:
             names = ", ".join(tool.name for tool in TOOLS)
             raise InvalidRequest(f"There is no tool {call.name[:60]!r}; there are {names}.")
-        body = await tool.call(call.arguments or {}, caller)
+        follow = emit if "progress_token" in (sdk_context.meta or {}) else None
+        caller = Caller(context, client_address(request), context.deadline(), follow)
+        return await tool.call(call.arguments or {}, caller)
+
+    try:
+        async with aclosing(live_events(work)) as events:
+            number = 0
+            async for name, data in events:
+                if name == "progress":
+                    number += 1
+                    await sdk_context.session.report_progress(number, message=_message(data))
+        body = data
     except Exception as error:
         return _error_result(error, request)
     text = json.dumps(body, ensure_ascii=False)
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=body)
+
+
+def _message(progress: dict[str, Any]) -> str:
+    """Return what is shown of an event `progress`. The protocol's own number must grow, so it cannot be the fraction,
+    which begins anew with each stage."""
+    done = "" if progress["fraction"] is None else f" {progress['fraction']:.0%}"
+    left = "" if progress["eta_seconds"] is None else f", {progress['eta_seconds']:.0f} s left"
+    return f"{progress['stage']}{done}{left}"
 
 
 def _error_result(error: Exception, request: Request) -> CallToolResult:

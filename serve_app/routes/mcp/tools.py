@@ -23,6 +23,7 @@ from serve_app.modalities.image import IMAGE
 from serve_app.modalities.modality import Modality
 from serve_app.modalities.video import VIDEO, VideoOptions
 from serve_app.options import MaxLength, Options, OptionsT, parse_json_options
+from serve_app.progress import Emit
 from serve_app.routes.library.search import Query, SearchOptions, search_body, start_search
 from serve_app.schemas import body_of
 from serve_app.uploads import Upload
@@ -37,6 +38,8 @@ class Caller:
     """The address under which the rate limit counts."""
     deadline: float
     """In epoch seconds."""
+    emit: Emit | None
+    """Takes the events of an analysis, if the caller wants to follow it."""
 
 
 Body = dict[str, Any]
@@ -151,9 +154,15 @@ async def _analyze_file(arguments: OnFile, modality: Modality[Any], fields: dict
         context.explain_timeouts(modality.timeout_advice),
         context.admission.admit(caller.address, modality.kind, deadline) as admitted,
     ):
+        admitted.follow(caller.emit)
         # The upload is not kept in a variable, so that analyze_upload can free it once its media is shared.
         analysis = await analyze_upload(
-            await _read_file(arguments.path, fields, modality, context, admitted), modality, context, admitted, deadline
+            await _read_file(arguments.path, fields, modality, context, admitted),
+            modality,
+            context,
+            admitted,
+            deadline,
+            caller.emit,
         )
         return body_of(analysis)
 

@@ -2,8 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -12,18 +13,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serve_app.admission import AdmittedRequest
-from serve_app.analysis import analyze_upload
 from serve_app.json_body import max_json_body_bytes
+from serve_app.live import Event
 from serve_app.modalities.image import IMAGE
 from serve_app.openapi import describe_json, openai_error_responses
 from serve_app.options import Options, parse_json_options
-from serve_app.request_info import client_address, context_of
+from serve_app.request_info import context_of
 from serve_app.routes.openai.conversation import MESSAGES_SCHEMA, read_question
 from serve_app.routes.openai.invalid import invalid
-from serve_app.routes.openai.models import model_field, require_model
+from serve_app.routes.openai.models import model_field, model_names, require_model
 from serve_app.routes.openai.schemas import AnswerMessage, ChatCompletion, Choice, TokenUsage
+from serve_app.routes.openai.streaming import Reading, analysis_of, start_analysis, stream_parts
 from serve_app.schemas import ImageAnalysis
-from serve_app.uploads import Upload, read_json_object, upload_from_json
+from serve_app.server_sent_events import format_event
+from serve_app.uploads import read_json_object, upload_from_json
 
 router = APIRouter()
 
@@ -102,11 +105,30 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
 }
 
 
+END = "data: [DONE]\n\n"
+_CHUNK = '{"id": "chatcmpl-3f2a", "object": "chat.completion.chunk", "created": 1764500000, "model": "moondream2", '
+CHUNKS: dict[str, Any] = {
+    "description": "JSON; with `stream`, chunks of it as server-sent events. A failure after the first is a chunk with "
+    "`error`.",
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "examples": {
+                "a stream": {
+                    "value": f'data: {_CHUNK}"choices": [{{"index": 0, "delta": {{"role": "assistant", "content": '
+                    f'"A brown dog"}}, "logprobs": null, "finish_reason": null}}]}}\n\n{END}'
+                }
+            },
+        }
+    },
+}
+
+
 @router.post(
     "/v1/chat/completions",
     summary="Answer a question about a picture",
     response_model=ChatCompletion,
-    responses=openai_error_responses(),
+    responses={200: CHUNKS, **openai_error_responses()},
     openapi_extra=describe_json(
         ChatOptions,
         {
@@ -129,49 +151,71 @@ async def chat_completions(request: Request) -> Response:
     What the model cannot do is refused: several pictures, addresses of pictures, tools, other forms than plain text,
     system messages.
     """
-    context = context_of(request)
-    deadline = context.deadline()
-    max_file_bytes = IMAGE.max_file_bytes(context.settings.limits)
-    with (
-        context.explain_timeouts(TIMEOUT_ADVICE),
-        context.admission.admit(client_address(request), IMAGE.kind, deadline) as admitted,
-    ):
-        options, uploads = await _read(request, max_file_bytes, admitted, deadline)
-        model = require_model(options.model, "chat", context.settings)
-        # The list does not keep the picture, so that analyze_upload can free it once it is shared.
-        analysis = await analyze_upload(uploads.pop(), IMAGE, context, admitted, deadline)
+    reading, events = await start_analysis(request, IMAGE, TIMEOUT_ADVICE, partial(_read, request))
+    completion = _Completion(model_names(context_of(request).settings)["chat"])
+    if reading.stream:
+        chunks = partial(completion.chunks, include_usage=reading.options.stream_options.include_usage)
+        return await stream_parts(events, "token", chunks, request)
+    analysis = await analysis_of(events)
     assert isinstance(analysis, ImageAnalysis)
-    return JSONResponse(_completion(analysis, model).model_dump(mode="json"))
+    return JSONResponse(completion.whole(analysis).model_dump(mode="json"))
 
 
-async def _read(
-    request: Request, max_file_bytes: int, admitted: AdmittedRequest, deadline: float
-) -> tuple[ChatOptions, list[Upload]]:
-    """Return the options of a request without its messages, and the picture with its question; raises ServiceErrors."""
+async def _read(request: Request, admitted: AdmittedRequest, deadline: float) -> Reading[ChatOptions]:
+    settings = context_of(request).settings
+    max_file_bytes = IMAGE.max_file_bytes(settings.limits)
     body = await read_json_object(request, max_json_body_bytes(max_file_bytes), admitted, deadline)
     for name, unsupported in UNSUPPORTED.items():
         value = body.pop(name, None)
         if value and value not in unsupported.harmless:
             raise invalid(name, f"{unsupported.advice} ({name})")
     options = parse_json_options(ChatOptions, body)
+    require_model(options.model, "chat", settings)
     question = read_question(options.messages)
     fields = {"image_url": question.image, "prompt": question.text, "max_length": options.max_length}
-    return options.model_copy(update={"messages": []}), [await upload_from_json(fields, "image_url", max_file_bytes)]
+    upload = await upload_from_json(fields, "image_url", max_file_bytes)
+    return Reading(options.model_copy(update={"messages": []}), options.stream, [upload])
 
 
-def _completion(analysis: ImageAnalysis, model: str) -> ChatCompletion:
-    return ChatCompletion(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=model,
-        choices=[
-            Choice(
-                message=AnswerMessage(content=analysis.description),
-                finish_reason=analysis.metadata.finish_reason,
-            )
-        ],
-        usage=_usage(analysis),
-    )
+class _Completion:
+    """The answer of the model, as a whole or in chunks."""
+
+    def __init__(self, model: str) -> None:
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = model
+
+    def whole(self, analysis: ImageAnalysis) -> ChatCompletion:
+        message = AnswerMessage(content=analysis.description)
+        choice = Choice(message=message, finish_reason=analysis.metadata.finish_reason)
+        return ChatCompletion(
+            id=self._id, created=self._created, model=self._model, choices=[choice], usage=_usage(analysis)
+        )
+
+    def chunks(self, event: Event, *, include_usage: bool) -> Iterator[str]:
+        """Yield what is sent for an event `token` or `result`."""
+        name, data = event
+        if name == "token":
+            yield self._chunk({"role": "assistant", "content": data["text"]})
+            return
+        analysis: ImageAnalysis = data["analysis"]
+        yield self._chunk({}, analysis.metadata.finish_reason)
+        if include_usage:
+            yield format_event({**self._head, "choices": [], "usage": _usage(analysis).model_dump()})
+        yield END
+
+    def _chunk(self, delta: Mapping[str, str], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return format_event({**self._head, "choices": [choice]})
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._model,
+        }
 
 
 def _usage(analysis: ImageAnalysis) -> TokenUsage:

@@ -80,7 +80,7 @@ async def embeddings(request: Request) -> Response:
         model = require_model(options.model, "embedding", context.settings)
         texts = _texts(options.input)
         length: Length = "short" if len(texts) <= MAX_SHORT_TEXTS else "long"
-        async with context.analysis(admitted, length, deadline) as analysis_context:
+        async with context.analysis(admitted, length, 0, deadline, None) as analysis_context:
             num_tokens = await _count_tokens(texts, analysis_context, deadline)
             vectors = await _embed(texts, analysis_context, deadline)
         usage = EmbeddingUsage(prompt_tokens=num_tokens, total_tokens=num_tokens)

@@ -96,27 +96,6 @@ class ChatCompletion(BaseModel):
     usage: TokenUsage
 
 
-class MessageDelta(BaseModel):
-    role: Literal["assistant"] | SkipJsonSchema[None] = None
-    content: str | SkipJsonSchema[None] = None
-
-
-class ChunkChoice(BaseModel):
-    index: Literal[0] = 0
-    delta: MessageDelta
-    logprobs: None = None
-    finish_reason: FinishReason | None = None
-
-
-class ChatCompletionChunk(BaseModel):
-    id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    usage: TokenUsage | None = None
-
-
 class Embedding(BaseModel):
     object: Literal["embedding"] = "embedding"
     index: int

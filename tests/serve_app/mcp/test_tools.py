@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from deployments.captioner.types import CaptionTask
+from deployments.captioner.types import CaptionProgress, CaptionTask
 from deployments.transcriber.types import TranscribeTask
 from tests.serve_app.fakes import FakeGraph
 from tests.serve_app.mcp.conftest import Connect
@@ -89,6 +89,21 @@ def test_a_recording(connect: Connect, graph: FakeGraph, folder: Path) -> None:
     assert body["transcription"] == "Hello there."
     [(_, task)] = graph.transcriber.calls
     assert task == TranscribeTask(language="de")
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_a_caller_may_follow_the_progress(connect: Connect, graph: FakeGraph, folder: Path, mode: str) -> None:
+    graph.captioner.progress = [CaptionProgress(0.4), CaptionProgress(1.0, "a"), CaptionProgress(1.0, "a pict")]
+    reports: list[tuple[float, str | None]] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        reports.append((progress, message))
+
+    async def use(client: Client) -> Any:
+        return await client.call_tool("describe_image", {"path": f"{folder}/picture.png"}, progress_callback=note)
+
+    body_of(run(connect, use, mode=mode))
+    assert reports == [(1, "read 40%"), (2, "write")]
 
 
 @pytest.mark.parametrize(
