@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from deployments.captioner.model_config import read_config
 from deployments.project import project_folder
 from samples.running_server import RunningServer, running_server
 from tests.deployments.transcriber.random_campplus import write_campplus
+from tests.e2e.client import DATA
 
 StartServer = Callable[..., AbstractContextManager[RunningServer]]
 
@@ -41,8 +43,10 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> StartServer:
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Iterator[RunningServer]:
-    with start_server() as running:
+def server(start_server: StartServer, model_cache: Path) -> Iterator[RunningServer]:
+    """The server that most tests share; the tools of /mcp may read the files of tests/data."""
+    env = {"MODEL_CACHE_DIR": str(model_cache), "MCP_FOLDERS": str(DATA)}
+    with start_server(env=env) as running:
         processes = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
         yield running
         # Other files than Ray's and torch's working folders would be uploads, or parts of them.
@@ -71,7 +75,8 @@ def talkative_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def talkative(start_server: StartServer, talkative_model: str) -> Iterator[RunningServer]:
-    with start_server({"captioner": {"model": talkative_model, "answer_cache_mb": 0}}) as running:
+    args = {"captioner": {"model": talkative_model, "answer_cache_mb": 0}, "serving": {"mcp_folders": [str(DATA)]}}
+    with start_server(args) as running:
         yield running
 
 
