@@ -1,6 +1,7 @@
 """OpenAI's own Python client on a running server."""
 
 import re
+from typing import Any
 
 import numpy as np
 import openai
@@ -101,7 +102,7 @@ def test_a_transcript_in_parts(client: OpenAI) -> None:
 
 
 def test_a_translation(client: OpenAI) -> None:
-    with pytest.warns(DeprecationWarning):  # by the client: OpenAI itself will end this route
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # by the client: OpenAI itself will end this route
         assert client.audio.translations.create(model="whisper-1", file=DATA / "speech.mp3").text
 
 
