@@ -30,6 +30,10 @@ Each route shows how it is called with curl, Python (httpx) and TypeScript, wher
 `article` are `File`s. All errors are JSON: `{"success": false, "error": {"code", "message"}, "timestamp"}`; the message
 says what to do. Every response carries `X-Request-ID`, which the server's log has, too.
 
+**Other programs' clients.** The routes below `/v1` are those of OpenAI's API, with its errors:
+`{"error": {"message", "type", "param", "code"}}`. `POST /mcp` speaks the Model Context Protocol (streamable HTTP,
+without sessions): its tools describe pictures, transcribe recordings, and search the library.
+
 **WebSockets**, which OpenAPI cannot describe:
 
 - `/api/analyze/ws` analyses several files over one connection. For each, send the text message

