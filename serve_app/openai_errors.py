@@ -11,7 +11,7 @@ PREFIX = "/v1"
 class OpenAIErrorDetail(BaseModel):
     message: str = Field(description="What is wrong and what to do, for a person to read.")
     type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(description="The parameter that is wrong, if it is a single one.", examples=["model"])
+    param: str | None = Field(None, description="The parameter that is wrong, if it is a single one.")
     code: str = Field(
         description="That of the other routes, in lower case; and `model_not_found`.", examples=["model_not_found"]
     )

@@ -49,11 +49,11 @@ class StreamOptions(Options):
 
 class ChatOptions(Options):
     model: str = model_field("chat")
-    messages: Annotated[list[Any], WithJsonSchema(dict(MESSAGES_SCHEMA))]
+    messages: Annotated[list[Any], WithJsonSchema(MESSAGES_SCHEMA)]
     max_completion_tokens: Annotated[MaxTokens, Field(description=MAX_TOKENS)] = None
     max_tokens: Annotated[MaxTokens, Field(description="The older name of `max_completion_tokens`.")] = None
     stream: bool = Field(False, description="Send the answer in parts, as server-sent events.")
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
     temperature: float = Field(1, ge=0, le=2, description=GREEDY)
     top_p: float = Field(1, ge=0, le=1, description=GREEDY)
     seed: int = Field(0, description=GREEDY)

@@ -16,66 +16,45 @@ _FOREIGN_PARTS = {
     "refusal": "A refusal cannot be answered; leave that message out.",
 }
 
-MESSAGES_SCHEMA: Mapping[str, Any] = {
+_TEXT_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_IMAGE_URL = {
+    "type": "object",
+    "properties": {
+        "url": {"type": "string", "pattern": "^data:", "description": "The picture as a data URI."},
+        "detail": {"enum": ["auto", "low", "high", None], "description": "Accepted, but without effect."},
+    },
+    "required": ["url"],
+}
+_IMAGE_PART = {
+    "type": "object",
+    "properties": {"type": {"const": "image_url"}, "image_url": _IMAGE_URL},
+    "required": ["type", "image_url"],
+}
+
+
+def _message(role: str, *contents: Mapping[str, Any]) -> Mapping[str, Any]:
+    properties = {"role": {"const": role}, "content": {"anyOf": [{"type": "string"}, *contents]}}
+    required = ["role", "content"] if role == "user" else ["role"]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _list_of(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "array", "minItems": 1, "items": part}
+
+
+MESSAGES_SCHEMA: dict[str, Any] = {
     "type": "array",
     "minItems": 1,
     "description": "With one picture, in any of the user's messages. The last message is the question about it; "
     "without text, the picture is described. What was said before is not taken into account.",
     "items": {
         "oneOf": [
-            {
-                "type": "object",
-                "properties": {
-                    "role": {"const": "user"},
-                    "name": {"type": "string"},
-                    "content": {
-                        "oneOf": [
-                            {"type": "string"},
-                            {
-                                "type": "array",
-                                "minItems": 1,
-                                "items": {
-                                    "oneOf": [
-                                        {
-                                            "type": "object",
-                                            "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                                            "required": ["type", "text"],
-                                        },
-                                        {
-                                            "type": "object",
-                                            "properties": {
-                                                "type": {"const": "image_url"},
-                                                "image_url": {
-                                                    "type": "object",
-                                                    "properties": {
-                                                        "url": {
-                                                            "type": "string",
-                                                            "pattern": "^data:",
-                                                            "description": "The picture as a data URI.",
-                                                        },
-                                                        "detail": {
-                                                            "enum": ["auto", "low", "high"],
-                                                            "description": "Accepted, but without effect.",
-                                                        },
-                                                    },
-                                                    "required": ["url"],
-                                                },
-                                            },
-                                            "required": ["type", "image_url"],
-                                        },
-                                    ]
-                                },
-                            },
-                        ]
-                    },
-                },
-                "required": ["role", "content"],
-            },
-            {
-                "type": "object",
-                "properties": {"role": {"const": "assistant"}, "content": {"type": "string"}},
-                "required": ["role", "content"],
-            },
+            _message("user", _list_of({"oneOf": [_TEXT_PART, _IMAGE_PART]})),
+            _message("assistant", _list_of(_TEXT_PART), {"type": "null"}),
         ]
     },
 }
