@@ -29,8 +29,10 @@ def test_short_bodies_parse_as_json_does() -> None:
 
 
 def test_long_strings_are_cut_out_and_decode_to_their_files() -> None:
-    document = parse(json.dumps({"a": ENCODED, "b": {"c": [{"d": ENCODED}]}, "e": "short"}))
+    document = parse(json.dumps({"a": ENCODED, "b": {"c": [{"d": ENCODED}]}, "e": "short", "f": ["g", [ENCODED]]}))
     assert document["e"] == "short"
+    assert document["f"][0] == "g"  # type: ignore[index]
+    assert decode(document["f"][1][0]) == FILE  # type: ignore[index]
     assert isinstance(document["a"], LongString)
     assert decode(document["a"]) == FILE
     assert decode(document["b"]["c"][0]["d"]) == FILE  # type: ignore[index]
@@ -129,6 +131,7 @@ def test_the_limit_counts_decoded_bytes() -> None:
         b'{"a": ' + b"1" * 10_000 + b"}",
         b'{"a": 1, "a": 2}',
         b'{"a": "\\ud800"}',
+        b'{"a": ["\\ud800"]}',
         b'{"\\udc00": 1}',
         b'{"a": "' + b'\\"' * 100_000 + b'"}',
         b'{"a": "' + b"\\\\" * 100_000 + b'"}',

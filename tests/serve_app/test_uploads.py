@@ -97,6 +97,7 @@ def test_a_body_without_its_boundary_is_no_form(client: TestClient, body: bytes)
         ([('name="prompt"; filename="a.txt"', b"x")], "must be in field 'image', not 'prompt'"),
         ([('name="image"; filename="a"', b"x"), ('name="image"; filename="b"', b"y")], "'image' is given twice"),
         ([('name="prompt"', b"x"), ('name="prompt"', b"x")], "'prompt' is given twice"),
+        ([('name="image"; filename="a"', b"x"), ('name="a[]"', b"x"), ('name="a[]"', b"y")], "Unknown option 'a"),
         ([('name="prompt"', b"\xff\xfe")], "'prompt' is not UTF-8"),
         ([('name="\xff"', b"x")], "is not UTF-8|Unknown option|missing"),
         ([("filename=a", b"x")], "must be in field 'image', not ''"),

@@ -33,6 +33,7 @@ def test_an_image_gets_a_caption_and_its_size(captioner: Captioner, never_cancel
     assert (answer.width, answer.height) == (50, 20)
     assert answer.caption.finish_reason == "length"
     assert len(answer.caption.text) >= 12
+    assert answer.caption.num_tokens == 12
     assert answer.caption.text == answer.caption.text.strip()
 
 
@@ -345,7 +346,7 @@ def test_a_character_cut_by_the_token_limit_is_left_out(
     bias[first_byte] = 1e6
     caption = captioner.caption_image(encoded_png(colored_noise(1)), CaptionTask(1), never_cancelled).caption
     bias.copy_(before)
-    assert caption == Caption("", "length")
+    assert caption == Caption("", "length", num_tokens=1)
 
 
 def test_warming_up_runs_the_language_model(captioner: Captioner, model: Moondream) -> None:

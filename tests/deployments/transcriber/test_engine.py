@@ -2,7 +2,7 @@ import copy
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ from deployments.transcriber.audio import Waveform
 from deployments.transcriber.decoding import _word_timestamps_lock, suspect_reason
 from deployments.transcriber.engine import WhisperEngine, load_engine
 from deployments.transcriber.segments import in_order
-from deployments.transcriber.types import SuspectReason, TranscribeTask, Transcript, TranscriptSegment, TranscriptWord
+from deployments.transcriber.types import (
+    Decoding,
+    SuspectReason,
+    TranscribeTask,
+    Transcript,
+    TranscriptSegment,
+    TranscriptWord,
+)
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.random_whisper import DIMENSIONS, END, FIRST_RANDOM, write_whisper
 from tests.deployments.transcriber.sounds import noise, sweep, tone
@@ -53,6 +60,7 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
                 for word in segment.get("words", [])
             ],
             _reference_reason(segment),
+            decoding=Decoding(**{field.name: segment[field.name] for field in fields(Decoding)}),
         )
         for segment in answer["segments"]
         if segment["text"]
