@@ -57,7 +57,7 @@ def test_each_route_has_examples(url: str) -> None:
 def codes(url: str, ids: Mapping[str, int]) -> Callable[[Callable[..., str]], list[str]]:
     def make(language: Callable[..., str]) -> list[str]:
         texts = [language(example).replace(BASE_URL, url) for example in EXAMPLES]
-        return [re.sub(r"(?<=/files/)(\d)(?=\D)", lambda number: str(ids[number[1]]), text) for text in texts]
+        return [re.sub(r"(?<=/files/)(\d)(?=\D|$)", lambda number: str(ids[number[1]]), text) for text in texts]
 
     return make
 

@@ -88,6 +88,7 @@ class TranscriptionOptions(RecordingOptions):
     timestamp_granularities: list[Granularity] = Field(
         [],
         alias="timestamp_granularities[]",
+        max_length=2,
         description="With `verbose_json` only: `word`, `segment` or both, each as a field of its own.",
     )
     stream: bool = Field(

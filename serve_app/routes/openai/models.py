@@ -45,7 +45,8 @@ def require_model(requested: str, use: Use, settings: AppConfig) -> str:
     """Return the name of the model that a request gets; raises ModelNotFound, which lists the names."""
     name = model_names(settings)[use]
     if requested not in (name, *ALIASES[use]):
-        raise _not_found(requested, f"for {use} there is {name}, which may also be called {', '.join(ALIASES[use])}.")
+        others = ", ".join(alias for alias in ALIASES[use] if alias != name)
+        raise _not_found(requested, f"for {use} there is {name}, which may also be called {others}.")
     return name
 
 
