@@ -67,7 +67,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
                 allow_origins=serving.cors_origins,
                 allow_methods=["GET", "HEAD", "POST", "DELETE"],
                 allow_headers=["*"],
-                expose_headers=["Retry-After", "X-Request-ID", "Content-Range", "ETag"],
+                expose_headers=["Retry-After", "X-Should-Retry", "X-Request-ID", "Content-Range", "ETag"],
             ),
             Middleware(AnswerUnexpectedErrors),
             Middleware(LimitHeaders),

@@ -74,7 +74,7 @@ def test_a_wrong_path_or_method_is_answered_in_json(
 def test_browsers_may_read_the_headers_that_matter(client: TestClient) -> None:
     assert (
         client.get("/livez").headers["access-control-expose-headers"]
-        == "Retry-After, X-Request-ID, Content-Range, ETag"
+        == "Retry-After, X-Should-Retry, X-Request-ID, Content-Range, ETag"
     )
 
 
