@@ -41,6 +41,8 @@ def test_a_question_about_a_picture_in_parts_and_as_a_whole(client: OpenAI) -> N
     assert whole.choices[0].message.content
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole.choices[0].message.content
     assert whole.choices[0].finish_reason == chunks[-1].choices[0].finish_reason == "stop"
+    with client.chat.completions.stream(model="moondream2", messages=messages) as helped:
+        assert helped.get_final_completion().choices[0].message.content == whole.choices[0].message.content
     assert whole.usage is not None
     assert whole.usage.prompt_tokens > whole.usage.completion_tokens > 0
     assert last.usage == whole.usage

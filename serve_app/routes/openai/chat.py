@@ -184,6 +184,7 @@ class _Completion:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
+        self._has_begun = False
 
     def whole(self, analysis: ImageAnalysis) -> ChatCompletion:
         message = AnswerMessage(content=analysis.description)
@@ -196,7 +197,9 @@ class _Completion:
         """Yield what is sent for an event `token` or `result`."""
         name, data = event
         if name == "token":
-            yield self._chunk({"role": "assistant", "content": data["text"]})
+            role = {} if self._has_begun else {"role": "assistant"}  # clients join what chunks repeat
+            self._has_begun = True
+            yield self._chunk({**role, "content": data["text"]})
             return
         analysis: ImageAnalysis = data["analysis"]
         yield self._chunk({}, analysis.metadata.finish_reason)

@@ -56,9 +56,10 @@ async def start_analysis(
         ):
             reading = await read(admitted, deadline)
             emit("reading", {"reading": reading})
-            upload_of = reading.uploads.pop
-            follow = emit if reading.stream else None
-            return {"analysis": await analyze_upload(upload_of(), modality, context, admitted, deadline, follow)}
+            analysis = await analyze_upload(
+                reading.uploads.pop(), modality, context, admitted, deadline, emit if reading.stream else None
+            )
+            return {"analysis": analysis}
 
     events = live_events(work)
     _, data = await anext(events)
