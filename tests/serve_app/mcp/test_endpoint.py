@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from deployments.project import project_folder
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MakeApi
 from tests.serve_app.fakes import FakeGraph
@@ -101,3 +104,10 @@ def test_a_client_that_leaves_ends_the_call(make_api: MakeApi, graph: FakeGraph,
 
     asyncio.run(scenario())
     assert (graph.captioner.num_cancelled, graph.captioner.num_running) == (1, 0)
+
+
+def test_the_sdk_is_imported_at_the_first_call() -> None:
+    code = "import sys, serve_app.api; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project_folder())
+    assert "serve_app.routes.mcp.endpoint" in run.stdout.split()
+    assert {"mcp", "mcp_types"} & set(run.stdout.split()) == set()
