@@ -8,8 +8,11 @@ import openai
 import pytest
 from openai import OpenAI
 
+from samples.running_server import RunningServer
 from tests.data.contents import SENTENCE
-from tests.e2e.client import DATA, data_url
+from tests.e2e.client import DATA, data_url, replica_of
+from tests.e2e.test_faults import wait_until
+from tests.e2e.test_limits import cpu_seconds_in
 
 pytestmark = pytest.mark.e2e
 
@@ -124,3 +127,14 @@ def test_vectors_of_texts(client: OpenAI) -> None:
     assert answer.usage.prompt_tokens > 15
     alone = client.embeddings.create(model="text-embedding-3-small", input=texts[0], encoding_format="float")
     assert np.allclose(alone.data[0].embedding, vectors[0], atol=1e-5)
+
+
+def test_a_client_that_closes_a_stream_ends_the_work(talkative: RunningServer) -> None:
+    captioner = replica_of(talkative.pid, "Captioner")
+    messages: Any = question("Tell me a story about it.")
+    client = OpenAI(base_url=f"{talkative.url}/v1", api_key="none", timeout=60)
+    with client.chat.completions.create(
+        model="moondream2", messages=messages, max_completion_tokens=1024, stream=True
+    ) as stream:
+        assert next(iter(stream)).choices[0].delta.content
+    wait_until(lambda: cpu_seconds_in(captioner, 1) < 0.3, 10)

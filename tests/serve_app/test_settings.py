@@ -121,3 +121,14 @@ def test_the_main_yaml_shadows_no_environment_variable() -> None:
 def test_allowed_hosts_are_written_as_in_the_host_header(env_file: Path) -> None:
     serving = AppConfig.model_validate({"serving": {"allowed_hosts": ["Laptop.Local", "::1", "[fd00::5]"]}}).serving
     assert serving.allowed_hosts == ("laptop.local", "[::1]", "[fd00::5]")
+
+
+def test_folders_for_tools_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("MCP_FOLDERS", "~/Pictures, /media/disk,")
+    assert AppConfig().serving.mcp_folders == (Path("/home/somebody/Pictures"), Path("/media/disk"))
+    monkeypatch.setenv("MCP_FOLDERS", "")
+    assert AppConfig().serving.mcp_folders == ()
+    monkeypatch.setenv("MCP_FOLDERS", "Pictures")
+    with pytest.raises(ValidationError, match="must be whole paths"):
+        AppConfig()
