@@ -142,6 +142,7 @@ def _name_formats(properties: dict[str, Any]) -> None:
         if name == "model":
             schema["enum"] = schema["examples"]  # others are not found
         elif name == "url":
+            del schema["pattern"]  # it says less than the format
             schema["format"] = "picture-url"
         elif schema.get("format") == "binary":
             # By this media type Schemathesis knows a part of a form with a file.
