@@ -126,5 +126,6 @@ def _add_docs(api: FastAPI) -> None:
 
 
 def _posted_paths(router: APIRouter) -> list[str]:
-    """Return the paths that take a POST; health lists them."""
-    return [route.path for route in router.routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())]
+    """Return the paths in `/docs` that take a POST; health lists them."""
+    routes = [route for route in router.routes if isinstance(route, APIRoute) and route.include_in_schema]
+    return [route.path for route in routes if "POST" in (route.methods or ())]

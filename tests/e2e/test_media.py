@@ -30,7 +30,15 @@ RECORDINGS += _slow("speech.aac", "speech.aiff", "speech.amr", "speech.wma")
 def test_a_picture_of_every_format_is_described(url: str, name: str) -> None:
     body = answer_of(post_file(url, "image", DATA / name))
     assert set(body) == {"success", "type", "description", "metadata", "timestamp"}
-    assert set(body["metadata"]) == {"processing_time_ms", "model", "image_size", "finish_reason", "reused"}
+    assert set(body["metadata"]) == {
+        "processing_time_ms",
+        "model",
+        "image_size",
+        "finish_reason",
+        "reused",
+        "prompt_tokens",
+        "generated_tokens",
+    }
     assert body["type"] == "image"
     assert body["description"] == normal_caption(PICTURES[name])
     assert body["metadata"]["model"] == "moondream-mini"

@@ -18,7 +18,14 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient, png: by
         "success": True,
         "type": "image",
         "description": "a picture",
-        "metadata": {"model": "moondream2", "image_size": [640, 480], "finish_reason": "stop", "reused": "nothing"},
+        "metadata": {
+            "model": "moondream2",
+            "image_size": [640, 480],
+            "finish_reason": "stop",
+            "reused": "nothing",
+            "prompt_tokens": 733,
+            "generated_tokens": 2,
+        },
     }
 
 
