@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
 from pydantic import Field
 
@@ -76,12 +76,16 @@ class AskAboutImage(DescribeImage):
     question: str = Field(min_length=1, examples=["How many dogs are there?"])
 
 
+SpokenLanguage = Annotated[str, Field(description="`auto`, or a language's code (`pt`) or English name.")]
+"""The list of all languages, which the routes have in their schema, would cost a language model a thousand tokens."""
+
+
 class AnalyzeVideo(OnFile, VideoOptions):
-    pass
+    language: SpokenLanguage = "auto"
 
 
 class Transcribe(OnFile, AudioOptions):
-    pass
+    language: SpokenLanguage = "auto"
 
 
 class Question(Options):
