@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from tests.deployments.images.images import encoded, noise
-from tests.hostile.item import OK, Collection, RawRequest
+from tests.hostile.item import CANARY, OK, Collection, RawRequest
 
 REQUEST, LARGE, INVALID, NOT_FOUND = "INVALID_REQUEST", "FILE_TOO_LARGE", "INVALID_FILE", "NOT_FOUND"
 BODIES = Collection("http")
@@ -256,3 +256,60 @@ def prompt_of_control_characters() -> RawRequest:
     text = "\x00\x07\u202e\U0001f600\ufffd<|endoftext|><image>".encode()
     part = b'--cut\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + text + b"\r\n"
     return request(small_form(before=part))
+
+
+def chat(*parts: object) -> RawRequest:
+    body = {"model": "moondream2", "messages": [{"role": "user", "content": list(parts)}]}
+    return json_request(json.dumps(body).encode(), "/v1/chat/completions")
+
+
+@BODIES.item(REQUEST)
+def chat_with_the_address_of_a_picture() -> RawRequest:
+    """Requests of the server: an address where a picture belongs."""
+    return chat({"type": "image_url", "image_url": {"url": f"{CANARY}/picture.png"}})
+
+
+@BODIES.item(REQUEST)
+def chat_with_the_path_of_a_picture() -> RawRequest:
+    """Files of the server: a path where a picture belongs."""
+    return chat({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}})
+
+
+@BODIES.item(REQUEST)
+def chat_of_20_000_messages() -> RawRequest:
+    """CPU: very many messages."""
+    messages = [{"role": "user", "content": "a"}] * 20_000
+    return json_request(json.dumps({"model": "moondream2", "messages": messages}).encode(), "/v1/chat/completions")
+
+
+@BODIES.item(REQUEST)
+def chat_with_10_megabytes_of_text() -> RawRequest:
+    """Memory: a question as long as a picture."""
+    return chat({"type": "text", "text": "why " * 2_500_000})
+
+
+@BODIES.item(REQUEST)
+def embeddings_of_100_000_texts() -> RawRequest:
+    """CPU: very many texts."""
+    body = {"model": "all-MiniLM-L6-v2", "input": ["a"] * 100_000}
+    return json_request(json.dumps(body).encode(), "/v1/embeddings")
+
+
+@BODIES.item(REQUEST)
+def embeddings_of_a_text_of_900_kilobytes_in_pieces() -> RawRequest:
+    """CPU: texts far longer than the model reads."""
+    body = {"model": "all-MiniLM-L6-v2", "input": ["why " * 7_500] * 30}
+    return json_request(json.dumps(body).encode(), "/v1/embeddings")
+
+
+@BODIES.item(REQUEST)
+def transcription_of_a_field_given_1_000_times() -> RawRequest:
+    """Memory: a field that may be given several times."""
+    part = b'--cut\r\nContent-Disposition: form-data; name="timestamp_granularities[]"\r\n\r\nword\r\n'
+    return request(part * 1000 + b"--cut--\r\n", path="/v1/audio/transcriptions")
+
+
+@BODIES.item(REQUEST)
+def mcp_with_10_megabytes() -> RawRequest:
+    """Memory: a message that is far longer than a tool's arguments."""
+    return json_request(b'{"jsonrpc": "2.0", "method": "' + b"a" * 10_000_000 + b'"}', "/mcp")

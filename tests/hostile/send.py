@@ -159,8 +159,11 @@ def _send(url: str, item: Item, content: bytes | RawRequest, deadline_s: float) 
             status, body = response.status_code, response.json()
     except (requests.RequestException, OSError, ValueError, http.client.HTTPException) as error:
         return "no answer", f"no answer in JSON: {error!r}"[:200]
-    outcome = OK if status == 200 else str(body.get("error", {}).get("code"))
-    if body.get("success") is not (status == 200) or _STATUS_BY_CODE.get(outcome) != status:
+    outcome = OK if status == 200 else str(body.get("error", {}).get("code")).upper()
+    has_right_form = body.get("success") is (status == 200)
+    if isinstance(content, RawRequest) and content.head.startswith(b"POST /v1/"):
+        has_right_form = set(body) == {"error"}
+    if not has_right_form or _STATUS_BY_CODE.get(outcome) != status:
         return outcome, f"{status} {str(body)[:200]}"
     return outcome, ""
 
