@@ -65,6 +65,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": Command(
         "check a Serve YAML for misspelt keys and invalid values", lambda: import_module("serve_app.check")
     ),
+    "openapi": Command("print the API's OpenAPI schema", lambda: import_module("serve_app.print_openapi")),
     "weights": Command("fetch, verify or shrink the models' weights", lambda: import_module("prism.weights")),
     "conformance": Command(
         "compare the captioner with vectors of a reference implementation",

@@ -1,0 +1,3 @@
+export default function AnalysePage() {
+  return <h2>Analyse</h2>;
+}

@@ -1,0 +1,8 @@
+import reactHooks from "eslint-plugin-react-hooks";
+import tseslint from "typescript-eslint";
+
+export default tseslint.config(
+  { ignores: [".next/", "out/", "next-env.d.ts", "lib/schema.ts", "test-results/"] },
+  tseslint.configs.strict,
+  reactHooks.configs.flat.recommended,
+);
