@@ -1,6 +1,7 @@
 import type { Metadata, Viewport } from "next";
 import type { ReactNode } from "react";
 
+import { AnalysesProvider } from "@/components/analyse/AnalysesProvider";
 import { Header } from "@/components/shared/Header";
 import "./globals.css";
 
@@ -20,7 +21,7 @@ export default function RootLayout({ children }: { children: ReactNode }) {
         </a>
         <Header />
         <main id="content" tabIndex={-1}>
-          {children}
+          <AnalysesProvider>{children}</AnalysesProvider>
         </main>
       </body>
     </html>

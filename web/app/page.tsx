@@ -1,3 +1,5 @@
+import { Analyse } from "@/components/analyse/Analyse";
+
 export default function AnalysePage() {
-  return <h2>Analyse</h2>;
+  return <Analyse />;
 }

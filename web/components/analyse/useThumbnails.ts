@@ -1,0 +1,67 @@
+import { useEffect, useRef, useState } from "react";
+
+const WIDTH = 320;
+
+/**
+ * Pictures of the video at these seconds, by second; each comes once it is decoded.
+ * There are none of a video that the browser cannot play.
+ */
+export function useThumbnails(url: string, seconds: readonly number[]): ReadonlyMap<number, ImageBitmap> {
+  const [pictures, setPictures] = useState<ReadonlyMap<number, ImageBitmap>>(new Map());
+  const source = useRef<ThumbnailSource | null>(null);
+
+  useEffect(() => {
+    const opened = new ThumbnailSource(url, (second, picture) =>
+      setPictures((before) => new Map(before).set(second, picture)),
+    );
+    source.current = opened;
+    return () => opened.close();
+  }, [url]);
+  useEffect(() => source.current?.want(seconds));
+  return pictures;
+}
+
+/** Decodes pictures in a player of its own, so that the user's keeps its place. */
+class ThumbnailSource {
+  private readonly video = document.createElement("video");
+  private readonly wanted = new Set<number>();
+  private last = Promise.resolve();
+
+  constructor(
+    url: string,
+    private readonly onPicture: (second: number, picture: ImageBitmap) => void,
+  ) {
+    this.video.muted = true;
+    this.video.preload = "auto";
+    this.video.src = url;
+  }
+
+  /** Decode those that were not wanted before, one after another. */
+  want(seconds: readonly number[]): void {
+    for (const second of seconds) {
+      if (this.wanted.has(second)) continue;
+      this.wanted.add(second);
+      this.last = this.last.then(async () => {
+        const picture = await this.pictureAt(second);
+        if (picture) this.onPicture(second, picture);
+      });
+    }
+  }
+
+  close(): void {
+    this.video.removeAttribute("src");
+    this.video.load(); // ends what is being decoded
+  }
+
+  private async pictureAt(second: number): Promise<ImageBitmap | null> {
+    const { video } = this;
+    if (video.error || !video.hasAttribute("src")) return null;
+    const isThere = await new Promise<boolean>((resolve) => {
+      video.addEventListener("seeked", () => resolve(true), { once: true });
+      for (const name of ["error", "emptied"]) video.addEventListener(name, () => resolve(false), { once: true });
+      video.currentTime = second;
+    });
+    if (!isThere || video.videoWidth === 0) return null;
+    return createImageBitmap(video, { resizeWidth: WIDTH, resizeQuality: "medium" });
+  }
+}
