@@ -87,6 +87,16 @@ class Admission:
     def scheduler(self) -> Scheduler:
         return self._scheduler
 
+    @property
+    def num_queued(self) -> int:
+        """Requests that wait for work or are worked on."""
+        return len(self._queue)
+
+    @property
+    def capacity(self) -> int:
+        """Requests that may wait for work or be worked on at once."""
+        return self._capacity
+
     @contextmanager
     def admit(self, address: str, kind: str, deadline: float) -> Iterator["AdmittedRequest"]:
         """Admit one request for as long as the block lasts; raises RateLimited or ServerBusy.

@@ -21,6 +21,7 @@ from serve_app.graph import GRAPH, Node
 from serve_app.odd_headers import LimitHeaders, NoticeClientsThatLeave
 from serve_app.request_log import LogRequests
 from serve_app.routes import analyze, analyze_ws, batch, health, mcp, openai
+from serve_app.web_page import add_page
 
 TITLE = "Multimodal analysis"
 DESCRIPTION = """Describes images and videos, transcribes audio, and finds things again in a library, on this machine
@@ -83,6 +84,7 @@ def create_api(context: AppContext, nodes: Sequence[Node[Any]] = GRAPH) -> FastA
     api.state.endpoints = [path for router in routers for path in _posted_paths(router)]
     _complete_openapi(api)
     _add_docs(api)
+    add_page(api)
     return api
 
 

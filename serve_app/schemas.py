@@ -247,6 +247,11 @@ class SystemInfo(_Body):
     cpu_usage_percent: float = Field(examples=[45.0])
 
 
+class QueueReport(_Body):
+    requests: int = Field(description="Analyses that wait for work or are worked on.", examples=[1])
+    places: int = Field(description="How many there may be; one more is answered `SERVER_BUSY`.", examples=[18])
+
+
 class Health(_SuccessBody):
     status: Literal["healthy", "loading", "degraded"] = Field(
         description="`degraded`: a model failed to load, a deployment keeps crashing, or a miniature is serving."
@@ -255,6 +260,7 @@ class Health(_SuccessBody):
     models: list[ModelReport]
     deployments: list[DeploymentReport]
     available_endpoints: list[str]
+    queue: QueueReport
     system_info: SystemInfo
     usage_stats_enabled: bool = Field(
         description="Whether Ray's usage statistics are on; `prism serve` turns them off."

@@ -11,7 +11,7 @@ from deployments.errors import ModelNotLoaded
 from deployments.model_loader import ModelStatus
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
-from serve_app.schemas import DeploymentReport, Health, ModelReport, Probe, SystemInfo
+from serve_app.schemas import DeploymentReport, Health, ModelReport, Probe, QueueReport, SystemInfo
 from serve_app.system import DeploymentStatus
 
 router = APIRouter()
@@ -31,7 +31,8 @@ MINIATURE_DETAIL = (
 )
 async def health(request: Request) -> JSONResponse:
     """Always 200. The figures are the last ones measured, so it never waits for a busy model."""
-    system = context_of(request).system
+    context = context_of(request)
+    system = context.system
     models, deployments = system.models(), system.deployments()
     report = Health(
         status=_status(models, deployments),
@@ -42,6 +43,7 @@ async def health(request: Request) -> JSONResponse:
             for status in deployments
         ],
         available_endpoints=request.app.state.endpoints,
+        queue=QueueReport(requests=context.admission.num_queued, places=context.admission.capacity),
         system_info=SystemInfo(
             memory_usage_mb=round(system.memory_usage_mb(), 1),
             available_memory_mb=round(system.available_memory_mb(), 1),

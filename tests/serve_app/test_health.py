@@ -56,6 +56,7 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient) -> None
             "/api/analyze/audio",
             "/api/analyze/batch",
         ],
+        "queue": {"requests": 0, "places": 18},
         "system_info": {"memory_usage_mb": 3200.0, "available_memory_mb": 8000.0, "cpu_usage_percent": 45.0},
         "usage_stats_enabled": False,
     }

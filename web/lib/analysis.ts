@@ -44,7 +44,7 @@ export interface Progress {
 export interface Known {
   /** Requests that are served before this one; null until the server has said so. */
   position: number | null;
-  /** The stages that are not finished, as they were last heard of. */
+  /** The stages that are worked on, as they were last heard of. */
   stages: readonly Progress[];
   /** An image's description, as far as it is written. */
   description: string;
@@ -170,11 +170,23 @@ function withResult(known: Known, result: Analysis): Known {
   return { ...base, frames: result.frames, segments: result.transcript?.segments ?? [], summary: result.summary };
 }
 
-/** Replace the stage's last news, or add it; a finished stage is left out. */
+/** For each stage, those that are over once it begins. The pictures and the sound of a video go on side by side. */
+const STAGES_BEFORE: Record<string, readonly string[]> = {
+  read: ["decode"],
+  write: ["decode", "read"],
+  frames: ["decode", "sample"],
+  summary: ["decode", "sample", "frames"],
+  transcribe: ["decode"],
+  speakers: ["decode", "transcribe"],
+};
+
+/** Replace the stage's last news, or add it and leave out the stages before it. */
 function withStage(stages: readonly Progress[], news: Progress): readonly Progress[] {
-  const isKnown = stages.some(({ stage }) => stage === news.stage);
-  const all = isKnown ? stages.map((old) => (old.stage === news.stage ? news : old)) : [...stages, news];
-  return all.filter(({ fraction }) => fraction === null || fraction < 1);
+  if (stages.some(({ stage }) => stage === news.stage)) {
+    return stages.map((old) => (old.stage === news.stage ? news : old));
+  }
+  const over = STAGES_BEFORE[news.stage] ?? [];
+  return [...stages.filter(({ stage }) => !over.includes(stage)), news];
 }
 
 function withItem<Item>(items: readonly Item[], index: number, item: Item): readonly Item[] {

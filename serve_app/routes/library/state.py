@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from deployments.errors import ServiceError
 from serve_app import __version__
@@ -12,6 +12,7 @@ from serve_app.library_schemas import CheckedLibrary, LibraryHealth, LibraryStat
 from serve_app.metrics import ACTIVE_FILES, REGISTRY
 from serve_app.openapi import error_responses
 from serve_app.request_info import context_of
+from serve_app.web_page import PAGE_PATH
 
 router = APIRouter()
 
@@ -23,9 +24,23 @@ STATE_TIMEOUT_S = 5.0
 
 
 @router.head("/", include_in_schema=False)
-@router.get("/", summary="What this is", response_model=Welcome, responses=error_responses(403))
-async def root() -> JSONResponse:
-    return JSONResponse(Welcome(message=MESSAGE, version=__version__).model_dump(mode="json"))
+@router.get(
+    "/",
+    summary="What this is",
+    response_model=Welcome,
+    responses={307: {"description": "To a browser (`Accept: text/html`): the page, `/app/`."}, **error_responses(403)},
+)
+async def root(request: Request) -> Response:
+    if _prefers_html(request):
+        return RedirectResponse(f"{PAGE_PATH}/", headers={"Vary": "Accept"})
+    welcome = Welcome(message=MESSAGE, version=__version__).model_dump(mode="json")
+    return JSONResponse(welcome, headers={"Vary": "Accept"})
+
+
+def _prefers_html(request: Request) -> bool:
+    """Return whether the client names HTML among what it accepts, as browsers do that open an address."""
+    types = [part.split(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    return "text/html" in types
 
 
 @router.head("/health", include_in_schema=False)

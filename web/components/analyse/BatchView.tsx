@@ -8,6 +8,7 @@ import type { Entry, Media } from "./AnalysesProvider";
 import { AudioView } from "./AudioView";
 import styles from "./BatchView.module.css";
 import { JobState } from "./JobState";
+import { Picture } from "./Picture";
 import { PictureText } from "./PictureText";
 import { VideoView } from "./VideoView";
 
@@ -47,20 +48,16 @@ function Row({ media, row: { known, error }, status }: { media: Media; row: Batc
           <span className={styles.excerpt}>{error?.message ?? excerptOf(known)}</span>
         </summary>
         {error && <ErrorNotice error={error} />}
-        {kind === "image" && <Picture media={media} known={known} isWriting={status === "working" && !known.result} />}
+        {kind === "image" && (
+          <div className={styles.picture}>
+            <Picture media={media} />
+            <PictureText known={known} isWriting={status === "working" && !known.result} />
+          </div>
+        )}
         {kind === "video" && <VideoView media={media} known={known} />}
         {kind === "audio" && <AudioView media={media} known={known} />}
       </details>
     </li>
-  );
-}
-
-function Picture({ media, known, isWriting }: { media: Media; known: Known; isWriting: boolean }) {
-  return (
-    <div className={styles.picture}>
-      <img src={media.url} alt={`The picture ${media.file.name}`} />
-      <PictureText known={known} isWriting={isWriting} />
-    </div>
   );
 }
 

@@ -5,6 +5,7 @@ import { type FormEvent, useState } from "react";
 import { useJob } from "@/lib/job";
 import { type Entry, type Question, useAnalyses } from "./AnalysesProvider";
 import { JobState } from "./JobState";
+import { Picture } from "./Picture";
 import styles from "./PictureQuestions.module.css";
 import { PictureText } from "./PictureText";
 
@@ -12,7 +13,8 @@ import { PictureText } from "./PictureText";
 export function PictureQuestions({ entry }: { entry: Extract<Entry, { type: "image" }> }) {
   const { ask } = useAnalyses();
   const [question, setQuestion] = useState("");
-  const [{ file, url }] = entry.files;
+  const [media] = entry.files;
+  const { name } = media.file;
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (!question.trim()) return;
@@ -21,15 +23,14 @@ export function PictureQuestions({ entry }: { entry: Extract<Entry, { type: "ima
   };
   return (
     <div className={styles.picture}>
-      {/* next/image would need a server of its own; the alternative text is the description beside it */}
-      <img src={url} alt={`The picture ${file.name}`} />
+      <Picture media={media} />
       <div className={styles.texts}>
         {entry.questions.map((each, index) => (
-          <Answer key={index} question={each} name={file.name} />
+          <Answer key={index} question={each} name={name} />
         ))}
         <form className="row" onSubmit={submit}>
           <input
-            aria-label={`Ask about ${file.name}`}
+            aria-label={`Ask about ${name}`}
             placeholder="Ask about this picture"
             value={question}
             onChange={(event) => setQuestion(event.target.value)}

@@ -56,18 +56,19 @@ function follow(media: HTMLMediaElement, { setTime, setDuration, setUnplayable }
   const on = (name: string, listener: () => void) =>
     media.addEventListener(name, listener, { signal: listening.signal });
   let isMeasuring = false;
-  on("loadedmetadata", () => {
-    if (media.duration !== Infinity) return;
-    // What a browser has recorded says nothing of its length. A browser finds it by going to the end.
-    isMeasuring = true;
-    media.currentTime = Number.MAX_SAFE_INTEGER;
-  });
-  on("durationchange", () => {
-    if (!Number.isFinite(media.duration)) return;
-    setDuration(media.duration);
-    if (isMeasuring) media.currentTime = 0;
-    isMeasuring = false;
-  });
+  const measure = () => {
+    if (media.duration === Infinity) {
+      // What a browser has recorded says nothing of its length. A browser finds it by going to the end.
+      isMeasuring = true;
+      media.currentTime = Number.MAX_SAFE_INTEGER;
+    } else if (Number.isFinite(media.duration)) {
+      setDuration(media.duration);
+      if (isMeasuring) media.currentTime = 0;
+      isMeasuring = false;
+    }
+  };
+  measure(); // it may be known already
+  on("durationchange", measure);
   on("timeupdate", () => {
     if (!isMeasuring) setTime(media.currentTime);
   });

@@ -3,6 +3,7 @@
 import Link from "next/link";
 import { usePathname } from "next/navigation";
 
+import { ServerState } from "@/components/server/ServerState";
 import styles from "./Header.module.css";
 
 const SECTIONS = [
@@ -23,6 +24,7 @@ export function Header() {
           </Link>
         ))}
       </nav>
+      <ServerState />
     </header>
   );
 }

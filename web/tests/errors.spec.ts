@@ -1,0 +1,66 @@
+import { expect } from "@playwright/test";
+
+import { expectAccessible } from "./axe";
+import { choose, longSpeech, sample, type TestFile } from "./files";
+import { test } from "./server";
+
+test.beforeEach(({ page }) => page.goto("/app/"));
+
+const LONG = longSpeech(400);
+
+test("a cancelled analysis ends on the server, and starts again", async ({ page, request }) => {
+  await choose(page, LONG);
+  const card = page.getByRole("article", { name: "long.wav" });
+  // The first segment is there long before the last.
+  await expect(card.getByRole("list", { name: "Transcript" }).getByRole("listitem").first()).toBeVisible();
+  await expect(card.getByText(/^Transcribing, \d+ %/)).toBeVisible();
+  await card.getByRole("button", { name: "Cancel long.wav" }).click();
+  await expect(card.getByText("Cancelled.")).toBeVisible();
+  const queued = async () => ((await (await request.get("/api/health")).json()) as Health).queue.requests;
+  await expect.poll(queued).toBe(0);
+  await card.getByRole("button", { name: "Start again" }).click();
+  await expect(card.getByRole("button", { name: "Cancel long.wav" })).toBeVisible();
+  await card.getByRole("button", { name: "Remove long.wav" }).click();
+  await expect.poll(queued).toBe(0);
+});
+
+interface Health {
+  queue: { requests: number };
+}
+
+test("the page shows its place in the queue, and what a full queue answers", async ({ page }) => {
+  await choose(page, LONG);
+  const first = page.getByRole("article", { name: "long.wav" });
+  await expect(first.getByText(/^Transcribing/)).toBeVisible();
+  await choose(page, { ...LONG, name: "second.wav" });
+  const second = page.getByRole("article", { name: "second.wav" });
+  await expect(second.getByText("Waiting: one request is served first")).toBeVisible();
+  await page.getByText("Ready (small models)").click();
+  await expect(page.getByText("2 of 2 places taken")).toBeVisible();
+  await choose(page, { ...LONG, name: "third.wav" });
+  const third = page.getByRole("article", { name: "third.wav" });
+  await expect(third.getByRole("alert")).toContainText("The server's queue is full");
+  await expect(third.getByRole("alert")).toContainText(/about \d+ s/);
+  await expectAccessible(page);
+  for (const name of ["long.wav", "second.wav"]) await page.getByRole("button", { name: `Remove ${name}` }).click();
+  await expect(page.getByText("0 of 2 places taken")).toBeVisible();
+  await third.getByRole("button", { name: "Try again" }).click();
+  await expect(third.getByText(/^Transcribing/)).toBeVisible();
+  await page.getByRole("button", { name: "Remove third.wav" }).click();
+});
+
+test("a file of the wrong type and one that is too large are refused with the server's words", async ({ page }) => {
+  const text: TestFile = { name: "text.jpg", mimeType: "image/jpeg", buffer: Buffer.from("These are words. ".repeat(9)) };
+  await choose(page, text);
+  const wrong = page.getByRole("article", { name: "text.jpg" }).getByRole("alert");
+  await expect(wrong).toContainText("The content looks like text");
+  await choose(page, { ...text, name: "large.jpg", buffer: Buffer.alloc(3 << 20, 255) });
+  const large = page.getByRole("article", { name: "large.jpg" }).getByRole("alert");
+  await expect(large).toContainText("exceeds maximum allowed size of 1 MB");
+});
+
+test("what the name shows to be no medium is not sent", async ({ page }) => {
+  await choose(page, sample("article.pdf"));
+  await expect(page.getByRole("alert").filter({ hasText: "article.pdf" })).toContainText("Library");
+  await expect(page.getByRole("article")).toHaveCount(0);
+});
