@@ -20,6 +20,7 @@ import pytest
 
 from deployments.project import project_folder
 from serve_app import __version__
+from serve_app.web_page import PAGE_FOLDER
 
 pytestmark = pytest.mark.e2e
 
@@ -106,7 +107,10 @@ def test_the_wheel_has_our_packages_and_the_projects_files(wheel: Path) -> None:
         "checkpoints/mini/moondream-mini/model.safetensors",
         "checkpoints/mini/moondream-mini/tokenizer.json",
     }
-    assert {name.rpartition(".")[2] for name in set(names) - project if ".dist-info" not in name} == {"py"}
+    page = {f"serve_app/page/{path.relative_to(PAGE_FOLDER)}" for path in PAGE_FOLDER.rglob("*") if path.is_file()}
+    assert "serve_app/page/index.html" in page & set(names)
+    assert {name.rpartition(".")[2] for name in set(names) - project - page if ".dist-info" not in name} == {"py"}
+    assert page <= set(names)
 
 
 def test_the_wheel_names_its_licence_and_dependencies(wheel: Path) -> None:

@@ -807,6 +807,7 @@ export interface components {
             deployments: components["schemas"]["DeploymentReport"][];
             /** Available Endpoints */
             available_endpoints: string[];
+            queue: components["schemas"]["QueueReport"];
             system_info: components["schemas"]["SystemInfo"];
             /**
              * Usage Stats Enabled
@@ -1102,6 +1103,21 @@ export interface components {
             eta_s: number | null;
             /** Message */
             message: string;
+        };
+        /** QueueReport */
+        QueueReport: {
+            /**
+             * Requests
+             * @description Analyses that wait for work or are worked on.
+             * @example 1
+             */
+            requests: number;
+            /**
+             * Places
+             * @description How many there may be; one more is answered `SERVER_BUSY`.
+             * @example 18
+             */
+            places: number;
         };
         /** ResultMetadata */
         ResultMetadata: {
@@ -2993,6 +3009,13 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Welcome"];
                 };
+            };
+            /** @description To a browser (`Accept: text/html`): the page, `/app/`. */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request or its file is wrong. */
             400: {

@@ -33,7 +33,6 @@ export class TestServer {
 /** Playwright's `test`, with the server, which all tests share. */
 export const test = base.extend<object, { server: TestServer }>({
   server: [
-    // eslint-disable-next-line no-empty-pattern -- Playwright reads the names of other fixtures from the pattern
     async ({}, use) => {
       const server = new TestServer();
       await server.start();

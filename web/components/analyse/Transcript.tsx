@@ -31,8 +31,9 @@ export function Transcript({ segments, time, onSeek }: Props) {
     if (item instanceof HTMLElement) list.current?.scrollTo({ top: item.offsetTop - list.current.offsetTop - 48 });
   }, [current]);
 
+  if (segments.length === 0) return null;
   return (
-    <ol ref={list} className={styles.transcript} aria-label="Transcript" tabIndex={0}>
+    <ol ref={list} className={styles.transcript} aria-label="Transcript">
       {segments.map((segment, index) =>
         segment ? (
           <li key={index} className={index === current ? styles.current : undefined}>
