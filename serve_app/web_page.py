@@ -50,7 +50,7 @@ class _Page(StaticFiles):
 
 
 def content_security_policy(folder: Path) -> str:
-    """Return the page's policy: everything from this server, scripts within HTML by their hashes, no frames around it."""
+    """Return the policy: all from this server, scripts within HTML by their hashes, and no frame around the page."""
     hashes = sorted({f"'sha256-{_digest(script)}'" for script in _inline_scripts(folder)})
     directives = {
         "default-src": "'none'",
