@@ -36,7 +36,7 @@ test("a picture is described word by word, and asked about", async ({ page, requ
   const { description } = (await plain.json()) as { description: string };
   const texts = await shown();
   expect(texts.at(-1)).toBe(description);
-  expect(texts.length).toBeGreaterThan(3);
+  expect(texts.length).toBeGreaterThan(1);
   for (const [index, text] of texts.entries()) expect(texts[index + 1] ?? description).toContain(text);
 
   await card.getByRole("textbox", { name: "Ask about picture.jpg" }).fill("How many shapes are there?");
