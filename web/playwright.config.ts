@@ -7,7 +7,8 @@ export default defineConfig({
   outputDir: "test-results",
   // All tests share one server (tests/server.ts), and the last one restarts it.
   workers: 1,
-  timeout: 30_000,
+  timeout: 60_000,
+  expect: { timeout: 15_000 },
   forbidOnly: true,
   reporter: "list",
   use: {

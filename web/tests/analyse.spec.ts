@@ -8,7 +8,7 @@ import { test } from "./server";
 
 test.beforeEach(async ({ page }) => {
   await page.goto("/app/");
-  await expect(page.getByText("Ready (small models)")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Ready (small models)" })).toBeVisible();
 });
 
 const CLOCK = /^\d+:\d\d$/;

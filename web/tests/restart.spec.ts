@@ -7,12 +7,12 @@ test("a server that ends and starts again is shown, and recovered from", async (
   test.setTimeout(120_000);
   await page.goto("/app/");
   await server.stop();
-  await expect(page.getByText("The server does not answer", { exact: true })).toBeVisible();
+  await expect(page.getByRole("button", { name: "The server does not answer" })).toBeVisible();
   await choose(page, sample("picture.jpg"));
   const card = page.getByRole("article", { name: "picture.jpg" });
   await expect(card.getByRole("alert")).toContainText("prism serve");
   await server.start();
-  await expect(page.getByText("Ready (small models)")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Ready (small models)" })).toBeVisible();
   await card.getByRole("button", { name: "Try again" }).click();
   await expect(card.getByText("moondream-mini")).toBeVisible();
 });

@@ -7,17 +7,20 @@ import { type Health, useHealth } from "./useHealth";
 
 const MEGABYTE = 1e6;
 
-/** Models, memory and queue in a corner: a word and a dot, which open to the details. */
+/** Models, memory and queue in a corner: a dot and a word, which open to the details. */
 export function ServerState() {
   const health = useHealth();
   const { word, tone } = summaryOf(health);
   return (
-    <details className={styles.server}>
-      <summary>
+    <div className={styles.server}>
+      <button type="button" popoverTarget="server-state">
         <span className={`${styles.dot} ${styles[tone]}`} aria-hidden="true" />
-        <span role="status">{word}</span>
-      </summary>
-      <div className={styles.panel}>
+        {word}
+      </button>
+      <p role="status" className="visually-hidden">
+        Server: {word}
+      </p>
+      <div id="server-state" popover="auto" className={styles.panel} role="dialog" aria-label="State of the server">
         {health ? (
           <Details health={health} />
         ) : (
@@ -26,7 +29,7 @@ export function ServerState() {
           </p>
         )}
       </div>
-    </details>
+    </div>
   );
 }
 
