@@ -11,6 +11,7 @@ from serve_app.context import AppContext
 from serve_app.graph import GRAPH
 from serve_app.object_store import in_object_store
 from serve_app.settings import AppConfig
+from serve_app.speeds import Speeds
 from serve_app.system_monitor import SystemMonitor
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     )
     config = AppConfig()
     system = SystemMonitor(GRAPH, {}, config, _read_nothing)
-    schema = create_api(AppContext({}, config, system, in_object_store)).openapi()
+    schema = create_api(AppContext({}, config, system, in_object_store, Speeds(None))).openapi()
     sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     return 0
 

@@ -13,7 +13,76 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Describe an image, or answer a question about it */
+        /**
+         * Describe an image, or answer a question about it
+         * @description #### A question about a picture
+         *
+         *     ```bash
+         *     curl -F image=@picture.jpg -F 'prompt=What shapes are there?' http://127.0.0.1:8000/api/analyze/image
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("picture.jpg", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/api/analyze/image",
+         *             files={"image": file},
+         *             data={"prompt": "What shapes are there?"},
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('image', picture);
+         *     form.append('prompt', 'What shapes are there?');
+         *     const response = await fetch('http://127.0.0.1:8000/api/analyze/image', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         *
+         *     #### A description as it is written
+         *
+         *     ```bash
+         *     curl -N -H 'Accept: text/event-stream' -F image=@picture.jpg http://127.0.0.1:8000/api/analyze/image
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("picture.jpg", "rb") as file:
+         *         with httpx.stream(
+         *             "POST",
+         *             "http://127.0.0.1:8000/api/analyze/image",
+         *             files={"image": file},
+         *             headers={"Accept": "text/event-stream"},
+         *             timeout=None,
+         *         ) as response:
+         *             for line in response.iter_lines():
+         *                 print(line)
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('image', picture);
+         *     const response = await fetch('http://127.0.0.1:8000/api/analyze/image', {
+         *       method: 'POST',
+         *       headers: { Accept: 'text/event-stream' },
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+         *     for (let part = await reader.read(); !part.done; part = await reader.read()) {
+         *       console.log(part.value);
+         *     }
+         *     ```
+         */
         post: operations["analyze_image_api_analyze_image_post"];
         delete?: never;
         options?: never;
@@ -30,7 +99,39 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Describe frames of a video and summarize them */
+        /**
+         * Describe frames of a video and summarize them
+         * @description ```bash
+         *     curl -F video=@clip.mp4 -F num_frames=3 -F include_audio=true http://127.0.0.1:8000/api/analyze/video
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("clip.mp4", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/api/analyze/video",
+         *             files={"video": file},
+         *             data={"num_frames": "3", "include_audio": "true"},
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('video', clip);
+         *     form.append('num_frames', '3');
+         *     form.append('include_audio', 'true');
+         *     const response = await fetch('http://127.0.0.1:8000/api/analyze/video', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         post: operations["analyze_video_api_analyze_video_post"];
         delete?: never;
         options?: never;
@@ -47,7 +148,39 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Transcribe an audio file */
+        /**
+         * Transcribe an audio file
+         * @description ```bash
+         *     curl -F audio=@recording.mp3 -F word_level_timestamps=true -F subtitles=true http://127.0.0.1:8000/api/analyze/audio
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("recording.mp3", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/api/analyze/audio",
+         *             files={"audio": file},
+         *             data={"word_level_timestamps": "true", "subtitles": "true"},
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('audio', recording);
+         *     form.append('word_level_timestamps', 'true');
+         *     form.append('subtitles', 'true');
+         *     const response = await fetch('http://127.0.0.1:8000/api/analyze/audio', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         post: operations["analyze_audio_api_analyze_audio_post"];
         delete?: never;
         options?: never;
@@ -67,6 +200,61 @@ export interface paths {
         /**
          * Analyse up to 16 files
          * @description A file that fails does not affect the others: its `result` is the error that its own route would return.
+         *
+         *     ```bash
+         *     printf '{"files": [{"type": "image", "data": "%s"}, {"type": "audio", "data": "%s", "language": "en"}], "options": {"parallel": true}}' \
+         *         "$(base64 -w0 picture.jpg)" "$(base64 -w0 recording.mp3)" |
+         *         curl -H 'Content-Type: application/json' -d @- http://127.0.0.1:8000/api/analyze/batch
+         *     ```
+         *
+         *     ```python
+         *     import base64
+         *     from pathlib import Path
+         *
+         *     import httpx
+         *
+         *     response = httpx.post(
+         *         "http://127.0.0.1:8000/api/analyze/batch",
+         *         json={
+         *             "files": [
+         *                 {
+         *                     "type": "image",
+         *                     "data": base64.b64encode(Path("picture.jpg").read_bytes()).decode(),
+         *                 },
+         *                 {
+         *                     "type": "audio",
+         *                     "data": base64.b64encode(Path("recording.mp3").read_bytes()).decode(),
+         *                     "language": "en",
+         *                 },
+         *             ],
+         *             "options": {"parallel": True},
+         *         },
+         *         timeout=None,
+         *     )
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     async function base64(file: File): Promise<string> {
+         *       let text = '';
+         *       for (const byte of new Uint8Array(await file.arrayBuffer())) text += String.fromCharCode(byte);
+         *       return btoa(text);
+         *     }
+         *     const response = await fetch('http://127.0.0.1:8000/api/analyze/batch', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({
+         *         files: [
+         *           { type: 'image', data: await base64(picture) },
+         *           { type: 'audio', data: await base64(recording), language: 'en' },
+         *         ],
+         *         options: { parallel: true },
+         *       }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         post: operations["analyze_batch_api_analyze_batch_post"];
         delete?: never;
@@ -85,6 +273,24 @@ export interface paths {
         /**
          * The state of the models and the machine
          * @description Always 200. The figures are the last ones measured, so it never waits for a busy model.
+         *
+         *     ```bash
+         *     curl http://127.0.0.1:8000/api/health
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/api/health")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/api/health');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         get: operations["health_api_health_get"];
         put?: never;
@@ -102,7 +308,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the API is up */
+        /**
+         * Whether the API is up
+         * @description ```bash
+         *     curl http://127.0.0.1:8000/livez
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/livez")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/livez');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["livez_livez_get"];
         put?: never;
         post?: never;
@@ -122,6 +347,24 @@ export interface paths {
         /**
          * Whether the models are loaded
          * @description 503 until the models that are loaded at the start are loaded; and 503 while a deployment keeps crashing.
+         *
+         *     ```bash
+         *     curl http://127.0.0.1:8000/readyz
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/readyz")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/readyz');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         get: operations["readyz_readyz_get"];
         put?: never;
@@ -139,7 +382,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this is */
+        /**
+         * What this is
+         * @description ```bash
+         *     curl http://127.0.0.1:8000/
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["root__get"];
         put?: never;
         post?: never;
@@ -159,6 +421,24 @@ export interface paths {
         /**
          * The state of the library
          * @description Always 200. `/api/health` has the state of the whole server.
+         *
+         *     ```bash
+         *     curl http://127.0.0.1:8000/health
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/health")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/health');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         get: operations["health_health_get"];
         put?: never;
@@ -176,7 +456,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures of the library */
+        /**
+         * Figures of the library
+         * @description ```bash
+         *     curl http://127.0.0.1:8000/debug/stats
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/debug/stats")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/debug/stats');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["stats_debug_stats_get"];
         put?: never;
         post?: never;
@@ -193,7 +492,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures for Prometheus */
+        /**
+         * Figures for Prometheus
+         * @description ```bash
+         *     curl -o answer http://127.0.0.1:8000/metrics
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/metrics")
+         *     response.raise_for_status()
+         *     print(len(response.content))
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/metrics');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log((await response.blob()).size);
+         *     ```
+         */
         get: operations["metrics_metrics_get"];
         put?: never;
         post?: never;
@@ -215,6 +533,26 @@ export interface paths {
         /**
          * Compare the library's parts with each other
          * @description Compares originals, rows, words and vectors; changes nothing.
+         *
+         *     ```bash
+         *     curl -X POST http://127.0.0.1:8000/library/verify
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post("http://127.0.0.1:8000/library/verify", timeout=None)
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/library/verify', {
+         *       method: 'POST',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         post: operations["verify_library_verify_post"];
         delete?: never;
@@ -232,7 +570,28 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make the library's index anew */
+        /**
+         * Make the library's index anew
+         * @description ```bash
+         *     curl -X POST http://127.0.0.1:8000/library/rebuild
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post("http://127.0.0.1:8000/library/rebuild", timeout=None)
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/library/rebuild', {
+         *       method: 'POST',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         post: operations["rebuild_library_rebuild_post"];
         delete?: never;
         options?: never;
@@ -249,7 +608,28 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Write everything into the database file, so that the folder can be copied */
+        /**
+         * Write everything into the database file, so that the folder can be copied
+         * @description ```bash
+         *     curl -X POST http://127.0.0.1:8000/library/checkpoint
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post("http://127.0.0.1:8000/library/checkpoint", timeout=None)
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/library/checkpoint', {
+         *       method: 'POST',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         post: operations["checkpoint_library_checkpoint_post"];
         delete?: never;
         options?: never;
@@ -269,6 +649,36 @@ export interface paths {
         /**
          * Put a file into the library
          * @description Answers once the file is stored durably; it is indexed afterwards. The same content again is a duplicate.
+         *
+         *     ```bash
+         *     curl -F file=@article.pdf -F path=articles/article.pdf http://127.0.0.1:8000/upload
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("article.pdf", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/upload",
+         *             files={"file": file},
+         *             data={"path": "articles/article.pdf"},
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('file', article);
+         *     form.append('path', 'articles/article.pdf');
+         *     const response = await fetch('http://127.0.0.1:8000/upload', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         post: operations["upload_upload_post"];
         delete?: never;
@@ -284,7 +694,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the files */
+        /**
+         * List the files
+         * @description ```bash
+         *     curl 'http://127.0.0.1:8000/files?type=document&status=completed&limit=10'
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files?type=document&status=completed&limit=10")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files?type=document&status=completed&limit=10');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["files_files_get"];
         put?: never;
         post?: never;
@@ -301,13 +730,52 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A file's state, with its text if asked for */
+        /**
+         * A file's state, with its text if asked for
+         * @description ```bash
+         *     curl 'http://127.0.0.1:8000/files/1?include_content=true'
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files/1?include_content=true")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/1?include_content=true');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["file_files__file_id__get"];
         put?: never;
         post?: never;
         /**
          * Remove a file
          * @description When this returns, the file is in no answer, and its original and its text are deleted.
+         *
+         *     ```bash
+         *     curl -X DELETE http://127.0.0.1:8000/files/1
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.delete("http://127.0.0.1:8000/files/1")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/1', {
+         *       method: 'DELETE',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
          */
         delete: operations["delete_files__file_id__delete"];
         options?: never;
@@ -324,7 +792,28 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Index a failed file again */
+        /**
+         * Index a failed file again
+         * @description ```bash
+         *     curl -X POST http://127.0.0.1:8000/files/4/retry
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post("http://127.0.0.1:8000/files/4/retry", timeout=None)
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/4/retry', {
+         *       method: 'POST',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         post: operations["retry_files__file_id__retry_post"];
         delete?: never;
         options?: never;
@@ -339,7 +828,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The file as it was uploaded */
+        /**
+         * The file as it was uploaded
+         * @description ```bash
+         *     curl -o answer http://127.0.0.1:8000/files/1/content
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files/1/content")
+         *     response.raise_for_status()
+         *     print(len(response.content))
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/1/content');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log((await response.blob()).size);
+         *     ```
+         */
         get: operations["content_files__file_id__content_get"];
         put?: never;
         post?: never;
@@ -359,6 +867,24 @@ export interface paths {
         /**
          * A page of a PDF, or a picture as page 1, with a passage marked
          * @description Without `chars`, the lines of the passage are marked. A large picture is scaled down to 2000 pixels a side.
+         *
+         *     ```bash
+         *     curl -o answer http://127.0.0.1:8000/files/1/pages/1.png
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files/1/pages/1.png")
+         *     response.raise_for_status()
+         *     print(len(response.content))
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/1/pages/1.png');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log((await response.blob()).size);
+         *     ```
          */
         get: operations["page_picture_files__file_id__pages__page__png_get"];
         put?: never;
@@ -379,6 +905,24 @@ export interface paths {
         /**
          * The text of a document without pages, with an anchor for each paragraph
          * @description `#paragraph-17` opens paragraph 17, as `source_info` counts them.
+         *
+         *     ```bash
+         *     curl -o answer http://127.0.0.1:8000/files/2/text
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files/2/text")
+         *     response.raise_for_status()
+         *     print(len(response.content))
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/2/text');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log((await response.blob()).size);
+         *     ```
          */
         get: operations["paragraphs_files__file_id__text_get"];
         put?: never;
@@ -396,7 +940,26 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The frame of a video at a time */
+        /**
+         * The frame of a video at a time
+         * @description ```bash
+         *     curl -o answer http://127.0.0.1:8000/files/3/frames/2.5.jpg
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/files/3/frames/2.5.jpg")
+         *     response.raise_for_status()
+         *     print(len(response.content))
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/files/3/frames/2.5.jpg');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log((await response.blob()).size);
+         *     ```
+         */
         get: operations["frame_picture_files__file_id__frames__seconds__jpg_get"];
         put?: never;
         post?: never;
@@ -421,6 +984,66 @@ export interface paths {
          *
          *     Every sentence of the answer is backed by the words that it cites. With `stream` there are the events `results`,
          *     `token` (text to add to the answer), `citation` and `done`; `error` if the answer fails.
+         *
+         *     #### Answer and passages
+         *
+         *     ```bash
+         *     curl -H 'Content-Type: application/json' -d '{"query": "When does the garden open?", "limit": 5}' http://127.0.0.1:8000/search
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post(
+         *         "http://127.0.0.1:8000/search",
+         *         json={"query": "When does the garden open?", "limit": 5},
+         *         timeout=None,
+         *     )
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/search', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({ query: 'When does the garden open?', limit: 5 }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         *
+         *     #### Each sentence as soon as it is checked
+         *
+         *     ```bash
+         *     curl -N -H 'Content-Type: application/json' -d '{"query": "When does the garden open?", "stream": true}' http://127.0.0.1:8000/search
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with httpx.stream(
+         *         "POST",
+         *         "http://127.0.0.1:8000/search",
+         *         json={"query": "When does the garden open?", "stream": True},
+         *         timeout=None,
+         *     ) as response:
+         *         for line in response.iter_lines():
+         *             print(line)
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/search', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({ query: 'When does the garden open?', stream: true }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+         *     for (let part = await reader.read(); !part.done; part = await reader.read()) {
+         *       console.log(part.value);
+         *     }
+         *     ```
          */
         post: operations["search_search_post"];
         delete?: never;
@@ -436,11 +1059,51 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Earlier searches */
+        /**
+         * Earlier searches
+         * @description ```bash
+         *     curl 'http://127.0.0.1:8000/search/history?limit=10'
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/search/history?limit=10")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/search/history?limit=10');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         get: operations["history_search_history_get"];
         put?: never;
         post?: never;
-        /** Forget earlier searches */
+        /**
+         * Forget earlier searches
+         * @description ```bash
+         *     curl -X DELETE http://127.0.0.1:8000/search/history
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.delete("http://127.0.0.1:8000/search/history")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/search/history', {
+         *       method: 'DELETE',
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
         delete: operations["clear_history_search_history_delete"];
         options?: never;
         head?: never;
@@ -457,6 +1120,29 @@ export interface paths {
         /**
          * Follow the progress of files, as server-sent events
          * @description A browser's EventSource connects again by itself and goes on after the last event (`Last-Event-ID`).
+         *
+         *     ```bash
+         *     curl -N 'http://127.0.0.1:8000/events?since=0' | head -n 1
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with httpx.stream("GET", "http://127.0.0.1:8000/events?since=0") as response:
+         *         for line in response.iter_lines():
+         *             print(line)
+         *             break  # or go on
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/events?since=0');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+         *     for (let part = await reader.read(); !part.done; part = await reader.read()) {
+         *       console.log(part.value);
+         *       await reader.cancel(); // or go on
+         *     }
+         *     ```
          */
         get: operations["events_events_get"];
         put?: never;
@@ -1593,13 +2279,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description JSON; with the header `Accept: text/event-stream`, server-sent events: `queued`, its position in the queue, first of all and whenever it changes; 0: it is worked on; `progress`, the stage, how much of it is done (measured; null where that is not possible), and the seconds until the result, by this machine's past speed (null while it has none); `token`, text to be added to the description. The last is `result`, with this route's JSON, or `error`, with the body of an error. What is wrong before the work begins is answered with its status instead. While nothing happens, a comment is sent every 10 s. Closing the connection ends the work. Ignore events of other names. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ImageAnalysis"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The request or its file is wrong. */
@@ -1929,13 +2616,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description JSON; with the header `Accept: text/event-stream`, server-sent events: `queued`, its position in the queue, first of all and whenever it changes; 0: it is worked on; `progress`, the stage, how much of it is done (measured; null where that is not possible), and the seconds until the result, by this machine's past speed (null while it has none); `frame`, an element of `frames`, and its index; `summary`, the `summary`; `segment`, an element of `segments` (of a video, of those of its transcript), and its index. The last is `result`, with this route's JSON, or `error`, with the body of an error. What is wrong before the work begins is answered with its status instead. While nothing happens, a comment is sent every 10 s. Closing the connection ends the work. Ignore events of other names. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["VideoAnalysis"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The request or its file is wrong. */
@@ -2246,13 +2934,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description JSON; with the header `Accept: text/event-stream`, server-sent events: `queued`, its position in the queue, first of all and whenever it changes; 0: it is worked on; `progress`, the stage, how much of it is done (measured; null where that is not possible), and the seconds until the result, by this machine's past speed (null while it has none); `segment`, an element of `segments` (of a video, of those of its transcript), and its index. The last is `result`, with this route's JSON, or `error`, with the body of an error. What is wrong before the work begins is answered with its status instead. While nothing happens, a comment is sent every 10 s. Closing the connection ends the work. Ignore events of other names. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AudioAnalysis"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The request or its file is wrong. */
@@ -2691,13 +3380,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Successful Response */
+            /** @description JSON; with the header `Accept: text/event-stream`, server-sent events: `queued`, its position in the queue, first of all and whenever it changes; 0: it is worked on; `progress`, the stage, how much of it is done (measured; null where that is not possible), and the seconds until the result, by this machine's past speed (null while it has none); `token`, text to be added to the description; `frame`, an element of `frames`, and its index; `summary`, the `summary`; `segment`, an element of `segments` (of a video, of those of its transcript), and its index; `file`, an element of `results`. All but `queued` and the last carry the `file_index` that they belong to. The last is `result`, with this route's JSON, or `error`, with the body of an error. What is wrong before the work begins is answered with its status instead. While nothing happens, a comment is sent every 10 s. Closing the connection ends the work. Ignore events of other names. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["BatchAnalysis"];
+                    "text/event-stream": string;
                 };
             };
             /** @description The request or its file is wrong. */
