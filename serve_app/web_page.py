@@ -4,7 +4,6 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -31,27 +30,28 @@ def add_page(api: FastAPI) -> None:
 
 
 class _Page(StaticFiles):
-    """The files of the page, with a policy that lets it load nothing from elsewhere."""
+    """The files of the page; each of its sections has a policy that lets it load nothing from elsewhere."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder, html=True)
-        self._policy = content_security_policy(folder)
 
     def file_response(
         self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
         response = super().file_response(full_path, stat_result, scope, status_code)
-        is_hashed = _HASHED_NAMES.search(Path(full_path).as_posix()) is not None
+        path = Path(full_path)
+        is_hashed = _HASHED_NAMES.search(path.as_posix()) is not None
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed else "no-cache"
-        response.headers["Content-Security-Policy"] = self._policy
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        if path.suffix == ".html":
+            response.headers["Content-Security-Policy"] = content_security_policy(path.read_bytes())
+            response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
 
-def content_security_policy(folder: Path) -> str:
-    """Return the policy: all from this server, scripts within HTML by their hashes, and no frame around the page."""
-    hashes = sorted({f"'sha256-{_digest(script)}'" for script in _inline_scripts(folder)})
+def content_security_policy(html: bytes) -> str:
+    """Return the policy: all from this server, scripts within this HTML by their hashes, no frame around the page."""
+    hashes = sorted({f"'sha256-{_digest(script)}'" for script in _INLINE_SCRIPT.findall(html)})
     directives = {
         "default-src": "'none'",
         "script-src": " ".join(["'self'", *hashes]),
@@ -65,11 +65,6 @@ def content_security_policy(folder: Path) -> str:
         "frame-ancestors": "'none'",
     }
     return "; ".join(f"{name} {sources}" for name, sources in directives.items())
-
-
-def _inline_scripts(folder: Path) -> Iterator[bytes]:
-    for path in folder.rglob("*.html"):
-        yield from _INLINE_SCRIPT.findall(path.read_bytes())
 
 
 def _digest(script: bytes) -> str:

@@ -55,13 +55,24 @@ class ThumbnailSource {
 
   private async pictureAt(second: number): Promise<ImageBitmap | null> {
     const { video } = this;
-    if (video.error || !video.hasAttribute("src")) return null;
-    const isThere = await new Promise<boolean>((resolve) => {
-      video.addEventListener("seeked", () => resolve(true), { once: true });
-      for (const name of ["error", "emptied"]) video.addEventListener(name, () => resolve(false), { once: true });
-      video.currentTime = second;
-    });
-    if (!isThere || video.videoWidth === 0) return null;
+    // Before it has a picture, a player does not tell that it has gone to a place.
+    if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA && !(await this.next("loadeddata"))) return null;
+    video.currentTime = second;
+    if (!(await this.next("seeked")) || video.videoWidth === 0) return null;
     return createImageBitmap(video, { resizeWidth: WIDTH, resizeQuality: "medium" });
+  }
+
+  /** Wait for an event; returns false if the player fails or is closed. */
+  private async next(name: "loadeddata" | "seeked"): Promise<boolean> {
+    const { video } = this;
+    if (video.error || !video.hasAttribute("src")) return false;
+    const done = new AbortController();
+    const { signal } = done;
+    const hasCome = await new Promise<boolean>((resolve) => {
+      video.addEventListener(name, () => resolve(true), { signal });
+      for (const end of ["error", "emptied"]) video.addEventListener(end, () => resolve(false), { signal });
+    });
+    done.abort();
+    return hasCome;
   }
 }
