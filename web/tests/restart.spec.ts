@@ -4,7 +4,7 @@ import { choose, sample } from "./files";
 import { test } from "./server";
 
 test("a server that ends and starts again is shown, and recovered from", async ({ page, server }) => {
-  test.setTimeout(120_000);
+  test.setTimeout(300_000);
   await page.goto("/app/");
   await server.stop();
   await expect(page.getByRole("button", { name: "The server does not answer" })).toBeVisible();
