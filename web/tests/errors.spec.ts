@@ -18,9 +18,12 @@ test("a cancelled analysis ends on the server, and starts again", async ({ page,
   await expect(card.getByText("Cancelled.")).toBeVisible();
   const queued = async () => ((await (await request.get("/api/health")).json()) as Health).queue.requests;
   await expect.poll(queued).toBe(0);
-  await card.getByRole("button", { name: "Start again" }).click();
+  const again = card.getByRole("button", { name: "Start again long.wav" });
+  await expect(again).toBeFocused();
+  await again.click();
   await expect(card.getByRole("button", { name: "Cancel long.wav" })).toBeVisible();
   await card.getByRole("button", { name: "Remove long.wav" }).click();
+  await expect(page.getByRole("main")).toBeFocused();
   await expect.poll(queued).toBe(0);
 });
 

@@ -16,12 +16,16 @@ export function EntryCard({ entry }: { entry: Entry }) {
   const { remove } = useAnalyses();
   const name = nameOf(entry);
   const headingId = `entry-${entry.id}`;
+  const removeAndGoOn = () => {
+    remove(entry.id);
+    document.getElementById("content")?.focus(); // the button is gone: the keyboard goes on from the top
+  };
   return (
     <article className="card" aria-labelledby={headingId}>
       <header className={styles.header}>
         <h3 id={headingId}>{name}</h3>
         <span className="muted">{aboutOf(entry)}</span>
-        <button type="button" aria-label={`Remove ${name}`} onClick={() => remove(entry.id)}>
+        <button type="button" aria-label={`Remove ${name}`} onClick={removeAndGoOn}>
           Remove
         </button>
       </header>

@@ -5,6 +5,7 @@ import { ProgressBar } from "@/components/shared/ProgressBar";
 import { duration } from "@/components/shared/format";
 import type { Progress } from "@/lib/analysis";
 import { type JobHandle, useJob } from "@/lib/job";
+import styles from "./JobState.module.css";
 
 const STAGES: Record<string, string> = {
   decode: "Opening the file",
@@ -26,31 +27,30 @@ interface Props {
   stages: readonly Progress[];
 }
 
-/** How far a job is, with a button that cancels it; or why it failed, with one that starts it again. */
+/** What the button does in each state. It is one button, so that it keeps the focus when the state changes. */
+const ACTIONS = { working: "Cancel", failed: "Try again", cancelled: "Start again" };
+
+/** How far a job is, or why it failed; with a button that cancels it, or starts it again. */
 export function JobState({ job, name, position, stages }: Props) {
   const { status, error } = useJob(job);
-  const again = () => void job.start();
   return (
-    <>
+    <div className={`${styles.job} ${status === "done" ? styles.done : ""}`}>
       {status === "working" && <Working stages={stages} position={position} />}
-      {status === "working" && (
-        <button type="button" aria-label={`Cancel ${name}`} onClick={() => job.cancel()}>
-          Cancel
+      {error && <ErrorNotice error={error} />}
+      {status === "cancelled" && <p>Cancelled.</p>}
+      {status !== "done" && (
+        <button
+          type="button"
+          aria-label={`${ACTIONS[status]} ${name}`}
+          onClick={() => (status === "working" ? job.cancel() : void job.start())}
+        >
+          {ACTIONS[status]}
         </button>
-      )}
-      {status === "failed" && error && <ErrorNotice error={error} onRetry={again} />}
-      {status === "cancelled" && (
-        <p className="row">
-          Cancelled.
-          <button type="button" onClick={again}>
-            Start again
-          </button>
-        </p>
       )}
       <p role="status" className="visually-hidden">
         {status === "working" ? `Analysing ${name}` : status === "done" ? `${name} is done` : ""}
       </p>
-    </>
+    </div>
   );
 }
 
