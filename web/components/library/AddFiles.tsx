@@ -1,0 +1,84 @@
+"use client";
+
+import { type ChangeEvent, type DragEvent, useId, useState, useSyncExternalStore } from "react";
+
+import { chosenFiles, droppedFiles } from "@/lib/dropped-files";
+import { NO_UPLOADS, UploadQueue } from "@/lib/upload-queue";
+import styles from "./library.module.css";
+import { UploadStatus } from "./UploadStatus";
+
+/** Uploads go on while another section of the page is shown. */
+const queue = new UploadQueue();
+
+/** Takes files and whole folders, dropped or chosen, and sends them. */
+export function AddFiles() {
+  const state = useSyncExternalStore(queue.subscribe, queue.state, () => NO_UPLOADS);
+  const [isOver, setOver] = useState(false);
+  const [unreadable, setUnreadable] = useState<string[]>([]);
+  const hint = useId();
+
+  async function drop(event: DragEvent) {
+    event.preventDefault();
+    setOver(false);
+    const found = await droppedFiles(event.dataTransfer);
+    setUnreadable(found.unreadable);
+    queue.add(found.files);
+  }
+
+  function choose(event: ChangeEvent<HTMLInputElement>) {
+    if (event.target.files) queue.add(chosenFiles(event.target.files));
+    setUnreadable([]);
+    event.target.value = ""; // so that the same choice can be made again
+  }
+
+  return (
+    <div>
+      <div
+        className={styles.drop}
+        data-over={isOver}
+        onDragOver={(event) => {
+          event.preventDefault();
+          setOver(true);
+        }}
+        onDragLeave={() => setOver(false)}
+        onDrop={(event) => void drop(event)}
+      >
+        <p id={hint}>Drop files or whole folders here: documents, pictures, sound and videos, 100 MB each.</p>
+        <div className="row">
+          <FileChooser label="Choose files" describedBy={hint} onChange={choose} />
+          <FileChooser label="Choose a folder" describedBy={hint} isFolder onChange={choose} />
+        </div>
+      </div>
+      <UploadStatus
+        state={state}
+        unreadable={unreadable}
+        onCancel={() => queue.cancel()}
+        onResume={() => queue.resume()}
+        onRetryRefused={() => queue.retryRefused()}
+      />
+    </div>
+  );
+}
+
+interface FileChooserProps {
+  label: string;
+  describedBy: string;
+  isFolder?: boolean;
+  onChange: (event: ChangeEvent<HTMLInputElement>) => void;
+}
+
+function FileChooser({ label, describedBy, isFolder = false, onChange }: FileChooserProps) {
+  return (
+    <label className={styles.chooser}>
+      {label}
+      <input
+        className="visually-hidden"
+        type="file"
+        multiple
+        webkitdirectory={isFolder ? "" : undefined}
+        aria-describedby={describedBy}
+        onChange={onChange}
+      />
+    </label>
+  );
+}
