@@ -1,0 +1,214 @@
+/** The library in the browser: samples of each kind are put in, found, and shown at the very place. */
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+import AxeBuilder from "@axe-core/playwright";
+import { expect, type Locator, type Page, test } from "@playwright/test";
+
+const SAMPLES = ["article.pdf", "rules.docx", "picture.jpg", "recording.mp3", "clip.mp4"];
+/** The models load at their first use. */
+const INDEXING_MS = 60_000;
+
+test.describe.configure({ mode: "serial" });
+
+let page: Page;
+let folder: string;
+
+test.beforeAll(async ({ browser }) => {
+  folder = join(mkdtempSync(join(tmpdir(), "library-")), "Things");
+  mkdirSync(join(folder, "Papers"), { recursive: true });
+  for (const name of SAMPLES) cpSync(join("..", "samples", name), join(folder, /pdf|docx/.test(name) ? "Papers" : "", name));
+  writeFileSync(join(folder, "damaged.pdf"), "%PDF-1.4\nthis is not the rest of a PDF\n");
+  writeFileSync(join(folder, "program.bin"), Buffer.from([0, 1, 2, 3, 255, 254, 0, 7]));
+  writeFileSync(join(folder, ".hidden.txt"), "Nobody wants this in the library.");
+  page = await browser.newPage();
+  await page.goto("library/");
+});
+
+test.afterAll(async () => {
+  await page.close();
+  rmSync(resolve(folder, ".."), { recursive: true });
+});
+
+test("a dropped folder is sent, and each file is followed until it is indexed", async () => {
+  await dropFiles(page.getByText("Drop files or whole folders here"), [folder]);
+
+  await expect(page.getByText("6 added, 1 refused.")).toBeVisible({ timeout: 20_000 });
+  const refusal = page.getByRole("alert").filter({ hasText: "program.bin" });
+  await expect(refusal).toContainText("Things/program.bin");
+  await expect(refusal).toContainText("Supported: PDF");
+  await expect(page.getByText("6 files, all indexed.")).toBeVisible({ timeout: INDEXING_MS });
+  for (const name of SAMPLES) await expect(file(name)).toContainText(/Indexed, \d+ passages?/);
+  await expect(file("Things/Papers/article.pdf")).toContainText("Document, ");
+  await expect(file(".hidden.txt")).toHaveCount(0);
+});
+
+test("a file that cannot be indexed says why, and is tried again on demand", async () => {
+  await expect(file("damaged.pdf")).toContainText("Not indexed: ");
+  const retried = page.waitForResponse((response) => response.url().endsWith("/retry"));
+  await page.getByRole("button", { name: "Try damaged.pdf again" }).click();
+  expect((await retried).status()).toBe(200);
+  await expect(file("damaged.pdf")).toContainText("Not indexed: ");
+});
+
+test("what the library has already is not sent again", async () => {
+  const uploads: string[] = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith("/upload")) uploads.push(request.url());
+  });
+  await page.getByLabel("Choose files").setInputFiles(SAMPLES.map((name) => join("..", "samples", name)));
+  await expect(page.getByText("0 added, 5 already there.")).toBeVisible();
+  expect(uploads).toEqual([]);
+});
+
+test("a citation shows the page with the words marked, and the keyboard leads back", async () => {
+  await ask("What was the radio dish built from?");
+  const citation = page.getByRole("button", { name: /^Source 1: article\.pdf, page \d/ });
+  await citation.press("Enter");
+
+  const viewer = page.getByRole("dialog");
+  await expect(viewer.getByRole("heading")).toHaveText(/^article\.pdf, page \d/);
+  const picture = viewer.getByRole("img", { name: /^Page \d of article\.pdf, with the words marked/ });
+  await expect(picture).toHaveJSProperty("complete", true);
+  expect(await picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBeGreaterThan(500);
+  expect(await numYellowPixels(picture)).toBeGreaterThan(500);
+  await expect(viewer.locator("mark")).not.toBeEmpty();
+  await expectAccessible();
+
+  await page.keyboard.press("Escape");
+  await expect(viewer).toHaveCount(0);
+  await expect(citation).toBeFocused();
+});
+
+test("a passage of a document without pages is shown between its neighbours", async () => {
+  await ask("Who may light the furnace?");
+  await page.getByRole("button", { name: /^Source 1: rules\.docx, .*paragraph \d/ }).click();
+  const text = page.getByRole("dialog").getByRole("group", { name: "The text around it" });
+  await expect(text.locator("mark")).toContainText("furnace");
+  await page.getByRole("button", { name: "Close" }).click();
+});
+
+test("a citation of a recording plays it from the moment on", async () => {
+  await ask("Which trees are in bloom?");
+  await page.getByRole("button", { name: /^Source 1: recording\.mp3, \d+:\d\d/ }).click();
+  await expectPlaysFromMoment("audio");
+});
+
+test("a passage of a video plays from its scene on", async () => {
+  await page.getByRole("checkbox", { name: "Videos" }).check();
+  await ask("red circle");
+  await page.getByRole("button", { name: /^clip\.mp4/ }).first().click();
+  await expectPlaysFromMoment("video");
+  await page.getByRole("checkbox", { name: "Videos" }).uncheck();
+});
+
+test("an earlier search is made again, and all are forgotten", async () => {
+  await page.getByText("Earlier searches").click();
+  await page.getByRole("button", { name: "Who may light the furnace?" }).click();
+  await expect(page.getByRole("button", { name: /^Source 1: rules\.docx/ })).toBeVisible();
+  await page.getByRole("button", { name: "Forget them all" }).click();
+  await expect(page.getByText("There are none")).toBeVisible();
+});
+
+test("a question that nothing answers gets no citation", async () => {
+  await ask("What does the submarine cable to Iceland cost?");
+  await expect(page.getByText(/^(Nothing in the library answers this|The library has passages near)/)).toBeVisible();
+  await expect(page.getByRole("button", { name: /^Source/ })).toHaveCount(0);
+});
+
+test("a file is deleted once that is confirmed", async () => {
+  await page.getByRole("button", { name: "Delete picture.jpg" }).click();
+  await page.keyboard.press("Escape");
+  await expect(file("picture.jpg")).toBeVisible();
+  await page.getByRole("button", { name: "Delete picture.jpg" }).click();
+  await page.getByRole("button", { name: "Delete from the library" }).click();
+  await expect(file("picture.jpg")).toHaveCount(0);
+  await expect(page.getByRole("heading", { name: "Files" })).toBeFocused();
+});
+
+test("without a connection the page says so, and goes on by itself", async () => {
+  await page.context().setOffline(true);
+  await page.getByLabel("Choose files").setInputFiles(join("..", "samples", "picture.jpg"));
+  const interrupted = page.getByRole("alert").filter({ hasText: "have not been sent" });
+  await expect(interrupted).toContainText("The server does not answer.");
+  await page.getByRole("button", { name: "Search" }).click();
+  await expect(page.getByRole("alert").filter({ hasText: "prism serve" }).first()).toBeVisible();
+
+  await page.context().setOffline(false);
+  await page.getByRole("button", { name: "Go on" }).click();
+  await expect(page.getByText("1 added.")).toBeVisible();
+  await expect(file("picture.jpg")).toContainText("Indexed", { timeout: INDEXING_MS });
+});
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`axe finds nothing, and nothing is cut off on a phone (${colorScheme})`, async () => {
+    await page.emulateMedia({ colorScheme });
+    await ask("What was the radio dish built from?");
+    await expect(page.getByRole("button", { name: /^Source 1/ })).toBeVisible();
+    await expectAccessible();
+    await page.setViewportSize({ width: 360, height: 740 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    await expectAccessible();
+    await page.setViewportSize({ width: 1280, height: 720 });
+  });
+}
+
+/** Drop files and folders as a file manager does. */
+async function dropFiles(target: Locator, files: string[]) {
+  const box = await target.boundingBox();
+  if (!box) throw new Error("the target of the drop is not visible");
+  const devtools = await page.context().newCDPSession(page);
+  const where = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  const data = { items: [], files, dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"] as const) {
+    await devtools.send("Input.dispatchDragEvent", { type, ...where, data });
+  }
+}
+
+async function ask(question: string) {
+  await page.getByRole("searchbox", { name: "Question or words" }).fill(question);
+  await page.getByRole("button", { name: "Search" }).click();
+}
+
+function file(name: string): Locator {
+  return page.getByRole("region", { name: "Files" }).getByRole("listitem").filter({ hasText: name });
+}
+
+async function expectPlaysFromMoment(tag: "audio" | "video") {
+  const dialog = page.getByRole("dialog");
+  const again = dialog.getByRole("button", { name: /^Play from \d+:\d\d again/ });
+  const [minutes, seconds] = (await again.innerText()).match(/\d+/g)?.map(Number) ?? [];
+  const start = 60 * (minutes ?? NaN) + (seconds ?? NaN);
+  const player = dialog.locator(tag);
+  const time = () => player.evaluate((media: HTMLMediaElement) => media.currentTime);
+  await expect.poll(time).toBeGreaterThan(start);
+  await player.evaluate((media: HTMLMediaElement) => {
+    media.currentTime = 0;
+  });
+  await again.click();
+  await expect.poll(time).toBeGreaterThan(start);
+  await page.keyboard.press("Escape");
+  await expect(dialog).toHaveCount(0);
+}
+
+/** Count the pixels of the colour with which the server marks words on white paper. */
+async function numYellowPixels(picture: Locator): Promise<number> {
+  return picture.evaluate((image: HTMLImageElement) => {
+    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+    const context = canvas.getContext("2d");
+    if (!context) throw new Error("no canvas");
+    context.drawImage(image, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+    let count = 0;
+    for (let index = 0; index < data.length; index += 4) {
+      const [red = 0, green = 0, blue = 0] = data.subarray(index, index + 3);
+      if (red > 200 && green > 180 && blue < 180) count++;
+    }
+    return count;
+  });
+}
+
+async function expectAccessible() {
+  expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+}
