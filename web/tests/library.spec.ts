@@ -22,12 +22,12 @@ test.beforeAll(async ({ browser }) => {
   writeFileSync(join(folder, "damaged.pdf"), "%PDF-1.4\nthis is not the rest of a PDF\n");
   writeFileSync(join(folder, "program.bin"), Buffer.from([0, 1, 2, 3, 255, 254, 0, 7]));
   writeFileSync(join(folder, ".hidden.txt"), "Nobody wants this in the library.");
-  page = await browser.newPage();
+  page = await (await browser.newContext()).newPage();
   await page.goto("library/");
 });
 
 test.afterAll(async () => {
-  await page.close();
+  await page.context().close();
   rmSync(resolve(folder, ".."), { recursive: true });
 });
 
@@ -130,7 +130,7 @@ test("a file is deleted once that is confirmed", async () => {
 test("without a connection the page says so, and goes on by itself", async () => {
   await page.context().setOffline(true);
   await page.getByLabel("Choose files").setInputFiles(join("..", "samples", "picture.jpg"));
-  const interrupted = page.getByRole("alert").filter({ hasText: "have not been sent" });
+  const interrupted = page.getByRole("alert").filter({ hasText: "Not sent yet: 1 file." });
   await expect(interrupted).toContainText("The server does not answer.");
   await page.getByRole("button", { name: "Search" }).click();
   await expect(page.getByRole("alert").filter({ hasText: "prism serve" }).first()).toBeVisible();
@@ -183,6 +183,7 @@ async function expectPlaysFromMoment(tag: "audio" | "video") {
   const player = dialog.locator(tag);
   const time = () => player.evaluate((media: HTMLMediaElement) => media.currentTime);
   await expect.poll(time).toBeGreaterThan(start);
+  await expect.poll(() => player.evaluate((media: HTMLMediaElement) => media.played.length)).toBe(1);
   await player.evaluate((media: HTMLMediaElement) => {
     media.currentTime = 0;
   });

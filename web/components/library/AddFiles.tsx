@@ -43,7 +43,7 @@ export function AddFiles() {
         onDragLeave={() => setOver(false)}
         onDrop={(event) => void drop(event)}
       >
-        <p id={hint}>Drop files or whole folders here: documents, pictures, sound and videos, 100 MB each.</p>
+        <p id={hint}>Drop files or whole folders here: documents, pictures, sound and videos.</p>
         <div className="row">
           <FileChooser label="Choose files" describedBy={hint} onChange={choose} />
           <FileChooser label="Choose a folder" describedBy={hint} isFolder onChange={choose} />

@@ -15,9 +15,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   const heading = useId();
 
   useEffect(() => {
-    const element = dialog.current;
-    element?.showModal();
-    return () => element?.close();
+    if (!dialog.current?.open) dialog.current?.showModal();
   }, []);
 
   return (

@@ -3,6 +3,7 @@ import { duration, fileSize } from "@/components/shared/format";
 import { ProgressBar } from "@/components/shared/ProgressBar";
 import { apiUrl } from "@/lib/api";
 import type { LibraryFile } from "@/lib/library";
+import { counted } from "./counted";
 import styles from "./library.module.css";
 
 interface FileItemProps {
@@ -49,10 +50,9 @@ function FileState({ file: { status, progress, error, total_chunks } }: { file: 
     );
   }
   if (status === "completed") {
-    const passages = total_chunks === 1 ? "1 passage" : `${total_chunks} passages`;
     return (
       <p>
-        Indexed, {passages}.{progress.message && ` ${progress.message}`}
+        Indexed, {counted(total_chunks, "passage")}.{progress.message && ` ${progress.message}`}
       </p>
     );
   }

@@ -1,12 +1,13 @@
 "use client";
 
-import { type ReactNode, useDeferredValue, useRef, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 
 import { ErrorNotice, Notice } from "@/components/shared/Notice";
 import { asRequestError, type RequestError } from "@/lib/errors";
 import { deleteFile, type FileType, type LibraryFile, type LibraryState, retryFile } from "@/lib/library";
 import { AddFiles } from "./AddFiles";
 import { ConfirmDelete } from "./ConfirmDelete";
+import { counted } from "./counted";
 import { FileItem } from "./FileItem";
 import styles from "./library.module.css";
 import { TYPE_NAMES, TypeSelect } from "./TypeSelect";
@@ -17,7 +18,7 @@ export function FilesSection() {
   const [type, setType] = useState<FileType | null>(null);
   const [name, setName] = useState("");
   const [offset, setOffset] = useState(0);
-  const files = useFiles({ type, name: useDeferredValue(name) }, offset);
+  const files = useFiles({ type, name }, offset);
   const [toDelete, setToDelete] = useState<LibraryFile | null>(null);
   const [failure, setFailure] = useState<RequestError | null>(null);
   const heading = useRef<HTMLHeadingElement>(null);
@@ -68,7 +69,7 @@ export function FilesSection() {
       )}
       {files.error && <ErrorNotice error={files.error} onRetry={files.reload} />}
       {failure && <ErrorNotice error={failure} />}
-      {page?.files.length === 0 && <p>{emptyNote(type, name)}</p>}
+      {page?.total === 0 && <p>{emptyNote(type, name)}</p>}
       {page && (
         <ul className={styles.list}>
           {page.files.map((file) => (
@@ -81,7 +82,7 @@ export function FilesSection() {
           ))}
         </ul>
       )}
-      {page && page.total > FILES_PER_PAGE && <Pages offset={offset} total={page.total} onChange={setOffset} />}
+      {page && (offset > 0 || page.total > FILES_PER_PAGE) && <Pages offset={offset} total={page.total} onChange={setOffset} />}
       {toDelete && (
         <ConfirmDelete file={toDelete} onCancel={() => setToDelete(null)} onConfirm={() => void remove(toDelete)} />
       )}
@@ -103,9 +104,9 @@ function Pages({ offset, total, onChange }: PagesProps) {
         Newer
       </button>
       <span>
-        {offset + 1}–{end} of {total}
+        {Math.min(offset + 1, total)}–{end} of {total}
       </span>
-      <button type="button" disabled={end === total} onClick={() => onChange(end)}>
+      <button type="button" disabled={end >= total} onClick={() => onChange(end)}>
         Older
       </button>
     </nav>
@@ -114,7 +115,7 @@ function Pages({ offset, total, onChange }: PagesProps) {
 
 function summary({ state, detail, total_files, active_files }: LibraryState): ReactNode {
   if (state === "unavailable") return detail;
-  const files = total_files === 1 ? "1 file" : `${total_files} files`;
+  const files = counted(total_files, "file");
   return active_files === 0 ? `${files}, all indexed.` : `${files}, ${active_files} still to be indexed.`;
 }
 

@@ -1,5 +1,6 @@
 import type { SearchResult } from "@/lib/library";
 import { describePlace, sourceOf } from "@/lib/places";
+import { counted } from "./counted";
 import styles from "./library.module.css";
 import type { SearchState } from "./use-search";
 
@@ -14,7 +15,7 @@ export function Results({ state: { results, queryTimeS }, onOpen }: ResultsProps
   return (
     <section aria-labelledby="library-results">
       <h3 id="library-results">
-        {results.length === 1 ? "1 passage" : `${results.length} passages`}{" "}
+        {counted(results.length, "passage")}{" "}
         <span className="muted">found in {queryTimeS.toFixed(2)} s</span>
       </h3>
       <ol className={styles.list}>

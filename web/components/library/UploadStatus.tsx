@@ -1,4 +1,6 @@
+import { CodeText } from "@/components/shared/CodeText";
 import type { UploadState } from "@/lib/upload-queue";
+import { counted } from "./counted";
 import styles from "./library.module.css";
 
 interface UploadStatusProps {
@@ -26,20 +28,22 @@ export function UploadStatus({ state, unreadable, onCancel, onResume, onRetryRef
       {isRunning && (
         <div className="row">
           <progress value={numDone} max={numAll} aria-label="Files sent" />
-          <span className={styles.current}>{state.current.map(({ path }) => path).join(", ")}</span>
+          <span className={styles.current}>
+            {numDone} of {numAll} sent; now {state.current.map(({ path }) => path).join(", ")}
+          </span>
           <button type="button" onClick={onCancel}>
             Cancel
           </button>
         </div>
       )}
       <p role="status">
-        {numAll > 0 && (isRunning ? `Sent ${numDone} of ${numAll}. ` : `${outcome}.`)}
+        {numAll > 0 && numAll === numDone && `${outcome}.`}
         {state.isServerBusy && "The server is busy; sending goes on as soon as it has room."}
       </p>
       {state.interruption !== null && (
         <div className={styles.refused} role="alert">
           <p>
-            {state.interruption} {state.waiting.length} files have not been sent.
+            <CodeText text={state.interruption} /> Not sent yet: {counted(state.waiting.length, "file")}.
           </p>
           <div className="row">
             <button type="button" onClick={onResume}>
@@ -59,7 +63,7 @@ export function UploadStatus({ state, unreadable, onCancel, onResume, onRetryRef
             ))}
             {state.refused.map(({ found, reason }) => (
               <li key={found.path}>
-                <strong>{found.path}</strong>: {reason}
+                <strong>{found.path}</strong>: <CodeText text={reason} />
               </li>
             ))}
           </ul>
