@@ -62,6 +62,20 @@ test("what the library has already is not sent again", async () => {
   expect(uploads).toEqual([]);
 });
 
+test("a busy server is asked again after the time that it names", async () => {
+  const busy = { success: false, error: { code: "SERVER_BUSY", message: "Too many requests wait." }, timestamp: "" };
+  await page.route("**/upload", (route) => route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: busy }), {
+    times: 1,
+  });
+  await page.getByLabel("Choose files").setInputFiles({
+    name: "note.txt",
+    mimeType: "text/plain",
+    buffer: Buffer.from("The key of the boathouse hangs behind the clock."),
+  });
+  await expect(page.getByText("The server is busy")).toBeVisible();
+  await expect(page.getByText("1 added.")).toBeVisible();
+});
+
 test("a citation shows the page with the words marked, and the keyboard leads back", async () => {
   await ask("What was the radio dish built from?");
   const citation = page.getByRole("button", { name: /^Source 1: article\.pdf, page \d/ });
