@@ -2,8 +2,8 @@
 
 import { type ChangeEvent, type DragEvent, useId, useState, useSyncExternalStore } from "react";
 
-import { chosenFiles, droppedFiles } from "@/lib/dropped-files";
-import { NO_UPLOADS, UploadQueue } from "@/lib/upload-queue";
+import { chosenFiles, droppedFiles } from "@/lib/droppedFiles";
+import { NO_UPLOADS, UploadQueue } from "@/lib/uploadQueue";
 import styles from "./library.module.css";
 import { UploadStatus } from "./UploadStatus";
 

@@ -5,7 +5,7 @@ import { Notice } from "@/components/shared/Notice";
 import type { Citation } from "@/lib/library";
 import { describePlace, sourceOf } from "@/lib/places";
 import styles from "./library.module.css";
-import type { SearchState } from "./use-search";
+import type { SearchState } from "./useSearch";
 
 interface AnswerProps {
   state: SearchState;

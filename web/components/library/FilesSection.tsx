@@ -11,7 +11,7 @@ import { counted } from "./counted";
 import { FileItem } from "./FileItem";
 import styles from "./library.module.css";
 import { TYPE_NAMES, TypeSelect } from "./TypeSelect";
-import { FILES_PER_PAGE, useFiles } from "./use-files";
+import { FILES_PER_PAGE, useFiles } from "./useFiles";
 
 /** The files of the library, newest first, a page at a time, with their progress while they are indexed. */
 export function FilesSection() {

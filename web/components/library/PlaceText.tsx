@@ -7,7 +7,7 @@ import { getPassages, type Passage } from "@/lib/library";
 import type { Place } from "@/lib/places";
 import { Quote } from "./Quote";
 import styles from "./library.module.css";
-import { useLoaded } from "./use-loaded";
+import { useLoaded } from "./useLoaded";
 
 /** So many passages before and after the one that is shown give it its context. */
 const NEIGHBOURS = 5;

@@ -12,7 +12,7 @@ import { PlaceMedia } from "./PlaceMedia";
 import { PlacePicture } from "./PlacePicture";
 import { PlaceText } from "./PlaceText";
 import { Quote } from "./Quote";
-import { useLoaded } from "./use-loaded";
+import { useLoaded } from "./useLoaded";
 
 interface PlaceViewerProps {
   place: Place;

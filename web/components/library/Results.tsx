@@ -2,7 +2,7 @@ import type { SearchResult } from "@/lib/library";
 import { describePlace, sourceOf } from "@/lib/places";
 import { counted } from "./counted";
 import styles from "./library.module.css";
-import type { SearchState } from "./use-search";
+import type { SearchState } from "./useSearch";
 
 interface ResultsProps {
   state: SearchState;

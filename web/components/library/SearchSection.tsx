@@ -10,7 +10,7 @@ import { History } from "./History";
 import styles from "./library.module.css";
 import { Results } from "./Results";
 import { TYPE_NAMES } from "./TypeSelect";
-import { useSearch } from "./use-search";
+import { useSearch } from "./useSearch";
 
 /** The question, its answer with citations as it arrives, and the passages that were found. */
 export function SearchSection({ onOpen }: { onOpen: (place: Place) => void }) {

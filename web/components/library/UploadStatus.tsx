@@ -1,5 +1,5 @@
 import { CodeText } from "@/components/shared/CodeText";
-import type { UploadState } from "@/lib/upload-queue";
+import type { UploadState } from "@/lib/uploadQueue";
 import { counted } from "./counted";
 import styles from "./library.module.css";
 

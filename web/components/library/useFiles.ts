@@ -4,7 +4,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 import { asRequestError, type RequestError } from "@/lib/errors";
 import { type FileFilter, type FilePage, getLibraryState, type LibraryState, listFiles } from "@/lib/library";
-import { type FileEvent, followFiles } from "@/lib/library-events";
+import { type FileEvent, followFiles } from "@/lib/libraryEvents";
 
 export const FILES_PER_PAGE = 50;
 /** While a folder is indexed, its events arrive faster than the list need be read. */

@@ -1,6 +1,6 @@
 /** Puts many files into the library, a few at a time. */
 import { checksumOf } from "./checksum";
-import type { FoundFile } from "./dropped-files";
+import type { FoundFile } from "./droppedFiles";
 import { asRequestError, RequestError } from "./errors";
 import { findByChecksum, uploadFile } from "./library";
 
