@@ -50,7 +50,7 @@ test("a dropped folder is sent, and each file is followed until it is indexed", 
 test("a file that cannot be indexed says why, and is tried again on demand", async () => {
   await expect(file("damaged.pdf")).toContainText("Not indexed: ");
   const retried = page.waitForResponse((response) => response.url().endsWith("/retry"));
-  await page.getByRole("button", { name: "Try damaged.pdf again" }).click();
+  await page.getByRole("button", { name: "Try again: damaged.pdf" }).click();
   expect((await retried).status()).toBe(200);
   await expect(file("damaged.pdf")).toContainText("Not indexed: ");
 });

@@ -27,7 +27,7 @@ export function FileItem({ file, onRetry, onDelete }: FileItemProps) {
       </div>
       <div className="row">
         {file.status === "failed" && (
-          <button type="button" aria-label={`Try ${file.filename} again`} onClick={onRetry}>
+          <button type="button" aria-label={`Try again: ${file.filename}`} onClick={onRetry}>
             Try again
           </button>
         )}
