@@ -83,7 +83,7 @@ export function describePlace(info: SourceInfo): string {
   return info.type === "image" ? (info.boxes ? "text in the picture" : "description of the picture") : "";
 }
 
-const ORIGINS = { speech: "spoken", picture: "seen", "on-screen text": "text on screen" } as const;
+const ORIGINS = { speech: "spoken", picture: "in the picture", "on-screen text": "text on screen" } as const;
 
 function originalPath(fileId: number, info: SourceInfo): string {
   if (info.page !== undefined) return `/files/${fileId}/content#page=${info.page}`;

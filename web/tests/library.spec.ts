@@ -41,6 +41,7 @@ test("a dropped folder is sent, and each file is followed until it is indexed", 
   const refusal = page.getByRole("alert").filter({ hasText: "program.bin" });
   await expect(refusal).toContainText("Things/program.bin");
   await expect(refusal).toContainText("Supported: PDF");
+  await expect(page.getByText(/^6 files, \d still to be indexed/)).toBeVisible();
   await expect(page.getByText("6 files, all indexed.")).toBeVisible({ timeout: INDEXING_MS });
   for (const name of SAMPLES) await expect(file(name)).toContainText(/Indexed, \d+ passages?/);
   await expect(file("Things/Papers/article.pdf")).toContainText("Document, ");

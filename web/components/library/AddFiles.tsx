@@ -32,7 +32,7 @@ export function AddFiles() {
   }
 
   return (
-    <div>
+    <div className={styles.add}>
       <div
         className={styles.drop}
         data-over={isOver}

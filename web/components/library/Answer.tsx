@@ -39,7 +39,7 @@ export function Answer({ state, onOpen }: AnswerProps) {
       )}
       {phase === "answering" && sentences.length === 0 && <p>Writing the answer …</p>}
       {phase === "stopped" && <p>Stopped.</p>}
-      {answeredBy === "extractive" && citations.length > 0 && (
+      {answeredBy === "extractive" && citations.length > 0 && !note && (
         <p className="muted">These are sentences of the files themselves, quoted.</p>
       )}
       {answeredBy !== null && answeredBy !== "extractive" && (

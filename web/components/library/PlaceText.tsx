@@ -1,6 +1,6 @@
 "use client";
 
-import { useCallback, useRef } from "react";
+import { useCallback, useEffect, useRef } from "react";
 
 import { ErrorNotice } from "@/components/shared/Notice";
 import { getPassages, type Passage } from "@/lib/library";
@@ -16,21 +16,22 @@ const NEIGHBOURS = 5;
 export function PlaceText({ place }: { place: Place }) {
   const load = useCallback((signal: AbortSignal) => getPassages(place.fileId, signal), [place.fileId]);
   const { data: passages, error } = useLoaded(load);
-  const isShown = useRef(false);
+  const frame = useRef<HTMLDivElement>(null);
+  const cited = useRef<HTMLDivElement>(null);
+
+  useEffect(() => {
+    if (!passages || !frame.current || !cited.current) return;
+    // Unlike scrollIntoView, this leaves the window around it where it is.
+    frame.current.scrollTop = cited.current.offsetTop - frame.current.clientHeight / 3;
+  }, [passages]);
 
   if (error) return <ErrorNotice error={error} />;
   if (!passages) return <p role="status">The text is read …</p>;
   return (
-    <div className={styles.text} role="group" aria-label="The text around it" tabIndex={0}>
+    <div ref={frame} className={styles.text} role="group" aria-label="The text around it" tabIndex={0}>
       {neighbours(passages, place.chunkId).map(({ chunk_id, text }) =>
         chunk_id === place.chunkId ? (
-          <div
-            key={chunk_id}
-            ref={(element) => {
-              if (element && !isShown.current) element.scrollIntoView({ block: "center" });
-              isShown.current = true;
-            }}
-          >
+          <div key={chunk_id} ref={cited}>
             <Quote text={text} chars={place.chars} />
           </div>
         ) : (

@@ -28,24 +28,35 @@ export function PlaceViewer({ place, onClose }: PlaceViewerProps) {
     <Dialog title={file ? `${file.filename}, ${where}` : where} onClose={onClose}>
       {error && <ErrorNotice error={error} />}
       {file && (
-        <div className={styles.place}>
+        <>
           <Original file={file} place={place} />
-          <div>
-            <Quote text={place.text} chars={place.chars} />
-            <a href={apiUrl(place.path)} target="_blank" rel="noreferrer">
-              Open the file at this place
-            </a>
-          </div>
-        </div>
+          <a href={apiUrl(place.path)} target="_blank" rel="noreferrer">
+            Open the file at this place
+          </a>
+        </>
       )}
     </Dialog>
   );
 }
 
 function Original({ file, place }: { file: LibraryFile; place: Place }) {
-  if (file.file_type === "audio" || file.file_type === "video") return <PlaceMedia file={file} place={place} />;
-  if (place.picturePath === null) return <PlaceText place={place} />;
-  const subject = file.file_type === "image" ? file.filename : `Page ${place.info.page} of ${file.filename}`;
-  const description = place.info.boxes ? `${subject}, with the words marked` : subject;
-  return <PlacePicture place={place} path={place.picturePath} description={description} />;
+  let original;
+  if (file.file_type === "audio" || file.file_type === "video") {
+    original = <PlaceMedia file={file} place={place} />;
+  } else if (place.picturePath !== null) {
+    original = <PlacePicture place={place} path={place.picturePath} description={describePicture(file, place)} />;
+  } else {
+    return <PlaceText place={place} />; // which has the quoted words in it
+  }
+  return (
+    <div className={styles.place}>
+      {original}
+      <Quote text={place.text} chars={place.chars} />
+    </div>
+  );
+}
+
+function describePicture(file: LibraryFile, { info }: Place): string {
+  const subject = file.file_type === "image" ? file.filename : `Page ${info.page} of ${file.filename}`;
+  return info.boxes ? `${subject}, with the words marked` : subject;
 }
