@@ -11,7 +11,7 @@ export interface FileEvent {
 
 export interface FileFollower {
   onEvent: (event: FileEvent) => void;
-  /** Called when the stream begins, and with false when it is lost. What happened meanwhile is sent again. */
+  /** Called with true when events begin to arrive, also again after a break, and with false when they break off. */
   onConnection: (isConnected: boolean) => void;
 }
 
@@ -27,9 +27,11 @@ export function followFiles(follower: FileFollower): () => void {
     source.onopen = () => follower.onConnection(true);
     source.onmessage = (message: MessageEvent<string>) => follower.onEvent(JSON.parse(message.data) as FileEvent);
     source.onerror = () => {
+      // The browser would connect again by itself, but not after an answer with an error status, and only to be sent the
+      // events after the last one, which a server that was started anew with another library may not have.
+      source.close();
       follower.onConnection(false);
-      // A lost connection is taken up again by the browser, an answer with an error status is not.
-      if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, RECONNECT_MS);
+      timer = setTimeout(connect, RECONNECT_MS);
     };
   }
 

@@ -52,7 +52,7 @@ export function useFiles({ type, name }: FileFilter, offset: number): Files {
         },
         onConnection: (connected) => {
           setConnected(connected);
-          if (connected) reload();
+          if (connected) reload(); // for what has happened before
         },
       }),
     [reload],
