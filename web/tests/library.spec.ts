@@ -94,7 +94,9 @@ test("a citation shows the page with the words marked, and the keyboard leads ba
   expect(await picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBeGreaterThan(500);
   expect(await numYellowPixels(picture)).toBeGreaterThan(500);
   await expect(viewer.locator("mark")).not.toBeEmpty();
+  await page.setViewportSize({ width: 900, height: 600 });
   await screenshot(page, "citation", info);
+  await page.setViewportSize({ width: 1280, height: 720 });
   await expectAccessible(page);
 
   await page.keyboard.press("Escape");

@@ -8,13 +8,13 @@ import { clearHistory, getHistory, type HistoryEntry } from "@/lib/library";
 import styles from "./library.module.css";
 
 interface HistoryProps {
-  /** The query of the last search; a new one is read from the server with the others. */
-  latest: string | null;
+  /** How many searches have been made here; when there are more, the list is read again. */
+  numSearches: number;
   onChoose: (query: string) => void;
 }
 
-/** Earlier searches, to be made again or forgotten. They are read when the list is opened. */
-export function History({ latest, onChoose }: HistoryProps) {
+/** Earlier searches, to be made again or forgotten. They are read once the list is open. */
+export function History({ numSearches, onChoose }: HistoryProps) {
   const [isOpen, setOpen] = useState(false);
   const [entries, setEntries] = useState<HistoryEntry[] | null>(null);
   const [error, setError] = useState<RequestError | null>(null);
@@ -29,7 +29,7 @@ export function History({ latest, onChoose }: HistoryProps) {
       },
       (thrown: unknown) => setError(asRequestError(thrown)),
     );
-  }, [isOpen, latest]);
+  }, [isOpen, numSearches]);
 
   const queries = [...new Set(entries?.map(({ query }) => query))];
   return (

@@ -57,7 +57,7 @@ export function SearchSection({ onOpen }: { onOpen: (place: Place) => void }) {
         </div>
         <TypeFilter value={types} onChange={setTypes} />
       </form>
-      <History latest={state.phase === "done" ? state.query : null} onChoose={ask} />
+      <History numSearches={state.numDone} onChoose={ask} />
       {state.error && <ErrorNotice error={state.error} onRetry={() => start(state.query, types)} />}
       <Answer
         state={state}

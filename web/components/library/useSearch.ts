@@ -18,6 +18,8 @@ export interface SearchState {
   /** Why the answer is only quoted, or not complete. */
   note: string;
   error: RequestError | null;
+  /** How many searches have been answered. */
+  numDone: number;
 }
 
 export interface Search {
@@ -68,6 +70,7 @@ const NO_SEARCH: SearchState = {
   answeredBy: null,
   note: "",
   error: null,
+  numDone: 0,
 };
 
 type Action = SearchEvent | { name: "start"; query: string } | { name: "stop" } | { name: "failure"; error: RequestError };
@@ -75,7 +78,7 @@ type Action = SearchEvent | { name: "start"; query: string } | { name: "stop" } 
 function reduce(state: SearchState, action: Action): SearchState {
   switch (action.name) {
     case "start":
-      return { ...NO_SEARCH, query: action.query, phase: "searching" };
+      return { ...NO_SEARCH, query: action.query, phase: "searching", numDone: state.numDone };
     case "results":
       return { ...state, phase: "answering", results: action.data.results, queryTimeS: action.data.query_time };
     case "token":
@@ -83,7 +86,13 @@ function reduce(state: SearchState, action: Action): SearchState {
     case "citation":
       return { ...state, citations: [...state.citations, action.data] };
     case "done":
-      return { ...state, phase: "done", answeredBy: action.data.answered_by, note: action.data.answer_note };
+      return {
+        ...state,
+        phase: "done",
+        answeredBy: action.data.answered_by,
+        note: action.data.answer_note,
+        numDone: state.numDone + 1,
+      };
     case "stop":
       return { ...state, phase: "stopped" };
     case "failure":
