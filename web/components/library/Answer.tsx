@@ -9,16 +9,16 @@ import type { SearchState } from "./useSearch";
 
 interface AnswerProps {
   state: SearchState;
+  onStop: () => void;
   onOpen: (citation: Citation) => void;
 }
 
 /** The answer, each sentence with its citations as buttons; read out as it grows. */
-export function Answer({ state, onOpen }: AnswerProps) {
+export function Answer({ state, onStop, onOpen }: AnswerProps) {
   const { phase, sentences, citations, answeredBy, note } = state;
   const filenames = new Map(state.results.map(({ metadata }) => [metadata.file_id, metadata.filename]));
   return (
     <div className={phase === "idle" ? undefined : styles.answer} aria-live="polite" aria-busy={phase === "searching"}>
-      {phase === "searching" && <p>Searching …</p>}
       {sentences.length > 0 && (
         <p>
           {sentences.map((sentence, index) => (
@@ -37,7 +37,14 @@ export function Answer({ state, onOpen }: AnswerProps) {
           ))}
         </p>
       )}
-      {phase === "answering" && sentences.length === 0 && <p>Writing the answer …</p>}
+      {(phase === "searching" || phase === "answering") && (
+        <div className="row">
+          <span className="muted">{phase === "searching" ? "Searching …" : "Answering …"}</span>
+          <button type="button" onClick={onStop}>
+            Stop
+          </button>
+        </div>
+      )}
       {phase === "stopped" && <p>Stopped.</p>}
       {answeredBy === "extractive" && citations.length > 0 && !note && (
         <p className="muted">These are sentences of the files themselves, quoted.</p>

@@ -20,7 +20,7 @@ export function FileItem({ file, onRetry, onDelete }: FileItemProps) {
         <a href={apiUrl(`/files/${file.file_id}/content`)} target="_blank" rel="noreferrer">
           {file.path}
         </a>{" "}
-        <span className="muted">
+        <span className={`muted ${styles.facts}`}>
           {KINDS[file.file_type]}, {fileSize(file.file_size)}
         </span>
         <FileState file={file} />

@@ -17,7 +17,6 @@ export function SearchSection({ onOpen }: { onOpen: (place: Place) => void }) {
   const [query, setQuery] = useState("");
   const [types, setTypes] = useState<readonly FileType[]>([]);
   const { state, start, stop } = useSearch();
-  const isRunning = state.phase === "searching" || state.phase === "answering";
 
   function ask(question: string) {
     setQuery(question);
@@ -45,15 +44,9 @@ export function SearchSection({ onOpen }: { onOpen: (place: Place) => void }) {
             placeholder={'Question or words; "in quotes": these very words'}
             onChange={(event) => setQuery(event.target.value)}
           />
-          {isRunning ? (
-            <button type="button" onClick={stop}>
-              Stop
-            </button>
-          ) : (
-            <button type="submit" className="primary">
-              Search
-            </button>
-          )}
+          <button type="submit" className="primary">
+            Search
+          </button>
         </div>
         <TypeFilter value={types} onChange={setTypes} />
       </form>
@@ -61,6 +54,7 @@ export function SearchSection({ onOpen }: { onOpen: (place: Place) => void }) {
       {state.error && <ErrorNotice error={state.error} onRetry={() => start(state.query, types)} />}
       <Answer
         state={state}
+        onStop={stop}
         onOpen={(citation) =>
           onOpen(placeOfCitation(citation, state.results.find((result) => result.chunk_id === citation.chunk_id)))
         }
