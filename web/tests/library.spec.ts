@@ -84,7 +84,7 @@ test("a busy server is asked again after the time that it names", async () => {
 test("a citation shows the page with the words marked, and the keyboard leads back", async ({}, info) => {
   await ask("What was the radio dish built from?");
   const citation = page.getByRole("button", { name: /^Source 1: article\.pdf, page \d/ });
-  await expect(page.getByText("the answer quotes the passages")).toBeVisible(); // the answer is complete
+  await expect(search().getByText("the answer quotes the passages")).toBeVisible(); // the answer is complete
   await page.evaluate(() => scrollTo(0, 0));
   await screenshot(page, "library", info);
   await citation.press("Enter");
@@ -167,7 +167,7 @@ test("without a connection the page says so, and goes on by itself", async () =>
   const interrupted = page.getByRole("alert").filter({ hasText: "Not sent yet: 1 file." });
   await expect(interrupted).toContainText("The server does not answer.");
   await page.getByRole("button", { name: "Search" }).click();
-  await expect(page.getByRole("region", { name: "Ask the library" }).getByRole("alert")).toContainText("prism serve");
+  await expect(search().getByRole("alert")).toContainText("prism serve");
 
   await page.context().setOffline(false);
   await page.getByRole("button", { name: "Go on" }).click();
@@ -198,6 +198,10 @@ async function dropFiles(target: Locator, files: string[]) {
 async function ask(question: string) {
   await page.getByRole("searchbox", { name: "Question or words" }).fill(question);
   await page.getByRole("button", { name: "Search" }).click();
+}
+
+function search(): Locator {
+  return page.getByRole("region", { name: "Ask the library" });
 }
 
 function file(name: string): Locator {
