@@ -1,6 +1,6 @@
 "use client";
 
-import { type ReactNode, useRef, useState } from "react";
+import { useRef, useState } from "react";
 
 import { ErrorNotice, Notice } from "@/components/shared/Notice";
 import { asRequestError, type RequestError } from "@/lib/errors";
@@ -69,7 +69,7 @@ export function FilesSection() {
       )}
       {files.error && <ErrorNotice error={files.error} onRetry={files.reload} />}
       {failure && <ErrorNotice error={failure} />}
-      {page?.total === 0 && <p>{emptyNote(type, name)}</p>}
+      {page?.total === 0 && (type || name) && <p>{noMatchNote(type, name)}</p>}
       {page && (
         <ul className={styles.list}>
           {page.files.map((file) => (
@@ -113,13 +113,13 @@ function Pages({ offset, total, onChange }: PagesProps) {
   );
 }
 
-function summary({ state, detail, total_files, active_files }: LibraryState): ReactNode {
+function summary({ state, detail, total_files, active_files }: LibraryState): string {
   if (state === "unavailable") return detail;
+  if (total_files === 0) return "The library is empty. Put in a folder, and then ask.";
   const files = counted(total_files, "file");
   return active_files === 0 ? `${files}, all indexed.` : `${files}, ${active_files} still to be indexed.`;
 }
 
-function emptyNote(type: FileType | null, name: string): string {
-  if (!type && !name) return "The library is empty. Put in a folder, and then ask.";
+function noMatchNote(type: FileType | null, name: string): string {
   return `No ${type ? TYPE_NAMES[type].toLowerCase() : "files"} here${name ? ` with “${name}” in the name` : ""}.`;
 }
