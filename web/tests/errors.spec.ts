@@ -6,10 +6,10 @@ import { test } from "./server";
 
 test.beforeEach(({ page }) => page.goto("/app/"));
 
-const LONG = longSpeech(400);
+const LONG_SECONDS = 400;
 
-test("a cancelled analysis ends on the server, and starts again", async ({ page, request }) => {
-  await choose(page, LONG);
+test("a cancelled analysis ends on the server, and starts again", async ({ page, request }, info) => {
+  await choose(page, longSpeech(info.outputPath("long.wav"), LONG_SECONDS));
   const card = page.getByRole("article", { name: "long.wav" });
   // The first segment is there long before the last.
   await expect(card.getByRole("list", { name: "Transcript" }).getByRole("listitem").first()).toBeVisible();
@@ -31,18 +31,19 @@ interface Health {
   queue: { requests: number };
 }
 
-test("the page shows its place in the queue, and what a full queue answers", async ({ page }) => {
-  await choose(page, LONG);
+test("the page shows its place in the queue, and what a full queue answers", async ({ page }, info) => {
+  const chooseLong = (name: string) => choose(page, longSpeech(info.outputPath(name), LONG_SECONDS));
+  await chooseLong("long.wav");
   const first = page.getByRole("article", { name: "long.wav" });
   await expect(first.getByText(/^Transcribing/)).toBeVisible();
-  await choose(page, { ...LONG, name: "second.wav" });
+  await chooseLong("second.wav");
   const second = page.getByRole("article", { name: "second.wav" });
   await expect(second.getByText("Waiting: one request is served first")).toBeVisible();
   const state = page.getByRole("button", { name: "Ready (small models)" });
   await state.click();
   await expect(page.getByText("2 of 2 places taken")).toBeVisible();
   await page.keyboard.press("Escape");
-  await choose(page, { ...LONG, name: "third.wav" });
+  await chooseLong("third.wav");
   const third = page.getByRole("article", { name: "third.wav" });
   await expect(third.getByRole("alert")).toContainText("The server's queue is full");
   await expect(third.getByRole("alert")).toContainText(/about \d+ s/);

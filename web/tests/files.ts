@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Page } from "@playwright/test";
 
@@ -16,8 +16,8 @@ function testData(name: string): string {
   return fileURLToPath(new URL(`../../tests/data/${name}`, import.meta.url));
 }
 
-/** A recording of so many seconds of speech, which keeps the server busy. */
-export function longSpeech(seconds: number): TestFile {
+/** Write a recording of so many seconds of speech, which keeps the server busy; returns its path. */
+export function longSpeech(path: string, seconds: number): string {
   const wav = readFileSync(testData("speech.wav"));
   const start = wav.indexOf("data") + 8;
   const samples = wav.subarray(start);
@@ -26,7 +26,8 @@ export function longSpeech(seconds: number): TestFile {
   const header = Buffer.from(wav.subarray(0, start));
   header.writeUInt32LE(repeated.length, start - 4);
   header.writeUInt32LE(repeated.length + start - 8, 4);
-  return { name: "long.wav", mimeType: "audio/wav", buffer: Buffer.concat([header, repeated]) };
+  writeFileSync(path, Buffer.concat([header, repeated]));
+  return path;
 }
 
 /** Open the page and choose files, as the button "Choose files" does. */
