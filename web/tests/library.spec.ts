@@ -36,7 +36,7 @@ test.afterAll(async () => {
 });
 
 test("a dropped folder is sent, and each file is followed until it is indexed", async () => {
-  await dropFiles(page.getByText("Drop files or whole folders here"), [folder]);
+  await dropFiles(page.getByRole("heading", { name: "Ask the library" }), [folder]);
 
   await expect(page.getByText("6 added, 1 refused.")).toBeVisible({ timeout: 20_000 });
   const refusal = page.getByRole("alert").filter({ hasText: "program.bin" });

@@ -3,6 +3,7 @@
 import { type ChangeEvent, useEffect, useEffectEvent, useRef, useState } from "react";
 
 import { Notice } from "@/components/shared/Notice";
+import { useFileDrop } from "@/components/shared/useFileDrop";
 import { useAnalyses } from "./AnalysesProvider";
 import { CaptureDialog, type CaptureKind } from "./CaptureDialog";
 import { OptionFields } from "./OptionFields";
@@ -12,7 +13,6 @@ import styles from "./Intake.module.css";
 export function Intake() {
   const { add } = useAnalyses();
   const [refused, setRefused] = useState<string[]>([]);
-  const [isOver, setOver] = useState(false);
   const [capture, setCapture] = useState<CaptureKind | null>(null);
   const input = useRef<HTMLInputElement>(null);
 
@@ -20,12 +20,7 @@ export function Intake() {
     if (files.length > 0) setRefused(add(files));
   };
 
-  const onDrag = useEffectEvent((event: DragEvent) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault(); // the browser would open the file instead of the page
-    setOver(event.type === "dragover");
-    if (event.type === "drop") take([...event.dataTransfer.files]);
-  });
+  const isOver = useFileDrop((dropped) => take([...dropped.files]));
   const onPaste = useEffectEvent((event: ClipboardEvent) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return; // text, for a field
@@ -34,11 +29,7 @@ export function Intake() {
   });
   useEffect(() => {
     const listening = new AbortController();
-    const { signal } = listening;
-    for (const name of ["dragover", "dragleave", "drop"] as const) {
-      window.addEventListener(name, (event) => onDrag(event), { signal });
-    }
-    window.addEventListener("paste", (event) => onPaste(event), { signal });
+    window.addEventListener("paste", (event) => onPaste(event), { signal: listening.signal });
     return () => listening.abort();
   }, []);
 

@@ -1,7 +1,8 @@
 "use client";
 
-import { type ChangeEvent, type DragEvent, useId, useState, useSyncExternalStore } from "react";
+import { type ChangeEvent, useId, useState, useSyncExternalStore } from "react";
 
+import { useFileDrop } from "@/components/shared/useFileDrop";
 import { chosenFiles, droppedFiles } from "@/lib/droppedFiles";
 import { NO_UPLOADS, UploadQueue } from "@/lib/uploadQueue";
 import styles from "./library.module.css";
@@ -10,20 +11,18 @@ import { UploadStatus } from "./UploadStatus";
 /** Uploads go on while another section of the page is shown. */
 const queue = new UploadQueue();
 
-/** Takes files and whole folders, dropped or chosen, and sends them. */
+/** Takes files and whole folders, dropped anywhere in the window or chosen, and sends them. */
 export function AddFiles() {
   const state = useSyncExternalStore(queue.subscribe, queue.state, () => NO_UPLOADS);
-  const [isOver, setOver] = useState(false);
   const [unreadable, setUnreadable] = useState<string[]>([]);
   const hint = useId();
 
-  async function drop(event: DragEvent) {
-    event.preventDefault();
-    setOver(false);
-    const found = await droppedFiles(event.dataTransfer);
-    setUnreadable(found.unreadable);
-    queue.add(found.files);
-  }
+  const isOver = useFileDrop((dropped) => {
+    void droppedFiles(dropped).then((found) => {
+      setUnreadable(found.unreadable);
+      queue.add(found.files);
+    });
+  });
 
   function choose(event: ChangeEvent<HTMLInputElement>) {
     if (event.target.files) queue.add(chosenFiles(event.target.files));
@@ -33,16 +32,7 @@ export function AddFiles() {
 
   return (
     <div className={styles.add}>
-      <div
-        className={styles.drop}
-        data-over={isOver}
-        onDragOver={(event) => {
-          event.preventDefault();
-          setOver(true);
-        }}
-        onDragLeave={() => setOver(false)}
-        onDrop={(event) => void drop(event)}
-      >
+      <div className={styles.drop} data-over={isOver}>
         <p id={hint}>Drop files or whole folders here: documents, pictures, sound and videos.</p>
         <div className="row">
           <FileChooser label="Choose files" describedBy={hint} onChange={choose} />

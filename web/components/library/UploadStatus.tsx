@@ -58,11 +58,11 @@ export function UploadStatus({ state, unreadable, onCancel, onResume, onRetryRef
       {(state.refused.length > 0 || unreadable.length > 0) && (
         <div className={styles.refused} role="alert">
           <ul>
-            {unreadable.map((sentence) => (
-              <li key={sentence}>{sentence}</li>
+            {unreadable.map((sentence, index) => (
+              <li key={index}>{sentence}</li>
             ))}
-            {state.refused.map(({ found, reason }) => (
-              <li key={found.path}>
+            {state.refused.map(({ found, reason }, index) => (
+              <li key={index}>
                 <strong>{found.path}</strong>: <CodeText text={reason} />
               </li>
             ))}
