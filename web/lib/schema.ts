@@ -375,6 +375,438 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the models
+         * @description One for pictures, one for recordings, one for vectors.
+         *
+         *     ```bash
+         *     curl http://127.0.0.1:8000/v1/models
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/v1/models")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/v1/models');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
+        get: operations["list_models_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A model
+         * @description Also by a name that stands for it.
+         *
+         *     ```bash
+         *     curl http://127.0.0.1:8000/v1/models/whisper-1
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.get("http://127.0.0.1:8000/v1/models/whisper-1")
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/v1/models/whisper-1');
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
+        get: operations["get_model_v1_models__model__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/transcriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Transcribe a recording
+         * @description `json` and `verbose_json` are answered in JSON, `text`, `srt` and `vtt` as text.
+         *
+         *     #### With times
+         *
+         *     ```bash
+         *     curl -F file=@recording.mp3 -F model=whisper-1 -F response_format=verbose_json -F 'timestamp_granularities[]=word' http://127.0.0.1:8000/v1/audio/transcriptions
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("recording.mp3", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/v1/audio/transcriptions",
+         *             files={"file": file},
+         *             data={
+         *                 "model": "whisper-1",
+         *                 "response_format": "verbose_json",
+         *                 "timestamp_granularities[]": "word",
+         *             },
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('file', recording);
+         *     form.append('model', 'whisper-1');
+         *     form.append('response_format', 'verbose_json');
+         *     form.append('timestamp_granularities[]', 'word');
+         *     const response = await fetch('http://127.0.0.1:8000/v1/audio/transcriptions', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         *
+         *     #### Each segment as soon as it is final
+         *
+         *     ```bash
+         *     curl -N -F file=@recording.mp3 -F model=whisper-1 -F stream=true http://127.0.0.1:8000/v1/audio/transcriptions
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("recording.mp3", "rb") as file:
+         *         with httpx.stream(
+         *             "POST",
+         *             "http://127.0.0.1:8000/v1/audio/transcriptions",
+         *             files={"file": file},
+         *             data={"model": "whisper-1", "stream": "true"},
+         *             timeout=None,
+         *         ) as response:
+         *             for line in response.iter_lines():
+         *                 print(line)
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('file', recording);
+         *     form.append('model', 'whisper-1');
+         *     form.append('stream', 'true');
+         *     const response = await fetch('http://127.0.0.1:8000/v1/audio/transcriptions', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+         *     for (let part = await reader.read(); !part.done; part = await reader.read()) {
+         *       console.log(part.value);
+         *     }
+         *     ```
+         */
+        post: operations["transcriptions_v1_audio_transcriptions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/translations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Transcribe a recording in English, whatever is spoken
+         * @description `json` and `verbose_json` are answered in JSON, `text`, `srt` and `vtt` as text.
+         *
+         *     ```bash
+         *     curl -F file=@recording.mp3 -F model=whisper-1 http://127.0.0.1:8000/v1/audio/translations
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     with open("recording.mp3", "rb") as file:
+         *         response = httpx.post(
+         *             "http://127.0.0.1:8000/v1/audio/translations",
+         *             files={"file": file},
+         *             data={"model": "whisper-1"},
+         *             timeout=None,
+         *         )
+         *         response.raise_for_status()
+         *         print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const form = new FormData();
+         *     form.append('file', recording);
+         *     form.append('model', 'whisper-1');
+         *     const response = await fetch('http://127.0.0.1:8000/v1/audio/translations', {
+         *       method: 'POST',
+         *       body: form,
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
+        post: operations["translations_v1_audio_translations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a question about a picture
+         * @description One picture as a data URI, and the last message as the question about it.
+         *
+         *     What the model cannot do is refused: several pictures, addresses of pictures, tools, other forms than plain text,
+         *     system messages.
+         *
+         *     #### A question about a picture
+         *
+         *     ```bash
+         *     printf '{"model": "moondream2", "messages": [{"role": "user", "content": [{"type": "text", "text": "What shapes are there?"}, {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,%s"}}]}]}' \
+         *         "$(base64 -w0 picture.jpg)" |
+         *         curl -H 'Content-Type: application/json' -d @- http://127.0.0.1:8000/v1/chat/completions
+         *     ```
+         *
+         *     ```python
+         *     import base64
+         *     from pathlib import Path
+         *
+         *     import httpx
+         *
+         *     response = httpx.post(
+         *         "http://127.0.0.1:8000/v1/chat/completions",
+         *         json={
+         *             "model": "moondream2",
+         *             "messages": [
+         *                 {
+         *                     "role": "user",
+         *                     "content": [
+         *                         {"type": "text", "text": "What shapes are there?"},
+         *                         {
+         *                             "type": "image_url",
+         *                             "image_url": {
+         *                                 "url": "data:image/jpeg;base64," + base64.b64encode(Path("picture.jpg").read_bytes()).decode(),
+         *                             },
+         *                         },
+         *                     ],
+         *                 },
+         *             ],
+         *         },
+         *         timeout=None,
+         *     )
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     async function base64(file: File): Promise<string> {
+         *       let text = '';
+         *       for (const byte of new Uint8Array(await file.arrayBuffer())) text += String.fromCharCode(byte);
+         *       return btoa(text);
+         *     }
+         *     const response = await fetch('http://127.0.0.1:8000/v1/chat/completions', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({
+         *         model: 'moondream2',
+         *         messages: [
+         *           {
+         *             role: 'user',
+         *             content: [
+         *               { type: 'text', text: 'What shapes are there?' },
+         *               {
+         *                 type: 'image_url',
+         *                 image_url: { url: 'data:image/jpeg;base64,' + await base64(picture) },
+         *               },
+         *             ],
+         *           },
+         *         ],
+         *       }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         *
+         *     #### The answer as it is written
+         *
+         *     ```bash
+         *     printf '{"model": "moondream2", "messages": [{"role": "user", "content": [{"type": "text", "text": "What shapes are there?"}, {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,%s"}}]}], "stream": true}' \
+         *         "$(base64 -w0 picture.jpg)" |
+         *         curl -N -H 'Content-Type: application/json' -d @- http://127.0.0.1:8000/v1/chat/completions
+         *     ```
+         *
+         *     ```python
+         *     import base64
+         *     from pathlib import Path
+         *
+         *     import httpx
+         *
+         *     with httpx.stream(
+         *         "POST",
+         *         "http://127.0.0.1:8000/v1/chat/completions",
+         *         json={
+         *             "model": "moondream2",
+         *             "messages": [
+         *                 {
+         *                     "role": "user",
+         *                     "content": [
+         *                         {"type": "text", "text": "What shapes are there?"},
+         *                         {
+         *                             "type": "image_url",
+         *                             "image_url": {
+         *                                 "url": "data:image/jpeg;base64," + base64.b64encode(Path("picture.jpg").read_bytes()).decode(),
+         *                             },
+         *                         },
+         *                     ],
+         *                 },
+         *             ],
+         *             "stream": True,
+         *         },
+         *         timeout=None,
+         *     ) as response:
+         *         for line in response.iter_lines():
+         *             print(line)
+         *     ```
+         *
+         *     ```typescript
+         *     async function base64(file: File): Promise<string> {
+         *       let text = '';
+         *       for (const byte of new Uint8Array(await file.arrayBuffer())) text += String.fromCharCode(byte);
+         *       return btoa(text);
+         *     }
+         *     const response = await fetch('http://127.0.0.1:8000/v1/chat/completions', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({
+         *         model: 'moondream2',
+         *         messages: [
+         *           {
+         *             role: 'user',
+         *             content: [
+         *               { type: 'text', text: 'What shapes are there?' },
+         *               {
+         *                 type: 'image_url',
+         *                 image_url: { url: 'data:image/jpeg;base64,' + await base64(picture) },
+         *               },
+         *             ],
+         *           },
+         *         ],
+         *         stream: true,
+         *       }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+         *     for (let part = await reader.read(); !part.done; part = await reader.read()) {
+         *       console.log(part.value);
+         *     }
+         *     ```
+         */
+        post: operations["chat_completions_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Turn texts into vectors
+         * @description Each vector has length 1, so that the dot product of two is their cosine.
+         *
+         *     ```bash
+         *     curl -H 'Content-Type: application/json' -d '{"model": "all-MiniLM-L6-v2", "input": ["A brown dog", "A sleeping animal"]}' http://127.0.0.1:8000/v1/embeddings
+         *     ```
+         *
+         *     ```python
+         *     import httpx
+         *
+         *     response = httpx.post(
+         *         "http://127.0.0.1:8000/v1/embeddings",
+         *         json={"model": "all-MiniLM-L6-v2", "input": ["A brown dog", "A sleeping animal"]},
+         *         timeout=None,
+         *     )
+         *     response.raise_for_status()
+         *     print(response.json())
+         *     ```
+         *
+         *     ```typescript
+         *     const response = await fetch('http://127.0.0.1:8000/v1/embeddings', {
+         *       method: 'POST',
+         *       headers: { 'Content-Type': 'application/json' },
+         *       body: JSON.stringify({ model: 'all-MiniLM-L6-v2', input: ['A brown dog', 'A sleeping animal'] }),
+         *     });
+         *     if (!response.ok) throw new Error((await response.json()).error.message);
+         *     console.log(await response.json());
+         *     ```
+         */
+        post: operations["embeddings_v1_embeddings_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/": {
         parameters: {
             query?: never;
@@ -1157,6 +1589,22 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AnswerMessage */
+        AnswerMessage: {
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+            /**
+             * Content
+             * @example A brown dog sleeps on a blue sofa.
+             */
+            content: string;
+            /** Refusal */
+            refusal?: null;
+        };
         /** AudioAnalysis */
         AudioAnalysis: {
             /**
@@ -1278,6 +1726,33 @@ export interface components {
              */
             result: components["schemas"]["ImageAnalysis"] | components["schemas"]["VideoAnalysis"] | components["schemas"]["AudioAnalysis"] | components["schemas"]["ErrorBody"];
         };
+        /** ChatCompletion */
+        ChatCompletion: {
+            /**
+             * Id
+             * @example chatcmpl-3f2a
+             */
+            id: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object: "chat.completion";
+            /**
+             * Created
+             * @description Epoch seconds.
+             */
+            created: number;
+            /**
+             * Model
+             * @example moondream2
+             */
+            model: string;
+            /** Choices */
+            choices: components["schemas"]["Choice"][];
+            usage: components["schemas"]["TokenUsage"];
+        };
         /** CheckedLibrary */
         CheckedLibrary: {
             /**
@@ -1287,6 +1762,24 @@ export interface components {
             problems: string[];
             /** Repaired */
             repaired: string[];
+        };
+        /** Choice */
+        Choice: {
+            /**
+             * Index
+             * @default 0
+             * @constant
+             */
+            index: 0;
+            message: components["schemas"]["AnswerMessage"];
+            /** Logprobs */
+            logprobs?: null;
+            /**
+             * Finish Reason
+             * @description `length`: the text was cut off at `max_completion_tokens`.
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length";
         };
         /** Citation */
         Citation: {
@@ -1393,6 +1886,64 @@ export interface components {
              * @description When and why it ended the last time, and before that, if its work goes on after its deadline and cannot be stopped; else empty.
              */
             detail: string;
+        };
+        /** DurationUsage */
+        DurationUsage: {
+            /**
+             * Type
+             * @default duration
+             * @constant
+             */
+            type: "duration";
+            /**
+             * Seconds
+             * @description Of the recording.
+             * @example 45.2
+             */
+            seconds: number;
+        };
+        /** Embedding */
+        Embedding: {
+            /**
+             * Object
+             * @default embedding
+             * @constant
+             */
+            object: "embedding";
+            /** Index */
+            index: number;
+            /**
+             * Embedding
+             * @description 384 numbers, whose squares sum to 1; with `base64`, these as 32-bit floats, little-endian.
+             */
+            embedding: number[] | string;
+        };
+        /** EmbeddingList */
+        EmbeddingList: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /**
+             * Data
+             * @description One for each text, in the same order.
+             */
+            data: components["schemas"]["Embedding"][];
+            /**
+             * Model
+             * @example all-MiniLM-L6-v2
+             */
+            model: string;
+            usage: components["schemas"]["EmbeddingUsage"];
+        };
+        /** EmbeddingUsage */
+        EmbeddingUsage: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
         };
         /** ErrorBody */
         ErrorBody: {
@@ -1566,6 +2117,16 @@ export interface components {
              * @enum {string}
              */
             reused: "nothing" | "image" | "answer";
+            /**
+             * Prompt Tokens
+             * @description Tokens that the model read: of the image and of the prompt.
+             */
+            prompt_tokens: number;
+            /**
+             * Generated Tokens
+             * @description Tokens that the model wrote, without the one that ends the text.
+             */
+            generated_tokens: number;
         };
         /** LibraryError */
         LibraryError: {
@@ -1698,6 +2259,42 @@ export interface components {
              */
             active_files: number;
         };
+        /** Model */
+        Model: {
+            /**
+             * Id
+             * @example moondream2
+             */
+            id: string;
+            /**
+             * Object
+             * @default model
+             * @constant
+             */
+            object: "model";
+            /**
+             * Created
+             * @description When this server was started, in epoch seconds.
+             */
+            created: number;
+            /**
+             * Owned By
+             * @default local
+             * @constant
+             */
+            owned_by: "local";
+        };
+        /** ModelList */
+        ModelList: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["Model"][];
+        };
         /** ModelReport */
         ModelReport: {
             /**
@@ -1728,6 +2325,34 @@ export interface components {
              * @description Whether it is a small model that comes with the project, for trying and testing.
              */
             is_miniature: boolean;
+        };
+        /** OpenAIErrorBody */
+        OpenAIErrorBody: {
+            error: components["schemas"]["OpenAIErrorDetail"];
+        };
+        /** OpenAIErrorDetail */
+        OpenAIErrorDetail: {
+            /**
+             * Message
+             * @description What is wrong and what to do, for a person to read.
+             */
+            message: string;
+            /**
+             * Type
+             * @example invalid_request_error
+             */
+            type: string;
+            /**
+             * Param
+             * @description The parameter that is wrong, if it is a single one.
+             */
+            param?: string | null;
+            /**
+             * Code
+             * @description That of the other routes, in lower case; and `model_not_found`.
+             * @example model_not_found
+             */
+            code: string;
         };
         /** Passage */
         Passage: {
@@ -2047,6 +2672,87 @@ export interface components {
              */
             cpu_usage_percent: number;
         };
+        /** TokenUsage */
+        TokenUsage: {
+            /**
+             * Prompt Tokens
+             * @description Of the picture and the question.
+             * @example 740
+             */
+            prompt_tokens: number;
+            /**
+             * Completion Tokens
+             * @example 12
+             */
+            completion_tokens: number;
+            /**
+             * Total Tokens
+             * @example 752
+             */
+            total_tokens: number;
+        };
+        /** TranscribedSegment */
+        TranscribedSegment: {
+            /**
+             * Id
+             * @description From 0.
+             */
+            id: number;
+            /**
+             * Seek
+             * @description Where its window starts in the recording, in frames of 10 ms.
+             */
+            seek: number;
+            /**
+             * Start
+             * @description Seconds.
+             */
+            start: number;
+            /**
+             * End
+             * @description Seconds.
+             */
+            end: number;
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: number[];
+            /** Temperature */
+            temperature: number;
+            /**
+             * Avg Logprob
+             * @description This and the next two are those of the window that the segment is from.
+             */
+            avg_logprob: number;
+            /** Compression Ratio */
+            compression_ratio: number;
+            /** No Speech Prob */
+            no_speech_prob: number;
+        };
+        /** TranscribedWord */
+        TranscribedWord: {
+            /** Word */
+            word: string;
+            /**
+             * Start
+             * @description Seconds.
+             */
+            start: number;
+            /**
+             * End
+             * @description Seconds.
+             */
+            end: number;
+        };
+        /** Transcription */
+        Transcription: {
+            /**
+             * Text
+             * @example Hello, this is a test.
+             */
+            text: string;
+            usage: components["schemas"]["DurationUsage"];
+        };
         /** UploadedFile */
         UploadedFile: {
             /** File Id */
@@ -2072,6 +2778,39 @@ export interface components {
             checksum: string;
             /** Duplicate */
             duplicate: boolean;
+        };
+        /** VerboseTranscription */
+        VerboseTranscription: {
+            /**
+             * Task
+             * @enum {string}
+             */
+            task: "transcribe" | "translate";
+            /**
+             * Language
+             * @description The English name of the language that is spoken, in lower case; `und` if nobody speaks and none was asked for.
+             * @example english
+             */
+            language: string;
+            /**
+             * Duration
+             * @description Seconds.
+             * @example 45.2
+             */
+            duration: number;
+            /** Text */
+            text: string;
+            /**
+             * Segments
+             * @description Unless only words are asked for.
+             */
+            segments?: components["schemas"]["TranscribedSegment"][];
+            /**
+             * Words
+             * @description If words are asked for.
+             */
+            words?: components["schemas"]["TranscribedWord"][];
+            usage: components["schemas"]["DurationUsage"];
         };
         /** VideoAnalysis */
         VideoAnalysis: {
@@ -3678,6 +4417,997 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_models_v1_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelList"];
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+        };
+    };
+    get_model_v1_models__model__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Model"];
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description There is no such model. */
+            404: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+        };
+    };
+    transcriptions_v1_audio_transcriptions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The file; its content decides its type.
+                     */
+                    file: string;
+                    /**
+                     * Model
+                     * @description As `/v1/models` lists it; `whisper-1`, `gpt-4o-transcribe`, `gpt-4o-mini-transcribe` stand for it.
+                     * @example whisper-1
+                     */
+                    model: string;
+                    /**
+                     * Prompt
+                     * @description A text as if said before the recording: the transcript follows its spelling and style. Up to about 150 words.
+                     * @default
+                     */
+                    prompt?: string;
+                    /**
+                     * Response Format
+                     * @default json
+                     * @enum {string}
+                     */
+                    response_format?: "json" | "text" | "srt" | "verbose_json" | "vtt";
+                    /**
+                     * Temperature
+                     * @description Accepted, but every value has the effect of 0: the most probable text, and other ones only where that repeats itself or is improbable.
+                     * @default 0
+                     */
+                    temperature?: number;
+                    /**
+                     * Language
+                     * @description `auto` to detect it, or a language that Whisper knows: its code (`pt`), a tag with a region or script (`pt-BR`, `zh_Hant`) or its English name (`Portuguese`), in any case.
+                     * @default auto
+                     * @example auto
+                     * @example en
+                     */
+                    language?: string | ("auto" | "en" | "zh" | "de" | "es" | "ru" | "ko" | "fr" | "ja" | "pt" | "tr" | "pl" | "ca" | "nl" | "ar" | "sv" | "it" | "id" | "hi" | "fi" | "vi" | "he" | "uk" | "el" | "ms" | "cs" | "ro" | "da" | "hu" | "ta" | "no" | "th" | "ur" | "hr" | "bg" | "lt" | "la" | "mi" | "ml" | "cy" | "sk" | "te" | "fa" | "lv" | "bn" | "sr" | "az" | "sl" | "kn" | "et" | "mk" | "br" | "eu" | "is" | "hy" | "ne" | "mn" | "bs" | "kk" | "sq" | "sw" | "gl" | "mr" | "pa" | "si" | "km" | "sn" | "yo" | "so" | "af" | "oc" | "ka" | "be" | "tg" | "sd" | "gu" | "am" | "yi" | "lo" | "uz" | "fo" | "ht" | "ps" | "tk" | "nn" | "mt" | "sa" | "lb" | "my" | "bo" | "tl" | "mg" | "as" | "tt" | "haw" | "ln" | "ha" | "ba" | "jw" | "su" | "yue" | "English" | "Chinese" | "German" | "Spanish" | "Russian" | "Korean" | "French" | "Japanese" | "Portuguese" | "Turkish" | "Polish" | "Catalan" | "Dutch" | "Arabic" | "Swedish" | "Italian" | "Indonesian" | "Hindi" | "Finnish" | "Vietnamese" | "Hebrew" | "Ukrainian" | "Greek" | "Malay" | "Czech" | "Romanian" | "Danish" | "Hungarian" | "Tamil" | "Norwegian" | "Thai" | "Urdu" | "Croatian" | "Bulgarian" | "Lithuanian" | "Latin" | "Maori" | "Malayalam" | "Welsh" | "Slovak" | "Telugu" | "Persian" | "Latvian" | "Bengali" | "Serbian" | "Azerbaijani" | "Slovenian" | "Kannada" | "Estonian" | "Macedonian" | "Breton" | "Basque" | "Icelandic" | "Armenian" | "Nepali" | "Mongolian" | "Bosnian" | "Kazakh" | "Albanian" | "Swahili" | "Galician" | "Marathi" | "Punjabi" | "Sinhala" | "Khmer" | "Shona" | "Yoruba" | "Somali" | "Afrikaans" | "Occitan" | "Georgian" | "Belarusian" | "Tajik" | "Sindhi" | "Gujarati" | "Amharic" | "Yiddish" | "Lao" | "Uzbek" | "Faroese" | "Haitian Creole" | "Pashto" | "Turkmen" | "Nynorsk" | "Maltese" | "Sanskrit" | "Luxembourgish" | "Myanmar" | "Tibetan" | "Tagalog" | "Malagasy" | "Assamese" | "Tatar" | "Hawaiian" | "Lingala" | "Hausa" | "Bashkir" | "Javanese" | "Sundanese" | "Cantonese") | unknown;
+                    /**
+                     * Timestamp Granularities[]
+                     * @description With `verbose_json` only: `word`, `segment` or both, each as a field of its own.
+                     * @default []
+                     */
+                    "timestamp_granularities[]"?: ("word" | "segment")[];
+                    /**
+                     * Stream
+                     * @description With `json` and `text`: send the text segment by segment, as server-sent events `transcript.text.delta` and at last `transcript.text.done`.
+                     * @default false
+                     */
+                    stream?: boolean;
+                    /**
+                     * Chunking Strategy
+                     * @description The recording is always divided where nobody speaks.
+                     * @default auto
+                     * @constant
+                     */
+                    chunking_strategy?: "auto";
+                };
+            };
+        };
+        responses: {
+            /** @description In the form that `response_format` asks for. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transcription"] | components["schemas"]["VerboseTranscription"];
+                    "text/event-stream": string;
+                    "text/plain": string;
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description There is no such model. */
+            404: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The file is too large. */
+            413: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Too many requests from this client; `Retry-After` says how long to wait. */
+            429: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request ran out of time, and its work was stopped. */
+            504: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server's memory for files, or its disk, is full. */
+            507: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+        };
+    };
+    translations_v1_audio_translations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The file; its content decides its type.
+                     */
+                    file: string;
+                    /**
+                     * Model
+                     * @description As `/v1/models` lists it; `whisper-1`, `gpt-4o-transcribe`, `gpt-4o-mini-transcribe` stand for it.
+                     * @example whisper-1
+                     */
+                    model: string;
+                    /**
+                     * Prompt
+                     * @description A text as if said before the recording: the transcript follows its spelling and style. Up to about 150 words.
+                     * @default
+                     */
+                    prompt?: string;
+                    /**
+                     * Response Format
+                     * @default json
+                     * @enum {string}
+                     */
+                    response_format?: "json" | "text" | "srt" | "verbose_json" | "vtt";
+                    /**
+                     * Temperature
+                     * @description Accepted, but every value has the effect of 0: the most probable text, and other ones only where that repeats itself or is improbable.
+                     * @default 0
+                     */
+                    temperature?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description In the form that `response_format` asks for. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Transcription"] | components["schemas"]["VerboseTranscription"];
+                    "text/event-stream": string;
+                    "text/plain": string;
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description There is no such model. */
+            404: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The file is too large. */
+            413: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Too many requests from this client; `Retry-After` says how long to wait. */
+            429: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request ran out of time, and its work was stopped. */
+            504: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server's memory for files, or its disk, is full. */
+            507: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+        };
+    };
+    chat_completions_v1_chat_completions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Model
+                     * @description As `/v1/models` lists it; `moondream2`, `gpt-4o`, `gpt-4o-mini` stand for it.
+                     * @example moondream2
+                     */
+                    model: string;
+                    /**
+                     * Messages
+                     * @description With one picture, in any of the user's messages. The last message is the question about it; without text, the picture is described. What was said before is not taken into account.
+                     */
+                    messages: ({
+                        /** @constant */
+                        role: "user";
+                        content: string | ({
+                            /** @constant */
+                            type: "text";
+                            text: string;
+                        } | {
+                            /** @constant */
+                            type: "image_url";
+                            image_url: {
+                                /** @description The picture as a data URI. */
+                                url: string;
+                                /**
+                                 * @description Accepted, but without effect.
+                                 * @enum {unknown}
+                                 */
+                                detail?: "auto" | "low" | "high" | null;
+                            };
+                        })[];
+                    } | {
+                        /** @constant */
+                        role: "assistant";
+                        content?: string | {
+                            /** @constant */
+                            type: "text";
+                            text: string;
+                        }[] | null;
+                    })[];
+                    /**
+                     * Max Completion Tokens
+                     * @description The most tokens the answer may have; 200 by default. More than 1024 means 1024.
+                     */
+                    max_completion_tokens?: number | (string | null);
+                    /**
+                     * Max Tokens
+                     * @description The older name of `max_completion_tokens`.
+                     */
+                    max_tokens?: number | (string | null);
+                    /**
+                     * Stream
+                     * @description Send the answer in parts, as server-sent events.
+                     * @default false
+                     */
+                    stream?: boolean | (string | null);
+                    /**
+                     * StreamOptions
+                     * @default {
+                     *       "include_usage": false,
+                     *       "include_obfuscation": false
+                     *     }
+                     */
+                    stream_options?: {
+                        /**
+                         * Include Usage
+                         * @description Send a last chunk with `usage`.
+                         * @default false
+                         */
+                        include_usage?: boolean;
+                        /**
+                         * Include Obfuscation
+                         * @description Accepted, but without effect.
+                         * @default false
+                         */
+                        include_obfuscation?: boolean;
+                    } | (string | null);
+                    /**
+                     * Temperature
+                     * @description Accepted, but without effect. The answer is always the most probable one, word by word.
+                     * @default 1
+                     */
+                    temperature?: number | (string | null);
+                    /**
+                     * Top P
+                     * @description Accepted, but without effect. The answer is always the most probable one, word by word.
+                     * @default 1
+                     */
+                    top_p?: number | (string | null);
+                    /**
+                     * Seed
+                     * @description Accepted, but without effect. The answer is always the most probable one, word by word.
+                     * @default 0
+                     */
+                    seed?: number | (string | null);
+                    /**
+                     * User
+                     * @description Accepted, but without effect.
+                     * @default
+                     */
+                    user?: string | (string | null);
+                    /**
+                     * Safety Identifier
+                     * @description Accepted, but without effect.
+                     * @default
+                     */
+                    safety_identifier?: string | (string | null);
+                    /**
+                     * Prompt Cache Key
+                     * @description Accepted, but without effect.
+                     * @default
+                     */
+                    prompt_cache_key?: string | (string | null);
+                    /**
+                     * Metadata
+                     * @description Accepted, but without effect.
+                     * @default {}
+                     */
+                    metadata?: {
+                        [key: string]: string;
+                    } | (string | null);
+                    /**
+                     * Service Tier
+                     * @description Accepted, but without effect.
+                     * @default
+                     */
+                    service_tier?: string | (string | null);
+                };
+            };
+        };
+        responses: {
+            /** @description JSON; with `stream`, chunks of it as server-sent events. A failure after the first is a chunk with `error`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description There is no such model. */
+            404: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The file is too large. */
+            413: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Too many requests from this client; `Retry-After` says how long to wait. */
+            429: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request ran out of time, and its work was stopped. */
+            504: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server's memory for files, or its disk, is full. */
+            507: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+        };
+    };
+    embeddings_v1_embeddings_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Model
+                     * @description As `/v1/models` lists it; `all-MiniLM-L6-v2`, `text-embedding-3-small`, `text-embedding-ada-002` stand for it.
+                     * @example all-MiniLM-L6-v2
+                     */
+                    model: string;
+                    /**
+                     * Input
+                     * @description A text, or up to 2048, of at most 254 tokens each. Token ids are not taken.
+                     */
+                    input: string | string[];
+                    /**
+                     * Encoding Format
+                     * @default float
+                     */
+                    encoding_format?: ("float" | "base64") | (string | null);
+                    /**
+                     * Dimensions
+                     * @description The model has no other vectors.
+                     * @default 384
+                     */
+                    dimensions?: 384 | (string | null);
+                    /**
+                     * User
+                     * @description Accepted, but without effect.
+                     * @default
+                     */
+                    user?: string | (string | null);
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbeddingList"];
+                };
+            };
+            /** @description The request or its file is wrong. */
+            400: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request comes from a web page that may not call the API. */
+            403: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description There is no such model. */
+            404: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The file is too large. */
+            413: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Too many requests from this client; `Retry-After` says how long to wait. */
+            429: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server failed; its log has the details under the request's id. */
+            500: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description Try again later; `Retry-After` says when. */
+            503: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Seconds after which the request may be sent again. */
+                    "Retry-After": number;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The request ran out of time, and its work was stopped. */
+            504: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
+                };
+            };
+            /** @description The server's memory for files, or its disk, is full. */
+            507: {
+                headers: {
+                    /** @description The id of the request in the server's log. */
+                    "X-Request-ID"?: string;
+                    /** @description Whether it may help to send the request again; OpenAI's clients obey it. */
+                    "X-Should-Retry"?: "true" | "false";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpenAIErrorBody"];
                 };
             };
         };
