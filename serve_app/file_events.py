@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextvars import Context
 
 from deployments.errors import ServiceError
 from deployments.library.protocol import LibraryService
@@ -37,7 +38,9 @@ class FileEvents:
     def start(self) -> None:
         """Start reading, if that has not been done."""
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read())
+            # In a context of its own: Serve and Ray cancel calls that were made in the context of a request when its
+            # client leaves.
+            self._reader = asyncio.create_task(self._read(), context=Context())
 
     async def follow(self, since: int | None) -> AsyncIterator[FileEvent]:
         """Yield each event after number `since`, or, with None, after now; never ends by itself.
