@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import InvalidRequest
+from serve_app.slow_readers import DropSlowReaders
 from serve_app.upload_memory import GiveBackMemory, PaceUploads
 
 PROXY_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -33,7 +34,8 @@ _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 
 def proxy_middleware() -> list[Middleware]:
     """Return what Serve's proxy is to run before itself."""
-    return [Middleware(DropOddHeaders), Middleware(GiveBackMemory), Middleware(PaceUploads)]
+    classes = (DropOddHeaders, DropSlowReaders, GiveBackMemory, PaceUploads)
+    return [Middleware(cls) for cls in classes]
 
 
 class DropOddHeaders:

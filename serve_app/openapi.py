@@ -269,7 +269,10 @@ def describe_search_events() -> dict[str, Any]:
 
 
 _EVENTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "queued": ("its position in the queue, first of all and whenever it changes; 0: it is worked on", {"position": 0}),
+    "queued": (
+        "its position in the queue, first of all and whenever it changes: 0 when it is worked on, 1 when it is next",
+        {"position": 0},
+    ),
     "progress": (
         "the stage, how much of it is done (measured; null where that is not possible), and the seconds until the "
         "result, by this machine's past speed (null while it has none)",

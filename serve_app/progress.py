@@ -79,9 +79,11 @@ class Track:
         self._stages = stages
         self._current = 0
         self._fraction: float | None = None
-        self._entered_at = progress.clock()
-        self._emitted_at = -PERIOD_S
-        self._has_waited = False
+        self._entered_at: float | None = None
+        """When the current stage began; None before the first one."""
+        self._waited_s = 0.0
+        """How long the request had waited for others when the current stage began."""
+        self._emitted_at = 0.0
         self._measured: list[tuple[Stage, float]] = []
         self._is_done = False
 
@@ -93,8 +95,8 @@ class Track:
         """Say that a stage is being worked on, and how much of it is done; None if that cannot be measured."""
         index = self._index(name)
         now = self._progress.clock()
-        is_new = index != self._current or self._emitted_at == -PERIOD_S
-        if index != self._current:
+        is_new = index != self._current or self._entered_at is None
+        if is_new:
             self._leave(now)
             self._current = index
         self._fraction = fraction
@@ -110,13 +112,13 @@ class Track:
 
     def done(self, *, is_typical: bool = True) -> None:
         """Say that all stages are over, and remember how long they took: not if the work was reused, nor where the
-        analysis had to wait for others."""
+        request had to wait for others."""
         self._leave(self._progress.clock())
         self._is_done = True
         if is_typical:
-            for stage, seconds in self._measured:
-                if stage.units:
-                    self._progress.speeds.add(stage.work, stage.units, seconds)
+            self._progress.speeds.add(
+                [(stage.work, stage.units, seconds) for stage, seconds in self._measured if stage.units]
+            )
 
     def seconds_left(self) -> float | None:
         """Return the seconds until the last stage is over; None if a stage has no known speed."""
@@ -127,7 +129,7 @@ class Track:
         return sum(known) if len(known) == len(seconds) else None
 
     def _seconds_left_of_current(self) -> float | None:
-        elapsed = self._progress.clock() - self._entered_at
+        elapsed = 0.0 if self._entered_at is None else self._progress.clock() - self._entered_at
         fraction = self._fraction
         if fraction is not None and fraction >= MIN_FRACTION:
             return elapsed / fraction * (1 - fraction)
@@ -140,11 +142,10 @@ class Track:
         return None if stage.units is None else self._progress.speeds.seconds(stage.work, stage.units)
 
     def _leave(self, now: float) -> None:
-        client = self._progress.client
-        if not client.has_waited:
+        waited_s = self._progress.client.waited_s
+        if self._entered_at is not None and waited_s == self._waited_s:
             self._measured.append((self._stages[self._current], now - self._entered_at))
-        client.has_waited = False
-        self._entered_at = now
+        self._entered_at, self._waited_s = now, waited_s
 
     def _index(self, name: str) -> int:
         return next(index for index, stage in enumerate(self._stages) if stage.name == name)

@@ -139,28 +139,25 @@ class RemoteService:
         raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
 
     async def _stream(self, method: str, *args: Any, deadline: float, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        try:
-            async with aclosing(self._stream_once(method, *args, deadline=deadline, **kwargs)) as items:
-                async for item in items:
-                    yield item
-            return
-        except _ReplicaDied:
-            if self._methods[method] == "never":
-                raise ProcessingFailed(f"{self._name} stopped while it was working on this request.") from None
-        except ModelLoading:
-            if not self._was_loaded:
-                raise
-        while time.time() < deadline:
+        has_died = False
+        while True:
             try:
                 async with aclosing(self._stream_once(method, *args, deadline=deadline, **kwargs)) as items:
                     async for item in items:
                         yield item
                 return
-            except ModelLoading:
-                await asyncio.sleep(RESTART_POLL_S)
             except _ReplicaDied:
-                raise ProcessingFailed(f"{self._name} stopped twice while working on this request.") from None
-        raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
+                if self._methods[method] == "never":
+                    raise ProcessingFailed(f"{self._name} stopped while it was working on this request.") from None
+                if has_died:
+                    raise ProcessingFailed(f"{self._name} stopped twice while working on this request.") from None
+                has_died = True
+            except ModelLoading:
+                if not has_died and not self._was_loaded:
+                    raise
+                await asyncio.sleep(RESTART_POLL_S)
+            if time.time() >= deadline:
+                raise ModelLoading(f"{self._name} stopped while it had requests and is restarting; try again.")
 
     async def _stream_once(self, method: str, *args: Any, deadline: float, **kwargs: Any) -> AsyncGenerator[Any, None]:
         if self._failure is not None:

@@ -36,10 +36,10 @@ class Client:
         self.last_turn = 0
         """A number that is larger for a client whose last step ended later."""
         self.on_position: Callable[[int], None] = lambda position: None
-        """Called when its position in the queue changes: 0 when it is its turn, 1 when it is next, and so on."""
+        """Called when its position in the queue changes: 0 when it is worked on, 1 when it is next, and so on."""
         self.position: int | None = None
-        self.has_waited = False
-        """Whether its position was above 0; whoever wants to know sets it to False."""
+        self.waited_s = 0.0
+        """Seconds for which its steps have waited for those of others."""
         self.num_steps_held = 0
         """The places for steps that it holds."""
         self.machine_s = 0.0
@@ -47,7 +47,6 @@ class Client:
         self.num_steps = 0
 
     def move_to(self, position: int) -> None:
-        self.has_waited |= position > 0
         if position != self.position:
             self.position = position
             self.on_position(position)
@@ -128,9 +127,13 @@ class Scheduler:
         granted = asyncio.get_running_loop().create_future()
         self._waiting[granted] = place
         self._hand_out()
+        if granted.done():
+            return
+        since = self._clock()
         try:
             async with asyncio.timeout(deadline - time.time()):
                 await granted
+            place.client.waited_s += self._clock() - since
         except BaseException as error:
             if granted.done() and not granted.cancelled():
                 self._release(place)

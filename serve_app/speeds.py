@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from deployments.log import logger
@@ -11,7 +12,7 @@ FILE_NAME = "speeds.json"
 SMOOTHING = 0.3
 """Weight of the last measurement in the moving average."""
 WRITE_PERIOD_S = 10.0
-"""The file is written at most so often. What a crash loses is measured again."""
+"""The file is written at most so often, but at once for a new kind of work. What that loses is measured again."""
 
 
 class Speeds:
@@ -28,12 +29,16 @@ class Speeds:
         seconds_per_unit = self._seconds_per_unit.get(work)
         return None if seconds_per_unit is None else seconds_per_unit * units
 
-    def add(self, work: str, units: float, seconds: float) -> None:
-        """Count a measurement; `units` must be positive."""
-        measured = seconds / units
-        average = self._seconds_per_unit.get(work, measured)
-        self._seconds_per_unit[work] = average + SMOOTHING * (measured - average)
-        if self._file is not None and time.monotonic() >= self._written_at + WRITE_PERIOD_S:
+    def add(self, measurements: Iterable[tuple[str, float, float]]) -> None:
+        """Count the measurements of an analysis: for each kind of work its name, units (positive) and seconds."""
+        has_news = False
+        for work, units, seconds in measurements:
+            measured = seconds / units
+            has_news |= work not in self._seconds_per_unit
+            average = self._seconds_per_unit.get(work, measured)
+            self._seconds_per_unit[work] = average + SMOOTHING * (measured - average)
+        is_due = time.monotonic() >= self._written_at + WRITE_PERIOD_S
+        if self._file is not None and (has_news or is_due):
             self._written_at = time.monotonic()
             _write(self._file, self._seconds_per_unit)
 

@@ -166,7 +166,7 @@ async def _follow(
             if isinstance(item, TranscriptProgress):
                 if item.duration_s is not None:
                     for stage in stages[1:]:
-                        stage.units = item.duration_s
+                        track.resize(stage.name, item.duration_s)
                 track.advance(item.stage, item.fraction)
                 new = item.segments[num_sent - item.first_segment :] if item.first_segment <= num_sent else []
             else:

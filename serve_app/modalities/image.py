@@ -62,8 +62,9 @@ async def _follow(
     """Return what `caption_image` does; the text is sent as it is written."""
     progress = context.progress
     model = context.settings.captioner.name
+    answer = "a description" if task.question is None else "an answer"
     track = progress.track(
-        Stage("read", f"{model}: reading an image", 1), Stage("write", f"{model}: writing about an image", 1)
+        Stage("read", f"{model}: reading an image", 1), Stage("write", f"{model}: writing {answer}", 1)
     )
     sent = ""
     async with aclosing(captioner.stream_image_caption(media, task, deadline=deadline)) as items:

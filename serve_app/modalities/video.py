@@ -75,11 +75,13 @@ async def analyze(media: Media, options: VideoOptions, context: AppContext, dead
     stopwatch = Stopwatch()
     task = SampleTask(options.num_frames, options.frame_sampling, find_cuts=options.subtitles)
     model = context.settings.captioner.name
-    track = context.progress.track(
+    stages = [
         Stage("sample", f"sampling frames ({options.frame_sampling})", context.progress.num_megabytes),
         Stage("frames", f"{model}: describing a frame", options.num_frames),
-        Stage("summary", f"{model}: summarizing", 1 if context.settings.serving.video_summary == "model" else 0),
-    )
+    ]
+    if context.settings.serving.video_summary == "model":
+        stages.append(Stage("summary", f"{model}: summarizing", 1))
+    track = context.progress.track(*stages)
     track.advance("sample", None)
     video = await context.service(FRAME_SAMPLER).sample(media, task, deadline=deadline)
     track.resize("frames", len(video.frames))

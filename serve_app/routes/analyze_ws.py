@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -38,8 +39,8 @@ MAX_FILES = 16
 MAX_CONNECTIONS = 32
 IDLE_S = 300.0
 """A connection on which nothing happens for so long is closed."""
-READER_S = 30.0
-"""A client that takes no message for so long is dropped."""
+MAX_REFUSED = 100
+"""Messages in a row that cannot be used; after one more the connection is closed."""
 
 _NORMAL, _POLICY_VIOLATION, _TOO_BIG, _TRY_AGAIN_LATER = 1000, 1008, 1009, 1013
 _MODALITIES = {modality.kind: modality for modality in MODALITIES}
@@ -52,6 +53,11 @@ class _Announcement(Options):
     type: str
     size: int = Field(ge=1)
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Cancel(Options):
+    id: str
+    cancel: Literal[True]
 
 
 class _Close(Exception):
@@ -105,6 +111,12 @@ class _Connection:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._analyses: dict[str, asyncio.Task[None]] = {}
         self._incoming: _IncomingFile | None = None
+        self._num_refused = 0
+        """Messages that could not be used since the last one that could."""
+        self._dropped_bytes = 0
+        """Of files that had failed, since the last announcement."""
+        self._active_at = time.monotonic()
+        """When a file was last announced, or got an event."""
 
     async def run(self) -> None:
         """Serve the client until it leaves; raises _Close or WebSocketDisconnect."""
@@ -122,23 +134,21 @@ class _Connection:
     async def _send_all(self) -> None:
         while True:
             message = await self._messages.get()
-            try:
-                async with asyncio.timeout(READER_S):
-                    await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
-            except TimeoutError:
-                raise _Close(_POLICY_VIOLATION, f"No message was taken for {READER_S:g} s.") from None
+            await self._websocket.send_text(json.dumps(message, ensure_ascii=False))
 
     async def _receive_all(self) -> None:
         receiving: asyncio.Task[Any] | None = None
         try:
             while True:
                 receiving = receiving or asyncio.ensure_future(self._websocket.receive())
-                done, _ = await asyncio.wait({receiving}, timeout=IDLE_S)
+                idle_s = time.monotonic() - self._active_at
+                if not self._analyses and idle_s >= IDLE_S:
+                    raise _Close(_NORMAL, f"Nothing happened for {IDLE_S:g} s.")
+                left_s = IDLE_S if self._analyses else IDLE_S - idle_s
+                done, _ = await asyncio.wait({receiving}, timeout=left_s)
                 if done:
                     message, receiving = receiving.result(), None
                     self._handle(message)
-                elif not self._analyses:
-                    raise _Close(_NORMAL, f"Nothing happened for {IDLE_S:g} s.")
         finally:
             if receiving is not None:
                 receiving.cancel()
@@ -154,10 +164,14 @@ class _Connection:
             document = _parse(message.get("text") or "")
             file_id = document.get("id") if isinstance(document.get("id"), str) else None
             if "cancel" in document:
-                self._cancel(file_id)
+                self._cancel(parse_json_options(_Cancel, document).id)
             else:
                 self._announce(document)
+            self._num_refused = 0
         except ServiceError as error:
+            self._num_refused += 1
+            if self._num_refused > MAX_REFUSED:
+                raise _Close(_POLICY_VIOLATION, "Too many messages could not be used.") from None
             # The events of a file that is being analysed already must not end with this error.
             self._send(None if file_id in self._analyses else file_id, "error", self._error(error))
 
@@ -166,7 +180,11 @@ class _Connection:
             raise _Close(_TOO_BIG, f"A binary message may have {MAX_PART_BYTES} bytes.")
         incoming = self._incoming
         if incoming is None:
-            return  # of a file whose analysis has failed or was cancelled meanwhile
+            # Of a file whose analysis has failed or was cancelled meanwhile, and which had this credit.
+            self._dropped_bytes += len(part)
+            if self._dropped_bytes > CREDIT_BYTES:
+                raise _Close(_POLICY_VIOLATION, "Announce a file before you send it.")
+            return
         incoming.num_bytes += len(part)
         incoming.credit -= len(part)
         if incoming.credit < 0:
@@ -175,9 +193,11 @@ class _Connection:
         if incoming.num_bytes >= incoming.size:
             self._incoming = None
 
-    def _cancel(self, file_id: str | None) -> None:
+    def _cancel(self, file_id: str) -> None:
         if file_id in self._analyses:  # else it has just ended
             self._analyses[file_id].cancel()
+        if self._incoming is not None and self._incoming.id == file_id:
+            self._incoming = None  # at once, as the next file may be announced already
 
     def _announce(self, document: dict[str, Any]) -> None:
         announced = parse_json_options(_Announcement, document)
@@ -191,6 +211,8 @@ class _Connection:
             )
         if len(self._analyses) >= MAX_FILES:
             raise InvalidRequest(f"{MAX_FILES} files are unfinished; wait until one of them is done.")
+        self._active_at = time.monotonic()
+        self._dropped_bytes = 0
         self._incoming = _IncomingFile(announced.id, announced.size)
         analysis = asyncio.create_task(self._analyze(announced, self._incoming))
         self._analyses[announced.id] = analysis
@@ -212,6 +234,7 @@ class _Connection:
             last = "error", self._error(error)
         # Before the last event, so that the client may use the id again.
         del self._analyses[announced.id]
+        self._active_at = time.monotonic()
         if self._incoming is incoming:
             self._incoming = None
         self._send(announced.id, *last)

@@ -64,7 +64,7 @@ def test_the_library_is_searched_and_asked(url: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-def test_a_client_that_gives_up_ends_the_work(talkative: RunningServer, mode: str) -> None:
+def test_a_client_that_closes_its_connection_ends_the_work(talkative: RunningServer, mode: str) -> None:
     captioner = replica_of(talkative.pid, "Captioner")
     messages: list[str | None] = []
     at_work = asyncio.Event()

@@ -115,6 +115,38 @@ def test_an_upload_is_cancelled_and_what_still_arrives_of_it_is_dropped(
     assert until_last(session, "2")[-1][0] == "result"
 
 
+def test_the_next_file_may_be_announced_right_after_a_cancel(session: WebSocketTestSession, png: bytes) -> None:
+    announce(session, "1", "audio", 1000)
+    session.send_json({"id": "1", "cancel": True})
+    send_json = {"id": "2", "type": "image", "size": len(png)}
+    session.send_json(send_json)
+    events = []
+    while not events or events[-1]["event"] != "result":
+        events.append(session.receive_json())
+        if events[-1]["id"] == "2" and events[-1]["event"] == "credit":
+            session.send_bytes(png)
+    assert {event["event"] for event in events if event["id"] == "1"} <= {"credit", "cancelled"}
+    assert events[-1]["id"] == "2"
+
+
+@pytest.mark.parametrize("message", [{"id": 1, "cancel": True}, {"id": "1", "cancel": False}, {"cancel": True}])
+def test_a_wrong_cancel_is_an_error(session: WebSocketTestSession, message: dict[str, Any]) -> None:
+    session.send_json(message)
+    assert session.receive_json()["data"]["error"]["code"] == "INVALID_REQUEST"
+
+
+def test_a_client_that_only_sends_nonsense_is_dropped(session: WebSocketTestSession) -> None:
+    for _ in range(analyze_ws.MAX_REFUSED + 1):
+        session.send_text("x")
+    assert closing_code(session) == 1008
+
+
+def test_bytes_of_no_file_end_the_connection(session: WebSocketTestSession) -> None:
+    for _ in range(3):
+        session.send_bytes(bytes(analyze_ws.MAX_PART_BYTES))
+    assert closing_code(session) == 1008
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve_app.odd_headers import MAX_HEADER_BYTES, PROXY_CALLBACK, DropOddHeaders, proxy_middleware
+from serve_app.slow_readers import DropSlowReaders
 from serve_app.upload_memory import GiveBackMemory, PaceUploads
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import MP4, ORIGIN, MakeApi
@@ -59,6 +60,7 @@ def test_a_header_name_that_is_not_ascii_is_dropped() -> None:
 def test_the_proxy_finds_the_middleware_by_its_name() -> None:
     assert [middleware.cls for middleware in resolve_name(PROXY_CALLBACK)()] == [
         DropOddHeaders,
+        DropSlowReaders,
         GiveBackMemory,
         PaceUploads,
     ]

@@ -33,8 +33,7 @@ class Follower:
 
 def measured(**seconds: float) -> Speeds:
     speeds = Speeds(None)
-    for work, value in seconds.items():
-        speeds.add(work, 1, value)
+    speeds.add((work, 1, value) for work, value in seconds.items())
     return speeds
 
 
@@ -88,7 +87,7 @@ def test_only_typical_work_without_waiting_is_remembered() -> None:
     track.advance("first", None)
     follower.clock.now = 4.0
     track.advance("second", None)
-    follower.client.move_to(1)  # it waits for others
+    follower.client.waited_s = 3.0  # for others
     follower.clock.now = 9.0
     track.advance("third", None)
     track.done()
@@ -96,17 +95,49 @@ def test_only_typical_work_without_waiting_is_remembered() -> None:
     assert speeds.seconds("b", 1) is None
     assert speeds.seconds("c", 1) is None
     other = Follower(speeds)
-    other.progress.track(Stage("first", "a", 1)).done(is_typical=False)
+    reused = other.progress.track(Stage("first", "a", 1))
+    reused.advance("first", None)
+    reused.done(is_typical=False)
     assert speeds.seconds("a", 1) == 2.0
 
 
+def test_what_happens_before_the_first_stage_is_not_work() -> None:
+    follower = Follower(measured(a=4.0))
+    track = follower.progress.track(Stage("first", "a", 1))
+    follower.clock.now = 50.0  # a model was loaded
+    track.advance("first", 0.0)
+    assert follower.eta == 4.0
+    follower.clock.now = 51.0
+    track.advance("first", 0.25)
+    assert follower.eta == 3.0
+
+
+def test_a_track_measures_beside_another_that_waits() -> None:
+    speeds = Speeds(None)
+    follower = Follower(speeds)
+    first, second = (follower.progress.track(Stage("only", work, 1)) for work in "ab")
+    first.advance("only", None)
+    follower.clock.now, follower.client.waited_s = 2.0, 1.0
+    second.advance("only", None)
+    follower.clock.now = 3.0
+    first.done()
+    second.done()
+    assert speeds.seconds("a", 1) is None
+    assert speeds.seconds("b", 1) == 1.0
+
+
 def test_speeds_survive_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speeds_module, "WRITE_PERIOD_S", 0.0)
     file = tmp_path / "models" / "speeds.json"
-    Speeds(file).add("a", 4, 2.0)
+    Speeds(file).add([("a", 4, 2.0), ("b", 1, 1.0)])
     speeds = Speeds(file)
     assert speeds.seconds("a", 4) == 2.0
-    speeds.add("a", 1, 1.5)
+    assert speeds.seconds("b", 1) == 1.0
+    speeds.add([("c", 1, 1.0)])  # new, so it is written at once
+    speeds.add([("a", 1, 1.5)])
+    assert Speeds(file).seconds("c", 1) == 1.0
+    assert Speeds(file).seconds("a", 1) == 0.5
+    monkeypatch.setattr(speeds_module, "WRITE_PERIOD_S", 0.0)
+    speeds.add([("b", 1, 1.0)])
     assert Speeds(file).seconds("a", 1) == pytest.approx(0.5 + 0.3)
     assert [path.name for path in file.parent.iterdir()] == ["speeds.json"]
 
@@ -117,12 +148,12 @@ def test_a_damaged_file_of_speeds_is_measured_anew(tmp_path: Path, content: str)
     file.write_text(content)
     speeds = Speeds(file)
     assert speeds.seconds("a", 1) is None
-    speeds.add("a", 1, 1.0)
+    speeds.add([("a", 1, 1.0)])
     assert json.loads(file.read_text()) == {"a": 1.0}
 
 
 def test_a_folder_that_cannot_be_written_keeps_speeds_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     speeds = Speeds(tmp_path / "file" / "speeds.json")
-    speeds.add("a", 1, 1.0)
+    speeds.add([("a", 1, 1.0)])
     assert speeds.seconds("a", 1) == 1.0

@@ -172,10 +172,9 @@ function withResult(known: Known, result: Analysis): Known {
 
 /** For each stage, those that are over once it begins. The pictures and the sound of a video go on side by side. */
 const STAGES_BEFORE: Record<string, readonly string[]> = {
-  read: ["decode"],
-  write: ["decode", "read"],
-  frames: ["decode", "sample"],
-  summary: ["decode", "sample", "frames"],
+  write: ["read"],
+  frames: ["sample"],
+  summary: ["sample", "frames"],
   transcribe: ["decode"],
   speakers: ["decode", "transcribe"],
 };

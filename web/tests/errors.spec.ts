@@ -38,7 +38,7 @@ test("the page shows its place in the queue, and what a full queue answers", asy
   await expect(first.getByText(/^Transcribing/)).toBeVisible();
   await chooseLong("second.wav");
   const second = page.getByRole("article", { name: "second.wav" });
-  await expect(second.getByText("Waiting: one request is served first")).toBeVisible();
+  await expect(second.getByText("Waiting: it is next")).toBeVisible();
   const state = page.getByRole("button", { name: "Ready (small models)" });
   await state.click();
   await expect(page.getByText("2 of 2 places taken")).toBeVisible();

@@ -46,6 +46,9 @@ interface Analyses {
   remove: (id: number) => void;
 }
 
+/** The server takes so many files in one batch. */
+const MAX_BATCH_FILES = 16;
+
 const Context = createContext<Analyses | null>(null);
 
 export function useAnalyses(): Analyses {
@@ -66,8 +69,8 @@ export function AnalysesProvider({ children }: { children: ReactNode }) {
         const kind = kindOf(file);
         return kind ? [{ file, kind, url: URL.createObjectURL(file) }] : [];
       });
-      if (media.length > 0) {
-        const entry = startEntry(nextId.current++, media, options);
+      for (let first = 0; first < media.length; first += MAX_BATCH_FILES) {
+        const entry = startEntry(nextId.current++, media.slice(first, first + MAX_BATCH_FILES), options);
         setEntries((old) => [entry, ...old]);
       }
       return files.filter((file) => !kindOf(file)).map((file) => file.name);

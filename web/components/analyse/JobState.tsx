@@ -68,6 +68,6 @@ function Working({ stages, position }: Pick<Props, "position" | "stages">) {
 
 function waitingFor(position: number | null): string {
   if (position === null) return "Sending the file";
-  if (position === 0) return "It is next";
-  return position === 1 ? "Waiting: one request is served first" : `Waiting: ${position} requests are served first`;
+  if (position === 0) return "It begins";
+  return position === 1 ? "Waiting: it is next" : `Waiting: number ${position} in the queue`;
 }

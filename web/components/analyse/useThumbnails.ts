@@ -42,7 +42,8 @@ class ThumbnailSource {
       if (this.wanted.has(second)) continue;
       this.wanted.add(second);
       this.last = this.last.then(async () => {
-        const picture = await this.pictureAt(second);
+        // What cannot be decoded has no thumbnail; the next one may have.
+        const picture = await this.pictureAt(second).catch(() => null);
         if (picture) this.onPicture(second, picture);
       });
     }
