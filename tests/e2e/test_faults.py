@@ -142,7 +142,7 @@ def test_a_second_server_on_the_same_port_does_not_start(server: RunningServer, 
         text=True,
     )
     try:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
     finally:
         for leftover in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
             leftover.kill()
