@@ -8,9 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from deployments.errors import ServerBusy
 from serve_app.error_handlers import as_service_error, error_body
 from serve_app.progress import Emit
 from serve_app.server_sent_events import event_stream, format_event
+from serve_app.stopping import STOPPED
 
 Event = tuple[str, dict[str, Any]]
 """Name and data."""
@@ -55,7 +57,12 @@ async def event_response(work: Work, request: Request) -> Response:
             async for event in events:
                 yield event
 
-    return event_stream(formatted_events(all_events(), request))
+    return event_stream(formatted_events(all_events(), request), if_cancelled=stopped_event())
+
+
+def stopped_event() -> str:
+    """Return the last event of a stream that the server ends because it stops."""
+    return format_event(error_body(ServerBusy(STOPPED)).model_dump(mode="json"), name="error")
 
 
 async def formatted_events(events: AsyncGenerator[Event, None], request: Request) -> AsyncGenerator[str, None]:

@@ -18,14 +18,17 @@ def format_event(data: Any, *, name: str | None = None, number: int | None = Non
     return "".join(f"{field}: {value}\n" for field, value in fields.items() if value is not None) + "\n"
 
 
-def event_stream(events: AsyncGenerator[str, None]) -> StreamingResponse:
-    """Return the response that sends formatted events, and comments while there are none."""
+def event_stream(events: AsyncGenerator[str, None], *, if_cancelled: str = "") -> StreamingResponse:
+    """Return the response that sends formatted events, and comments while there are none.
+
+    `if_cancelled` is sent last if the response is cancelled, as all are when the server stops.
+    """
     return StreamingResponse(
-        _with_comments(events), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        _with_comments(events, if_cancelled), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
     )
 
 
-async def _with_comments(events: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+async def _with_comments(events: AsyncGenerator[str, None], if_cancelled: str) -> AsyncIterator[str]:
     waiting: asyncio.Task[str] | None = None
     try:
         while True:
@@ -41,6 +44,10 @@ async def _with_comments(events: AsyncGenerator[str, None]) -> AsyncIterator[str
             finally:
                 waiting = None
             yield event
+    except asyncio.CancelledError:
+        if if_cancelled:
+            yield if_cancelled
+        raise
     finally:
         if waiting is not None:
             waiting.cancel()

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import ServerBusy
 
+STOPPED = "The server was stopped before this request was done."
 GRACE_S = 5.0
 """How long requests in progress may take to finish by themselves when the server stops."""
 ANSWER_S = 2.0
@@ -53,7 +54,7 @@ class Stopping:
         except TimeoutError:
             if not request.expired() or has_started:
                 raise
-            raise ServerBusy("The server was stopped before this request was done.") from None
+            raise ServerBusy(STOPPED) from None
 
     async def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds

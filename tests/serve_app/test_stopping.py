@@ -12,6 +12,7 @@ from serve_app.stopping import RefuseWhileStopping, Stopping
 from tests.serve_app.asgi import Exchange
 from tests.serve_app.conftest import ORIGIN
 from tests.serve_app.fakes import FakeGraph
+from tests.serve_app.test_live import events_of
 
 HEADERS = {"Origin": ORIGIN, "Content-Type": "application/json"}
 
@@ -104,3 +105,27 @@ def test_new_requests_are_refused(png_base64: str) -> None:
     exchange = asyncio.run(stop_before())
     assert exchange.body["error"]["message"] == "The server is stopping."
     assert exchange.status == 503
+
+
+def test_a_stream_that_takes_longer_ends_with_the_error(png_base64: str) -> None:
+    graph = FakeGraph()
+    graph.captioner.seconds = 30
+
+    async def stop_in_the_middle() -> Exchange:
+        api, state = app_and_stopping(graph)
+        exchange = image_request(png_base64)
+        exchange.headers = {**HEADERS, "Accept": "text/event-stream"}
+        request = asyncio.create_task(exchange.run(api))
+        while not graph.captioner.num_running:
+            await asyncio.sleep(0.001)
+        await state.stop()
+        with pytest.raises(TimeoutError):
+            await request
+        assert graph.captioner.num_cancelled == 1
+        return exchange
+
+    exchange = asyncio.run(stop_in_the_middle())
+    assert exchange.status == 200
+    name, data = events_of(b"".join(message.get("body", b"") for message in exchange.messages).decode())[-1]
+    assert name == "error"
+    assert data["error"]["code"] == "SERVER_BUSY"

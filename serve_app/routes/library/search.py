@@ -15,7 +15,7 @@ from serve_app.answers import AnswerText, answer_parts
 from serve_app.context import AppContext
 from serve_app.graph import EMBEDDER, LIBRARY
 from serve_app.library_schemas import ResultMetadata, SearchAnswer, SearchResult
-from serve_app.live import formatted_events
+from serve_app.live import formatted_events, stopped_event
 from serve_app.metrics import SEARCHES
 from serve_app.openapi import describe_json, describe_search_events, error_responses
 from serve_app.options import Options, parse_json_options
@@ -62,7 +62,7 @@ async def search(request: Request) -> Response:
     query = parse_json_options(SearchOptions, await read_small_json(request, MAX_BODY_BYTES, deadline))
     events = await start_search(context, query, deadline)
     if query.stream:
-        return event_stream(formatted_events(events, request))
+        return event_stream(formatted_events(events, request), if_cancelled=stopped_event())
     return JSONResponse(await search_body(events))
 
 
