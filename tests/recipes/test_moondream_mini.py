@@ -173,6 +173,7 @@ def test_the_recipe_makes_a_checkpoint_that_the_product_loads(tmp_path: Path, mo
     assert (answer.width, answer.height) == drawing.image.size
 
 
+@pytest.mark.slow
 def test_fine_tuning_changes_only_the_language_model_and_the_projection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

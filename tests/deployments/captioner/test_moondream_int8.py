@@ -26,7 +26,7 @@ def _load(precision: MoondreamPrecision, kernel: KernelChoice = "auto") -> Moond
     return load_moondream(config, weights, precision, report=lambda progress: None, kernel=kernel)
 
 
-@pytest.mark.parametrize("kernel", ["auto", "onednn"])
+@pytest.mark.parametrize("kernel", ["auto", pytest.param("onednn", marks=pytest.mark.slow)])
 def test_int8_stays_close_to_the_reference(kernel: KernelChoice) -> None:
     fp32, int8 = _load("fp32"), _load("int8", kernel)
     for name in ("small", "wide", "portrait", "large"):

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("options", [["--kills", "20"], ["--kills", "5", "--encrypted"]], ids=["plain", "encrypted"])
+@pytest.mark.parametrize(
+    "options",
+    [["--kills", "20"], pytest.param(["--kills", "5", "--encrypted"], marks=pytest.mark.slow)],
+    ids=["plain", "encrypted"],
+)
 def test_kills_lose_nothing(options: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.kills", *options, "--seed", "7"],

@@ -66,7 +66,7 @@ def test_a_row_of_a_receipt_is_one_line(reader: TextReader) -> None:
     assert [line.text for line in result.lines[-len(ITEMS) :]] == [f"{item} {price}" for item, price in ITEMS]
 
 
-@pytest.mark.parametrize("degrees", [0, 3])
+@pytest.mark.parametrize("degrees", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_columns_are_read_one_after_the_other(reader: TextReader, degrees: float) -> None:
     page = Page(1400, 1000)
     page.write("A title that runs across both of the columns of the page", 120, 40, 40)

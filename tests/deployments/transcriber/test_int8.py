@@ -154,6 +154,7 @@ def test_concurrent_transcriptions_do_not_affect_each_other(loaded: Loaded) -> N
         assert list(threads.map(lambda sound: engine.transcribe(sound, task, NEVER_CANCELLED), sounds)) == alone
 
 
+@pytest.mark.slow
 def test_concurrent_transcriptions_work_with_a_numba_threading_layer_that_is_not_thread_safe() -> None:
     """As on machines without libgomp. Two threads in this layer at once would make numba end the process."""
     script = f"""

@@ -176,7 +176,7 @@ def test_words_between_long_silences_have_the_times_of_the_recording(engine: Whi
         assert all(a.end_s <= b.start_s for a, b in pairwise(segment.words))
 
 
-@pytest.fixture(params=["int8", "fp32"])
+@pytest.fixture(params=["int8", pytest.param("fp32", marks=pytest.mark.slow)])
 def decoder(request: pytest.FixtureRequest) -> WindowDecoder:
     model = load_whisper(MINIATURE, request.param)
     model.dims.n_text_ctx = 120  # half of it is for text; otherwise windows of noise would get very long texts
@@ -234,7 +234,7 @@ def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, 
     assert tuple(batch_sizes) == expected
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("fp32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("word_timestamps", [False, True])
 def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
     long_recording: Waveform, precision: WhisperPrecision, word_timestamps: bool, monkeypatch: pytest.MonkeyPatch
@@ -252,8 +252,7 @@ def test_a_long_recording_gives_the_same_transcript_one_window_at_a_time(
         assert segment.start_s == pytest.approx(other.start_s, abs=0.1)
 
 
-@pytest.mark.parametrize("word_timestamps", [False, True])
-@pytest.mark.parametrize("has_detector", [True, False])
+@pytest.mark.parametrize(("has_detector", "word_timestamps"), [(True, True), (False, False)])
 def test_segments_are_sent_while_later_ones_are_still_decoded_and_never_change(
     long_recording: Waveform, engine: WhisperEngine, word_timestamps: bool, has_detector: bool
 ) -> None:
