@@ -15,7 +15,7 @@ from tests.e2e.client import DATA, answer_of, error_of, post_file, replica_of
 from tests.e2e.conftest import StartServer
 from tests.e2e.test_faults import RECOVERY_S, health, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.faults]
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow]
 
 MINIATURES = project_folder() / "checkpoints/mini"
 

@@ -122,6 +122,7 @@ def port_of(server: RunningServer) -> int:
     return int(server.url.rpartition(":")[2])
 
 
+@pytest.mark.slow
 def test_a_second_server_on_the_same_port_does_not_start(server: RunningServer, tmp_path: Path) -> None:
     document = yaml.safe_load((project_folder() / "config/mini.yaml").read_text())
     document["http_options"]["port"] = port_of(server)

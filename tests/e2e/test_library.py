@@ -467,7 +467,9 @@ def test_when_the_answerers_process_is_killed_the_answer_quotes_the_passages(
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("deployment", ["Library", "Embedder", pytest.param("Indexing", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "deployment", ["Library", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Embedder", "Indexing"))]
+)
 def test_a_killed_process_loses_and_doubles_nothing(
     library_server: RunningServer, library: LibraryClient, deployment: str
 ) -> None:

@@ -92,22 +92,22 @@ def test_a_client_that_leaves_a_stream_ends_its_work(talkative: RunningServer) -
     wait_until(lambda: cpu_seconds_in(captioner, 1) < 0.3, 10)
 
 
-def test_a_transcriber_that_is_killed_costs_a_stream_nothing(talkative: RunningServer, tmp_path: Path) -> None:
+def test_a_transcriber_that_is_killed_costs_a_stream_nothing(server: RunningServer, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     with wave.open(str(DATA / "speech.wav")) as speech, wave.open(str(long), "wb") as file:
         file.setparams(speech.getparams())
-        file.writeframes(speech.readframes(speech.getnframes()) * 80)
+        file.writeframes(speech.readframes(speech.getnframes()) * 40)
     segments = []
-    with follow(talkative.url, "audio", long) as stream:
+    with follow(server.url, "audio", long) as stream:
         for name, data in stream:
             if name == "segment":
                 segments.append(data)
                 if len(segments) == 1:
-                    replica_of(talkative.pid, "Transcriber").kill()
+                    replica_of(server.pid, "Transcriber").kill()
     assert name == "result"
     assert len(segments) > 10
     assert segments == [{"index": index, "segment": segment} for index, segment in enumerate(data["segments"])]
-    wait_until_ready(talkative.url)
+    wait_until_ready(server.url)
 
 
 def test_several_files_go_over_one_connection(url: str) -> None:

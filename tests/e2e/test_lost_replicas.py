@@ -53,6 +53,7 @@ def test_a_video_whose_captioner_is_killed_is_answered_by_the_next_one(talkative
     wait_until_ready(talkative.url)
 
 
+@pytest.mark.slow
 def test_a_killed_transcriber_is_replaced(talkative: RunningServer, tmp_path: Path) -> None:
     import wave
 
