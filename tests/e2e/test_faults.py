@@ -98,6 +98,7 @@ def test_without_serves_controller_requests_are_answered_and_it_comes_back(serve
     wait_until(lambda: clip(server).status_code == 200, 2 * RECOVERY_S)
 
 
+@pytest.mark.slow
 def test_a_crash_loop_is_counted_and_named_and_callers_are_told_at_once(server: RunningServer) -> None:
     for _ in range(3):
         wait_until(lambda: deployment(server, "Captioner")["state"] == "running", 2 * RECOVERY_S)

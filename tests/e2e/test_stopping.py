@@ -12,10 +12,10 @@ from tests.e2e.client import DATA, answer_of, error_of, post_file, replica_of
 from tests.e2e.conftest import StartServer
 from tests.e2e.test_limits import ENDLESS, wait_until_busy
 
-pytestmark = [pytest.mark.e2e, pytest.mark.faults]
+pytestmark = [pytest.mark.e2e, pytest.mark.faults, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_requests_in_progress_are_answered_or_told_503_and_no_process_is_left(
     start_server: StartServer, talkative_model: str, number: signal.Signals
 ) -> None:
