@@ -221,6 +221,18 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog, description="Measures how long small pictures wait beside clients that send long work without a pause."
     )
+    add_server_options(parser)
+    parser.add_argument("--pictures", type=int, default=100, help="for each figure (default: %(default)s)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients to try")
+    parser.add_argument(
+        "--loads", nargs="*", choices=[load.name for load in LOADS], default=[load.name for load in LOADS]
+    )
+    parser.add_argument("--files", type=int, default=500, help="to be indexed at last; 0: none (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--url`, a running server, and `--serve`, the YAML to start one with."""
     server = parser.add_mutually_exclusive_group()
     server.add_argument("--url", help="a running server (default: one is started)")
     server.add_argument(
@@ -230,13 +242,6 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
         default=project_folder() / MINIATURES_FILE,
         help="start a server with this file (default: the miniatures)",
     )
-    parser.add_argument("--pictures", type=int, default=100, help="for each figure (default: %(default)s)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients to try")
-    parser.add_argument(
-        "--loads", nargs="*", choices=[load.name for load in LOADS], default=[load.name for load in LOADS]
-    )
-    parser.add_argument("--files", type=int, default=500, help="to be indexed at last; 0: none (default: %(default)s)")
-    return parser.parse_args(arguments)
 
 
 def _figures(seconds: Sequence[float]) -> str:

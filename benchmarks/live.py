@@ -13,13 +13,12 @@ import sys
 import time
 import wave
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import requests
 
-from benchmarks.fairness import picture
-from deployments.project import MINIATURES_FILE, project_folder
+from benchmarks.fairness import add_server_options, picture
+from deployments.project import project_folder
 from prism.tools import import_tool
 
 TIMEOUT_S = 600
@@ -112,15 +111,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description="Measures how soon live answers begin.")
-    server = parser.add_mutually_exclusive_group()
-    server.add_argument("--url", help="a running server (default: one is started)")
-    server.add_argument(
-        "--serve",
-        type=Path,
-        metavar="YAML",
-        default=project_folder() / MINIATURES_FILE,
-        help="start a server with this file (default: the miniatures)",
-    )
+    add_server_options(parser)
     parser.add_argument("--minutes", type=float, default=5.0, help="of the recording (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     return parser.parse_args(arguments)
