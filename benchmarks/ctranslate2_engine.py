@@ -21,8 +21,12 @@ PACKAGE = "ctranslate2"
 def convert(model: Whisper, folder: Path) -> None:
     """Write the model into `folder` in CTranslate2's format, in int8."""
     spec = _specification(model)
-    spec.register_vocabulary(_vocabulary(model.dims.n_vocab))
+    spec.register_vocabulary(_vocabulary(model))
+    tokenizer = get_tokenizer(model.is_multilingual, num_languages=model.num_languages)
     spec.config.alignment_heads = model.alignment_heads.indices().T.tolist()
+    spec.config.lang_ids = list(tokenizer.all_language_tokens)
+    spec.config.suppress_ids = list(tokenizer.non_speech_tokens)
+    spec.config.suppress_ids_begin = [*tokenizer.encode(" "), tokenizer.eot]
     spec.validate()
     spec.optimize(quantization="int8")
     folder.mkdir(exist_ok=True)
@@ -132,10 +136,16 @@ def _specification(model: Whisper) -> Any:
     return spec
 
 
-def _vocabulary(size: int) -> list[str]:
-    """Return the special tokens, which CTranslate2 looks up by name, at their ids, and any name for the others."""
-    special = {code: name for name, code in get_tokenizer(True).special_tokens.items()}
-    return [special.get(code, f"token {code}") for code in range(size)]
+def _vocabulary(model: Whisper) -> list[str]:
+    """Return the special tokens, which CTranslate2 looks up by name, at their ids, and any name for the others.
+
+    It takes a model for multilingual if there is an empty token, as there is in the vocabulary of those models.
+    """
+    special = get_tokenizer(model.is_multilingual, num_languages=model.num_languages).special_tokens
+    names = {code: name for name, code in special.items()}
+    if model.is_multilingual:
+        names[special["<|endoftext|>"] - 1] = ""
+    return [names.get(code, f"token {code}") for code in range(model.dims.n_vocab)]
 
 
 def _fill(spec: Any, weight: Tensor, bias: Tensor) -> None:

@@ -33,6 +33,7 @@ from deployments.media import as_media
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
+from deployments.transcriber.settings import TranscriberConfig
 from deployments.units import MEGABYTE
 
 from . import ctranslate2_engine
@@ -163,22 +164,22 @@ def read_waveform(folder: Path, recording: Recording) -> Waveform:
     return decode_audio(media, Cancellation(math.inf), MAX_DURATION_S).waveform
 
 
-def load_engine(name: EngineName, weights: Path, folder: Path, threads: int, *, with_words: bool) -> Transcribe:
-    """Return an engine; `folder` is where faster-whisper's model is, from `prepare`."""
+def load_engine(name: EngineName, arguments: argparse.Namespace, *, with_words: bool) -> Transcribe:
+    """Return an engine with the weights and the threads of the arguments."""
     if name.startswith("ours"):
-        return _load_ours(name, weights, with_words=with_words)
+        return _load_ours(name, arguments.weights, arguments.beam_size, with_words=with_words)
     if name == "openai-whisper":
-        return _load_openai_whisper(weights, with_words=with_words)
+        return _load_openai_whisper(arguments.weights, with_words=with_words)
     has_detector = name == "faster-whisper-detector"
-    return _load_faster_whisper(folder, threads, has_detector=has_detector, with_words=with_words)
+    return _load_faster_whisper(arguments, has_detector=has_detector, with_words=with_words)
 
 
-def _load_ours(name: EngineName, weights: Path, *, with_words: bool) -> Transcribe:
+def _load_ours(name: EngineName, weights: Path, beam_size: int, *, with_words: bool) -> Transcribe:
     from deployments.transcriber.engine import load_engine
     from deployments.transcriber.types import TranscribeTask
 
     precision: Literal["fp32", "int8"] = "fp32" if name == "ours-fp32" else "int8"
-    engine = load_engine(weights, precision, speech_detection=name != "ours-no-detector")
+    engine = load_engine(weights, precision, speech_detection=name != "ours-no-detector", beam_size=beam_size)
 
     def transcribe(waveform: Waveform, language: str | None) -> Heard:
         task = TranscribeTask(language, word_timestamps=with_words)
@@ -213,10 +214,12 @@ def _load_openai_whisper(weights: Path, *, with_words: bool) -> Transcribe:
     return transcribe
 
 
-def _load_faster_whisper(folder: Path, threads: int, *, has_detector: bool, with_words: bool) -> Transcribe:
+def _load_faster_whisper(arguments: argparse.Namespace, *, has_detector: bool, with_words: bool) -> Transcribe:
     import faster_whisper
 
-    model = faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
+    model = faster_whisper.WhisperModel(
+        str(arguments.converted), device="cpu", compute_type="int8", cpu_threads=arguments.threads
+    )
 
     def transcribe(waveform: Waveform, language: str | None) -> Heard:
         segments, info = model.transcribe(
@@ -241,7 +244,7 @@ def run_engine(name: EngineName, arguments: argparse.Namespace) -> Results:
     torch.set_num_threads(arguments.threads)
     recordings = read_manifest(arguments.folder, arguments.sets)
     with_words = any(recording.words for recording in recordings)
-    transcribe = load_engine(name, arguments.weights, arguments.converted, arguments.threads, with_words=with_words)
+    transcribe = load_engine(name, arguments, with_words=with_words)
     loaded = psutil.Process().memory_info().rss
     heard, seconds = {}, 0.0
     for recording in recordings:
@@ -324,6 +327,10 @@ def main(options: Sequence[str] | None = None, prog: str = "python -m benchmarks
     parser.add_argument("--weights", type=Path, required=True, help="an openai-whisper .pt file")
     parser.add_argument("--engines", choices=get_args(EngineName), nargs="+", help="default: all that are installed")
     parser.add_argument("--sets", nargs="+", default=[], help="sets to measure (default: all)")
+    beam_size = TranscriberConfig().beam_size
+    parser.add_argument(
+        "--beam-size", type=int, default=beam_size, help=f"of our engine (default: {beam_size}); the others have 1"
+    )
     parser.add_argument("--given-language", action="store_true", help="give the engines the manifest's language")
     parser.add_argument("--differences", action="store_true", help="list every difference")
     parser.add_argument(

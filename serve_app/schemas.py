@@ -93,6 +93,9 @@ class Segment(_Body):
     start: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
     end: OptionalFloat = Field(None, description="Seconds; left out with `include_timestamps: false`.")
     text: str
+    language: str = Field(
+        description="Whisper's code of the language in which this is said, or the requested one.", examples=["en"]
+    )
     confidence: Confidence
     words: list[Word] | SkipJsonSchema[None] = Field(None, description="With `word_level_timestamps` only.")
     suspect: SuspectReason | SkipJsonSchema[None] = Field(
@@ -143,7 +146,9 @@ class AudioAnalysis(_SuccessBody):
     type: Literal["audio"] = "audio"
     transcription: str = Field(description="Empty if nobody speaks.", examples=["Hello, this is a test."])
     language: str = Field(
-        description="A Whisper language code, or `und` if none was requested and nobody speaks.", examples=["en"]
+        description="Whisper's code of the requested language, or of that in which most is said; `und` if none was "
+        "requested and nobody speaks.",
+        examples=["en"],
     )
     confidence: Confidence = Field(
         description="Mean of the segments' confidence, weighted by duration; 0.0 without segments."

@@ -9,6 +9,8 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -18,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper import DecodingOptions, DecodingResult, Whisper
 from whisper.audio import N_FRAMES
-from whisper.decoding import BeamSearchDecoder, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 from whisper.timing import add_word_timestamps, dtw_cpu
 from whisper.tokenizer import Tokenizer
 
 from deployments.inference.jit import call_cached, numba_lock
-from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder
+from deployments.inference.kv_cache import Int8Cache
+from deployments.transcriber.batch_decoding import BatchDecodingTask, BeamSearch, Greedy, Sampling
+from deployments.transcriber.int8 import Int8Inference, Int8TextDecoder, cross_attn_cache
 from deployments.transcriber.types import SuspectReason
 
 # The defaults of `whisper.transcribe`.
@@ -54,6 +57,20 @@ def compile_word_timestamps() -> None:
     call_cached(dtw_cpu, "word_timestamps", np.zeros((2, 2)))
 
 
+@dataclass
+class EncodedWindow:
+    """What the decoder needs of a window."""
+
+    features: Tensor
+    """The encoder's output, shape (n_audio_ctx, n_audio_state)."""
+    cross_attn: Int8Cache | None = None
+    """In int8 their keys and values in all layers, from the first decoding on."""
+
+
+def _features(windows: Sequence[EncodedWindow]) -> Tensor:
+    return torch.stack([window.features for window in windows])
+
+
 class WindowDecoder:
     """Decodes the windows of one recording, one by one or in batches, with the rules of `whisper.transcribe`.
 
@@ -61,9 +78,19 @@ class WindowDecoder:
     """
 
     def __init__(
-        self, model: Whisper, check: Callable[[], None], *, translate: bool = False, prompt: Sequence[int] = ()
+        self,
+        model: Whisper,
+        check: Callable[[], None],
+        *,
+        translate: bool = False,
+        prompt: Sequence[int] = (),
+        beam_size: int = 1,
     ) -> None:
-        """Take a model in fp32, or in int8 after `quantize`; `prompt` are tokens before the text of each window."""
+        """Take a model in fp32, or in int8 after `quantize`.
+
+        `prompt` are tokens before the text of each window. At temperature 0 the best of `beam_size` texts counts.
+        """
+        self._beam_size = beam_size
         self._task = "translate" if translate else "transcribe"
         self._prompt = list(prompt) or None
         self._shared_model = model
@@ -84,31 +111,48 @@ class WindowDecoder:
         because the timestamp rules and the log probabilities copy them.
         """
         dims = self._model.dims
+        if self._beam_size > 1 and not self._is_int8:
+            return 1  # The package's own inference has no beam search for several windows.
         bytes_per_vector = dims.n_text_state + 4 * dims.n_text_head if self._is_int8 else 4 * dims.n_text_state
-        kv_cache = 2 * dims.n_text_layer * (dims.n_audio_ctx + dims.n_text_ctx) * bytes_per_vector
+        bytes_per_position = 2 * dims.n_text_layer * bytes_per_vector
         features = 4 * dims.n_audio_ctx * dims.n_audio_state
         spectrogram, logits = 4 * dims.n_mels * N_FRAMES, 4 * dims.n_vocab
-        affordable: int = _MAX_BATCH_BYTES // (kv_cache + spectrogram + 2 * features + 4 * logits)
+        per_window = bytes_per_position * dims.n_audio_ctx + spectrogram + 2 * features
+        per_text = bytes_per_position * dims.n_text_ctx + 4 * logits
+        affordable: int = _MAX_BATCH_BYTES // (per_window + self._beam_size * per_text)
         return max(1, min(affordable, _MAX_BATCH_SIZE))
 
     @torch.no_grad()
-    def detect_language(self, mel: Tensor) -> str:
-        """Return the code of the most probable language of a window; `mel` has shape (num_mels, N_FRAMES)."""
-        _, probabilities = self._model.detect_language(mel)
-        return str(max(probabilities, key=probabilities.get))
+    def encode(self, mel: Tensor) -> EncodedWindow:
+        """Return what the decoder needs of a window, shape (num_mels, N_FRAMES)."""
+        [features] = self._model.encoder(mel[None])
+        return EncodedWindow(features)
 
     @torch.no_grad()
-    def decode(self, mel: Tensor, language: str, sample_len: int | None = None) -> DecodingResult:
-        """Decode one window, shape (num_mels, N_FRAMES).
+    def language_probabilities(self, windows: Sequence[EncodedWindow]) -> list[dict[str, float]]:
+        """Return the probability of each language that the model knows, by its code, for each window."""
+        options = DecodingOptions(fp16=False)
+        task = self.decoding_task(options, windows)
+        tokenizer = task.tokenizer
+        try:
+            logits = task.inference.logits(torch.tensor([[tokenizer.sot]] * len(windows)), _features(windows))[:, 0]
+        finally:
+            task.inference.cleanup_caching()
+        probabilities = logits[:, list(tokenizer.all_language_tokens)].softmax(dim=-1).tolist()
+        return [dict(zip(tokenizer.all_language_codes, row, strict=True)) for row in probabilities]
+
+    @torch.no_grad()
+    def decode(self, window: EncodedWindow, language: str, sample_len: int | None = None) -> DecodingResult:
+        """Decode one window as `whisper.transcribe` does.
 
         The result has at most `sample_len` tokens, by default half the text context. An improbable or repetitive result
         is decoded again at higher and higher temperatures.
         """
-        return self._decode(self._model.encoder(mel[None]), [self._generator], language, sample_len, _last)[0]
+        return self._decode([window], [self._generator], [language], sample_len, _last)[0]
 
     @torch.no_grad()
-    def decode_batch(self, mels: Sequence[Tensor], language: str) -> list[DecodingResult]:
-        """Decode up to `max_batch_size` windows at once, each with a random generator of its own.
+    def decode_batch(self, windows: Sequence[EncodedWindow], languages: Sequence[str]) -> list[DecodingResult]:
+        """Decode up to `max_batch_size` windows at once, each in its language and with its own random generator.
 
         Where no temperature gives an acceptable text, the best one counts. (`whisper.transcribe` takes the last, which
         is mostly invented: a text at temperature 1 is hardly ever more probable than that at 0.)
@@ -116,32 +160,39 @@ class WindowDecoder:
         In int8 on a CPU with VNNI the results are bit-equal to those of each window alone. Otherwise, and in fp32, the
         last bits depend on the batch size.
         """
-        features = torch.cat([self._model.encoder(mel[None]) for mel in mels])
-        return self._decode(features, [torch.Generator().manual_seed(_SEED) for _ in mels], language, None, _better)
+        generators = [torch.Generator().manual_seed(_SEED) for _ in windows]
+        return self._decode(windows, generators, languages, None, _better)
 
     def _decode(
         self,
-        features: Tensor,
+        windows: Sequence[EncodedWindow],
         generators: Sequence[torch.Generator],
-        language: str,
+        languages: Sequence[str],
         sample_len: int | None,
         choose: Callable[[DecodingResult, DecodingResult], DecodingResult],
     ) -> list[DecodingResult]:
-        """Decode a batch of windows, given their audio features and a random generator for each.
+        """Decode a batch of windows, given the language of each and a random generator for each.
 
         `choose` takes the result so far and that at the next temperature, and returns the one that counts.
         The windows whose results need a fallback are decoded again, as one batch, at the next temperature.
         """
-        results: list[DecodingResult | None] = [None] * len(features)
-        remaining = list(range(len(features)))
+        results: list[DecodingResult | None] = [None] * len(windows)
+        remaining = list(range(len(windows)))
         for temperature in _TEMPERATURES:
             options = DecodingOptions(
-                self._task, language, temperature, sample_len=sample_len, prompt=self._prompt, fp16=False
+                self._task,
+                temperature=temperature,
+                beam_size=self._beam_size if self._beam_size > 1 and temperature == 0 else None,
+                sample_len=sample_len,
+                prompt=self._prompt,
+                fp16=False,
             )
-            task = self.decoding_task(options)
+            batch = [windows[i] for i in remaining]
+            task = self.decoding_task(options, batch)
             if temperature > 0:
-                task.decoder = _SeededDecoder(temperature, task.tokenizer.eot, [generators[i] for i in remaining])
-            new = dict(zip(remaining, task.run(features[remaining]), strict=True))
+                task.new_search = partial(Sampling, task.tokenizer.eot, temperature, [generators[i] for i in remaining])
+            new_results = task.run(_features(batch), [languages[i] for i in remaining])
+            new = dict(zip(remaining, new_results, strict=True))
             for i, result in new.items():
                 before = results[i]
                 results[i] = result if before is None else choose(before, result)
@@ -150,15 +201,29 @@ class WindowDecoder:
                 break
         return results
 
-    def decoding_task(self, options: DecodingOptions) -> DecodingTask:
-        """Return the package's decoding task, in the precision of this decoder."""
-        task = DecodingTask(self._model, options)
+    def decoding_task(self, options: DecodingOptions, windows: Sequence[EncodedWindow] = ()) -> BatchDecodingTask:
+        """Return a decoding task in the precision of this decoder, for these windows or for any audio features."""
+        task = BatchDecodingTask(self._model, options)
         if self._is_int8:
-            task.inference = Int8Inference(self._model, self._check, first_logits=task.sot_index)
+            task.inference = Int8Inference(
+                self._model,
+                self._check,
+                first_logits=task.sot_index,
+                cross_attn_caches=[self._cross_attn(window) for window in windows],
+            )
             task.sot_index = 0
-            if isinstance(task.decoder, BeamSearchDecoder):
-                task.decoder.inference = task.inference
+        eot = task.tokenizer.eot
+        if options.beam_size is None:
+            task.new_search = partial(Greedy, eot)
+        else:
+            task.new_search = partial(BeamSearch, eot, options.beam_size, task.inference)
         return task
+
+    def _cross_attn(self, window: EncodedWindow) -> Int8Cache:
+        if window.cross_attn is None:
+            model = self._model
+            window.cross_attn = cross_attn_cache(model.decoder, model.dims, window.features, self._check)
+        return window.cross_attn
 
     def add_word_timestamps(
         self,
@@ -281,32 +346,3 @@ class _SdpaAttention(MultiHeadAttention):  # type: ignore[misc]
         q, k, v = (x.view(*x.shape[:2], self.n_head, -1).permute(0, 2, 1, 3) for x in (q, k, v))
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=mask is not None and q.shape[2] > 1)
         return attn_out.permute(0, 2, 1, 3).flatten(start_dim=2), None
-
-
-class _SeededDecoder(GreedyDecoder):  # type: ignore[misc]
-    """Samples as GreedyDecoder does at a temperature above 0, with one random generator per sequence."""
-
-    def __init__(self, temperature: float, eot: int, generators: Sequence[torch.Generator]) -> None:
-        super().__init__(temperature, eot)
-        self._generators = generators
-
-    def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> tuple[Tensor, Tensor]:
-        """Append one token to each sequence and add its log probability to `sum_logprobs`.
-
-        `tokens` has shape (num_sequences, length). Returns the longer `tokens`, and whether all sequences have ended.
-        """
-        sampled = torch.full((len(tokens), 1), self.eot)
-        for i, generator in enumerate(self._generators):
-            # A finished sequence must not draw: its generator's state would depend on how long the others go on.
-            if tokens[i, -1] != self.eot:
-                sampled[i] = self._sample(logits[i : i + 1], generator)
-                sum_logprobs[i] += logits[i].log_softmax(dim=-1)[sampled[i, 0]]
-        return torch.cat([tokens, sampled], dim=-1), (sampled == self.eot).all()
-
-    def _sample(self, logits: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a token, shape (1, 1), for the logits of one sequence, shape (1, n_vocab).
-
-        One sequence at a time, because torch sums a batch in another order, which changes the last bits.
-        """
-        probabilities = torch.distributions.Categorical(logits=logits / self.temperature).probs
-        return torch.multinomial(probabilities, 1, replacement=True, generator=generator)

@@ -145,7 +145,13 @@ def _load(config: TranscriberConfig, weights: WeightsConfig, report: ReportProgr
     torch.set_num_threads(config.threads or max(1, (psutil.cpu_count(logical=False) or 1) // 2))
     return_freed_memory()
     report("warming up")
-    engine = load_engine(file.path, config.precision, kernel=config.kernel, speech_detection=config.speech_detection)
+    engine = load_engine(
+        file.path,
+        config.precision,
+        kernel=config.kernel,
+        speech_detection=config.speech_detection,
+        beam_size=config.beam_size,
+    )
     trim_freed_memory()
     reuse_freed_memory()
     return LoadedModel(

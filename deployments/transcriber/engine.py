@@ -3,7 +3,7 @@
 import math
 import pickle
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,13 +23,20 @@ from deployments.inference.int8_layers import weight_bytes
 from deployments.settings import KernelChoice
 from deployments.transcriber.audio import Waveform, is_silent
 from deployments.transcriber.checkpoint import load_whisper
-from deployments.transcriber.decoding import WindowDecoder, compile_word_timestamps, is_no_speech, suspect_reason
+from deployments.transcriber.decoding import (
+    EncodedWindow,
+    WindowDecoder,
+    compile_word_timestamps,
+    is_no_speech,
+    suspect_reason,
+)
 from deployments.transcriber.languages import LANGUAGES
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.segments import FinalSegments, SendSegments, as_segment, in_order, mean_confidence
 from deployments.transcriber.settings import WhisperPrecision
 from deployments.transcriber.types import UNDETERMINED, TranscribeTask, Transcript, TranscriptSegment
 from deployments.transcriber.voice_activity import VoiceActivityDetector, find_speech, speech_gain
+from deployments.transcriber.window_languages import WindowLanguages, likeliest, most_spoken_language
 from deployments.transcriber.windows import Window, pack_into_windows
 
 _FRAMES_PER_TOKEN = FRAMES_PER_SECOND // TOKENS_PER_SECOND
@@ -39,7 +46,6 @@ _MIN_PROGRESS_S = 1.0
 """A text that ends sooner is no reason to decode the rest of its window, or a few words could do so again and again."""
 _MAX_WORD_S = 1.5
 """A longer word is taken to be over then: the alignment gives it the time of the speech that is missing in the text."""
-_LITTLE_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 _MIN_LOGPROB_OF_LITTLE_SPEECH = -1.0
 """Where the detector found less speech, the text must be more probable. What Whisper base makes of 18 animals and
 instruments had -1.06 to -2.7; of 21 spoken digits, 17 had more than -1."""
@@ -76,8 +82,9 @@ class WhisperEngine:
     recording.
     """
 
-    def __init__(self, model: Whisper, detector: VoiceActivityDetector | None = None) -> None:
+    def __init__(self, model: Whisper, detector: VoiceActivityDetector | None = None, *, beam_size: int = 1) -> None:
         self._model = model
+        self._beam_size = beam_size
         self._detector = detector
         self._languages = LANGUAGES[: model.num_languages] if model.is_multilingual else ("en",)
 
@@ -91,7 +98,8 @@ class WhisperEngine:
         if self._detector is not None:
             self._detector.probabilities(silence, _never_cancel)
         mel = LogMel(silence, self._model.dims.n_mels, _never_cancel).window(0)
-        WindowDecoder(self._model, _never_cancel).decode(mel, "en", sample_len=2)
+        decoder = WindowDecoder(self._model, _never_cancel, beam_size=self._beam_size)
+        decoder.decode(decoder.encode(mel), "en", sample_len=2)
         compile_word_timestamps()
 
     def transcribe(
@@ -166,7 +174,7 @@ class WhisperEngine:
             cancellation.check(f"{seek // FRAMES_PER_SECOND} of {num_seconds} seconds of audio were transcribed")
 
         spectrogram = LogMel(waveform, self._model.dims.n_mels, check)
-        decoder = WindowDecoder(self._model, check, translate=task.translate, prompt=prompt)
+        decoder = self._decoder(task, prompt, check)
         language = task.language or self._detect_language(decoder, spectrogram)
         tokenizer = self._tokenizer(language, task)
         last_speech_s = 0.0
@@ -174,7 +182,7 @@ class WhisperEngine:
         while seek < spectrogram.num_frames:
             num_frames = min(N_FRAMES, spectrogram.num_frames - seek)
             mel = _zero_padded_window(spectrogram, seek)
-            result = decoder.decode(mel, language)
+            result = decoder.decode(decoder.encode(mel), language)
             if is_no_speech(result):
                 seek += num_frames
                 continue
@@ -213,28 +221,56 @@ class WhisperEngine:
         windows = deque(pack_into_windows(speech, probabilities, len(waveform)))
         if not windows:
             return "", UNDETERMINED, []
-        decoder = WindowDecoder(self._model, check, translate=task.translate, prompt=prompt)
-        num_mels = self._model.dims.n_mels
-        first_speech = next((one for one in windows if one.num_speech_samples >= _LITTLE_SPEECH_SAMPLES), windows[0])
-        language = task.language or self._detect_language(
-            decoder, LogMel(first_speech.extract(waveform, gain), num_mels, check)
-        )
-        tokenizer = self._tokenizer(language, task)
+        decoder = self._decoder(task, prompt, check)
+
+        def encode(window: Window) -> _Encoded:
+            mel = _zero_padded_window(LogMel(window.extract(waveform, gain), self._model.dims.n_mels, check), 0)
+            return _Encoded(mel, decoder.encode(mel))
+
+        encoded: dict[Window, _Encoded] = {}
+
+        def detect(window: Window) -> Mapping[str, float]:
+            if not self._model.is_multilingual:
+                return {"en": 1.0}
+            return decoder.language_probabilities([(encoded.get(window) or encode(window)).encoding])[0]
+
+        main_language = task.language
+        if main_language is None:
+            first = next((one for one in windows if not one.has_little_speech), windows[0])
+            encoded[first] = encode(first)
+            main_language = likeliest(detect(first))
+        languages = WindowLanguages(main_language, detect if task.language is None else None)
         segments: list[dict[str, Any]] = []
         batch_size = decoder.max_batch_size if final is None else 1
         while windows:
             num_samples_done = max(num_samples_done, windows[0].start)
-            batch = [windows.popleft() for _ in range(min(batch_size, len(windows)))]
+            batch: list[Window] = []
+            while windows and len(batch) < batch_size:
+                window = windows.popleft()
+                if window not in encoded:
+                    encoded[window] = encode(window)
+                parts = languages.divide(window)
+                if parts == [window]:
+                    batch.append(window)
+                else:
+                    del encoded[window]
+                    windows.extendleft(reversed(parts))
             batch_size = min(2 * batch_size, decoder.max_batch_size)
-            mels = [_zero_padded_window(LogMel(window.extract(waveform, gain), num_mels, check), 0) for window in batch]
-            results = decoder.decode_batch(mels, language)
+            results = decoder.decode_batch(
+                [encoded[window].encoding for window in batch], [languages.of(window) for window in batch]
+            )
+            # The decoder's caches go here: word timestamps take as much memory.
+            decoded = [
+                _Decoded(window, encoded.pop(window).mel, result) for window, result in zip(batch, results, strict=True)
+            ]
             remainders = []
-            for window, mel, result in zip(batch, mels, results, strict=True):
-                if is_no_speech(result) or not _is_credible(window, result):
+            for one in decoded:
+                if is_no_speech(one.result) or not _is_credible(one.window, one.result):
                     continue
-                transcribed, untranscribed = self._segments(_Decoded(window, mel, result), decoder, tokenizer)
+                transcribed, untranscribed = self._segments(one, decoder, self._tokenizer(one.result.language, task))
+                languages.set(untranscribed, one.result.language)
                 remainders += untranscribed
-                segments += [_to_recording_times(segment, window) for segment in _without_empty(transcribed)]
+                segments += [_to_recording_times(segment, one.window) for segment in _without_empty(transcribed)]
             windows.extendleft(reversed(remainders))
             if final is not None:
                 until = min((window.start for window in windows), default=len(waveform))
@@ -243,7 +279,7 @@ class WhisperEngine:
         ordered = in_order([as_segment(segment) for segment in segments])
         if not task.word_timestamps:
             ordered = [replace(segment, words=[]) for segment in ordered]
-        return _text(segments, tokenizer), language, ordered
+        return _text(segments, self._tokenizer("en", task)), most_spoken_language(ordered, languages.main), ordered
 
     def _segments(
         self, decoded: "_Decoded", decoder: WindowDecoder, tokenizer: Tokenizer
@@ -285,7 +321,13 @@ class WhisperEngine:
         return segments, [part for part in parts if part is not None]
 
     def _detect_language(self, decoder: WindowDecoder, spectrogram: LogMel) -> str:
-        return decoder.detect_language(spectrogram.window(0)) if self._model.is_multilingual else "en"
+        if not self._model.is_multilingual:
+            return "en"
+        [probabilities] = decoder.language_probabilities([decoder.encode(spectrogram.window(0))])
+        return likeliest(probabilities)
+
+    def _decoder(self, task: TranscribeTask, prompt: Sequence[int], check: Callable[[], None]) -> WindowDecoder:
+        return WindowDecoder(self._model, check, translate=task.translate, prompt=prompt, beam_size=self._beam_size)
 
     def _tokenizer(self, language: str, task: TranscribeTask) -> Tokenizer:
         return get_tokenizer(
@@ -297,7 +339,12 @@ class WhisperEngine:
 
 
 def load_engine(
-    path: Path, precision: WhisperPrecision, *, kernel: KernelChoice = "auto", speech_detection: bool = True
+    path: Path,
+    precision: WhisperPrecision,
+    *,
+    kernel: KernelChoice = "auto",
+    speech_detection: bool = True,
+    beam_size: int = 1,
 ) -> WhisperEngine:
     """Return the engine for an openai-whisper `.pt` checkpoint, warmed up, with or without voice activity detection.
 
@@ -305,7 +352,7 @@ def load_engine(
     """
     detector = VoiceActivityDetector() if speech_detection else None
     try:
-        engine = WhisperEngine(load_whisper(path, precision, kernel), detector)
+        engine = WhisperEngine(load_whisper(path, precision, kernel), detector, beam_size=beam_size)
         engine.warm_up()
     except _INVALID_CHECKPOINT_ERRORS as error:
         raise ModelNotLoaded(
@@ -320,6 +367,13 @@ def _zero_padded_window(spectrogram: LogMel, seek: int) -> Tensor:
     mel = spectrogram.window(seek)
     mel[:, max(spectrogram.num_frames - seek, 0) :] = 0
     return mel
+
+
+class _Encoded(NamedTuple):
+    """A window's spectrogram, shape (num_mels, N_FRAMES), and what the encoder makes of it."""
+
+    mel: Tensor
+    encoding: EncodedWindow
 
 
 class _Decoded(NamedTuple):
@@ -361,6 +415,7 @@ def _parse_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, n
         text = tokenizer.decode([token for token in tokens[first:end] if token < tokenizer.eot])
         return {
             "seek": seek,
+            "language": result.language,
             "start": start_s,
             "end": end_s,
             "text": text,
@@ -407,7 +462,7 @@ def _is_credible(window: Window, result: DecodingResult) -> bool:
 
     That is so where the detector found hardly any, and where the model found none at first.
     """
-    if not window.is_second_look and window.num_speech_samples >= _LITTLE_SPEECH_SAMPLES:
+    if not window.is_second_look and not window.has_little_speech:
         return True
     min_logprob = _MIN_LOGPROB_OF_SECOND_LOOK if window.is_second_look else _MIN_LOGPROB_OF_LITTLE_SPEECH
     return result.avg_logprob > min_logprob and suspect_reason(result) not in ("repetition", "no_speech")

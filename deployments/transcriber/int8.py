@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from whisper import Whisper
 from whisper.decoding import Inference
-from whisper.model import TextDecoder
+from whisper.model import ModelDimensions, TextDecoder
 
 from deployments.inference.int8_layers import Int8Embedding, Int8Linear
 from deployments.inference.int8_matmul import choose_matmul
@@ -51,6 +51,29 @@ def quantize(model: Whisper, kernel: KernelChoice) -> None:
     model.decoder.lm_head = int8_linear(weight, scales, None)
 
 
+def cross_attn_cache(
+    decoder: Int8TextDecoder, dims: ModelDimensions, features: Tensor, check: Callable[[], None]
+) -> Int8Cache:
+    """Return the cross-attention keys and values of one window, for all layers.
+
+    `features` are its audio features, shape (n_audio_ctx, n_audio_state). `check` is called before each layer.
+    """
+    cache = _empty_cache(dims, len(features))
+    for layer, block in enumerate(decoder.blocks):
+        check()
+        cross = block.cross_attn
+        keys, values = (
+            project(features).view(len(features), dims.n_text_head, -1) for project in (cross.key, cross.value)
+        )
+        cache.write(layer, keys, values)
+    cache.length = len(features)
+    return cache
+
+
+def _empty_cache(dims: ModelDimensions, capacity: int) -> Int8Cache:
+    return Int8Cache((dims.n_text_layer, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head))
+
+
 class Int8Inference(Inference):  # type: ignore[misc]
     """Decode steps with int8 KV caches for one batch of windows, as `whisper.decoding.DecodingTask` calls them.
 
@@ -58,19 +81,27 @@ class Int8Inference(Inference):  # type: ignore[misc]
     cross-attention cache, which is computed once.
     """
 
-    def __init__(self, model: Whisper, check: Callable[[], None], first_logits: int = 0) -> None:
+    def __init__(
+        self,
+        model: Whisper,
+        check: Callable[[], None],
+        first_logits: int = 0,
+        cross_attn_caches: Sequence[Int8Cache] | None = None,
+    ) -> None:
         """Take a quantized model; `check` is called before each layer, and what it raises ends the work.
 
         The first call of `logits` computes none for so many tokens: those of a prompt would take 47 MB a window.
+        `cross_attn_caches` are those of the windows, from `cross_attn_cache`; without them they are computed.
         """
         self._first_logits = first_logits
+        self._known_cross_attn_caches = cross_attn_caches
         self._decoder = model.decoder
         self._dims = model.dims
         self._check = check
         self._self_attn_caches: list[Int8Cache] = []
         """One for each sequence."""
-        self._cross_attn_caches: list[Int8Cache] = []
-        """For each sequence, the cache of its window."""
+        self._cross_attn_caches: Sequence[Int8Cache] = []
+        """One for each window."""
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
         """Return logits, shape (num_sequences, num_new, n_vocab), for the tokens that are not yet in the KV cache.
@@ -79,10 +110,10 @@ class Int8Inference(Inference):  # type: ignore[misc]
         n_audio_ctx, n_audio_state). The first `first_logits` tokens have no logits.
         """
         if not self._self_attn_caches:
-            sequences_per_window = len(tokens) // len(audio_features)
-            cross_attn_caches = [self._cross_attn_cache(features) for features in audio_features]
-            self._cross_attn_caches = [cache for cache in cross_attn_caches for _ in range(sequences_per_window)]
-            self._self_attn_caches = [self._empty_cache(self._dims.n_text_ctx) for _ in tokens]
+            self._cross_attn_caches = self._known_cross_attn_caches or [
+                cross_attn_cache(self._decoder, self._dims, features, self._check) for features in audio_features
+            ]
+            self._self_attn_caches = [_empty_cache(self._dims, self._dims.n_text_ctx) for _ in tokens]
         num_cached = self._self_attn_caches[0].length
         logits = []
         for i in range(num_cached, tokens.shape[1]):
@@ -100,29 +131,18 @@ class Int8Inference(Inference):  # type: ignore[misc]
             in_use.add(id(source))
         self._self_attn_caches = sources
 
+    def keep_windows(self, windows: Sequence[int]) -> None:
+        """Forget the sequences of all windows but these; windows are counted anew from 0."""
+        size = len(self._self_attn_caches) // len(self._cross_attn_caches)
+        self._cross_attn_caches = [self._cross_attn_caches[window] for window in windows]
+        self._self_attn_caches = [self._self_attn_caches[window * size + i] for window in windows for i in range(size)]
+
     def cleanup_caching(self) -> None:
         self._self_attn_caches, self._cross_attn_caches = [], []
-
-    def _empty_cache(self, capacity: int) -> Int8Cache:
-        dims = self._dims
-        return Int8Cache((dims.n_text_layer, dims.n_text_head, capacity, dims.n_text_state // dims.n_text_head))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         """Return shape (n, n_text_head, head_dim) for shape (n, n_text_state)."""
         return x.view(len(x), self._dims.n_text_head, -1)
-
-    def _cross_attn_cache(self, features: Tensor) -> Int8Cache:
-        """Return the cross-attention keys and values of one window, for all layers.
-
-        `features` are its audio features, shape (n_audio_ctx, n_audio_state).
-        """
-        cache = self._empty_cache(len(features))
-        for layer, block in enumerate(self._decoder.blocks):
-            self._check()
-            cross = block.cross_attn
-            cache.write(layer, self._split_heads(cross.key(features)), self._split_heads(cross.value(features)))
-        cache.length = len(features)
-        return cache
 
     def _decode_step(self, ids: Tensor) -> Tensor:
         """Append one token to each sequence; return the last block's output, shape (num_sequences, n_text_state)."""
@@ -135,9 +155,18 @@ class Int8Inference(Inference):  # type: ignore[misc]
             query, key, value = (self._split_heads(project(normed)) for project in (attn.query, attn.key, attn.value))
             attn_out = Int8Cache.append_and_attend(self._self_attn_caches, layer, query, key, value, rotation=None)
             x = x + attn.out(attn_out.flatten(1))
-            query = self._split_heads(cross.query(block.cross_attn_ln(x)))
-            x = x + cross.out(Int8Cache.attend(self._cross_attn_caches, layer, query).flatten(1))
+            x = x + cross.out(self._cross_attend(layer, cross.query(block.cross_attn_ln(x))))
             x = x + block.mlp(block.mlp_ln(x))
         for cache in self._self_attn_caches:
             cache.length += 1
         return x
+
+    def _cross_attend(self, layer: int, query: Tensor) -> Tensor:
+        """Return the attention of each sequence to its window; takes and returns shape (num_sequences, n_text_state).
+
+        The sequences of a window are as many queries to each of its heads, so that its keys are read once for all.
+        """
+        num_windows, num_heads = len(self._cross_attn_caches), self._dims.n_text_head
+        by_head = query.view(num_windows, -1, num_heads, query.shape[1] // num_heads).transpose(1, 2)
+        attn_out = Int8Cache.attend(self._cross_attn_caches, layer, by_head.flatten(1, 2))
+        return attn_out.view(by_head.shape).transpose(1, 2).reshape(query.shape)

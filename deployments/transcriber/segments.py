@@ -44,6 +44,7 @@ def as_segment(segment: dict[str, Any]) -> TranscriptSegment:
             for word in segment.get("words", [])
         ],
         suspect=segment["suspect"],
+        language=segment["language"],
         decoding=Decoding(
             seek=segment["seek"],
             tokens=segment["tokens"],

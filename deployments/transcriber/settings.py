@@ -23,6 +23,8 @@ class TranscriberConfig(Int8ModelSection):
     """Transcribe only the parts where a voice activity detector finds speech, several windows per batch: faster, and
     no hallucinations where nobody speaks. If false, the model gets the whole recording, one window after another, as in
     openai-whisper's own `transcribe`."""
+    beam_size: int = Field(3, ge=1, le=5)
+    """Texts that are followed for each window at once; the most probable one counts."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for every two physical cores."""
     max_duration_s: float = Field(7200, gt=0)

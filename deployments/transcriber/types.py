@@ -8,6 +8,10 @@ SuspectReason = Literal["repetition", "no_speech", "low_probability"]
 the text has a low log probability even after all fallback temperatures."""
 
 
+UNDETERMINED = "und"
+"""ISO 639-2 for a language that is not known."""
+
+
 @dataclass(frozen=True)
 class TranscribeTask:
     language: str | None = None
@@ -65,6 +69,8 @@ class TranscriptSegment:
     suspect: SuspectReason | None = None
     speaker: str | None = None
     """As of the words, which all have the same."""
+    language: str = UNDETERMINED
+    """Code of the language that was detected where it is said, or of the requested one."""
     decoding: Decoding | None = None
 
     def later(self, seconds: float) -> Self:
@@ -107,10 +113,6 @@ class TranscriptProgress:
     first_segment: int = 0
     segments: list[TranscriptSegment] = field(default_factory=list)
     """Those that have become final: the transcript's own from number `first_segment` on."""
-
-
-UNDETERMINED = "und"
-"""ISO 639-2 for a language that is not known."""
 
 
 @dataclass(frozen=True)

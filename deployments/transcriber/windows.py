@@ -27,8 +27,12 @@ many windows as their length would fill."""
 _MAX_UTTERANCE_SAMPLES = WINDOW_SAMPLES - 2 * _PADDING_SAMPLES
 _MIN_SPEECH_SAMPLES = SAMPLE_RATE
 """Less speech does not get a window of its own: the model would turn a syllable into a sentence."""
+_LITTLE_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 _MIN_MISSING_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 """Speech for which a window must have no text, so that a part of it is decoded once more."""
+_MIN_PAUSE_OF_PART_SAMPLES = round(0.3 * SAMPLE_RATE)
+_MIN_SPEECH_OF_PART_SAMPLES = 2 * SAMPLE_RATE
+"""Pauses at which the language may change, and the least speech from which it is detected."""
 _DETECTOR_ERROR_S = 0.15
 """Usual error of the start and end of speech (9 in 10 are within 0.14 s for espeak-ng sentences in silence)."""
 _MIN_OVERLAP_SAMPLES = round(0.3 * SAMPLE_RATE)
@@ -72,7 +76,12 @@ class Window:
     @property
     def num_speech_samples(self) -> int:
         """The length of its speech, without pauses."""
-        return sum(utterance.end - utterance.start for chunk in self._chunks for utterance in chunk.utterances)
+        return sum(_num_samples(chunk.utterances) for chunk in self._chunks)
+
+    @property
+    def has_little_speech(self) -> bool:
+        """Whether it has too little speech to be sure of its text or language."""
+        return self.num_speech_samples < _LITTLE_SPEECH_SAMPLES
 
     @property
     def spans(self) -> list[Span]:
@@ -95,7 +104,7 @@ class Window:
             for utterance in chunk.utterances
             if utterance.start >= position or utterance.end - position >= _MIN_OVERLAP_SAMPLES
         ]
-        if sum(utterance.end - utterance.start for utterance in remaining) < _MIN_SPEECH_SAMPLES:
+        if _num_samples(remaining) < _MIN_SPEECH_SAMPLES:
             return None
         return Window(_make_chunks(remaining, earliest=position, latest=self._chunks[-1].span.end))
 
@@ -125,6 +134,28 @@ class Window:
                 parts += _make_chunks(utterances, earliest=first, latest=last)
         missing = Window(parts, is_second_look=True)
         return missing if missing.num_speech_samples >= _MIN_MISSING_SPEECH_SAMPLES else None
+
+    def parts(self) -> list["Window"]:
+        """Return the window divided at pauses into parts in each of which one language may be spoken."""
+        utterances = [utterance for chunk in self._chunks for utterance in chunk.utterances]
+        groups = [[utterances[0]]]
+        for previous, utterance in pairwise(utterances):
+            is_pause = utterance.start - previous.end >= _MIN_PAUSE_OF_PART_SAMPLES
+            if is_pause and _num_samples(groups[-1]) >= _MIN_SPEECH_OF_PART_SAMPLES:
+                groups.append([])
+            groups[-1].append(utterance)
+        if len(groups) > 1 and _num_samples(groups[-1]) < _MIN_SPEECH_OF_PART_SAMPLES:
+            last = groups.pop()
+            groups[-1] += last
+        starts = [self.start, *(group[-1].end for group in groups[:-1])]
+        ends = [*(group[0].start for group in groups[1:]), self._chunks[-1].span.end]
+        return [Window(_make_chunks(*group)) for group in zip(groups, starts, ends, strict=True)]
+
+    @staticmethod
+    def joined(windows: Sequence["Window"]) -> "Window":
+        """Return one window for parts that follow one another."""
+        utterances = [one for window in windows for chunk in window._chunks for one in chunk.utterances]
+        return Window(_make_chunks(utterances, windows[0].start, windows[-1]._chunks[-1].span.end))
 
     def chunk_range(self, start_s: float, end_s: float) -> tuple[int, int]:
         """Return the indices of the first and last chunk to which text from `start_s` to `end_s` belongs.
@@ -173,6 +204,10 @@ class Window:
     def _min_overlap_s(self, index: int) -> float:
         speech = self._chunks[index].speech
         return min(_MIN_OVERLAP_SAMPLES, (speech.end - speech.start) // 2) / SAMPLE_RATE
+
+
+def _num_samples(spans: Sequence[Span]) -> int:
+    return sum(span.end - span.start for span in spans)
 
 
 def pack_into_windows(spans: Sequence[Span], probabilities: SpeechProbabilities, num_samples: int) -> list[Window]:

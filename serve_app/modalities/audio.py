@@ -223,6 +223,7 @@ def _to_track(track: AudioTrack) -> SoundTrack:
 def _to_segment(segment: TranscriptSegment, options: AudioOptions) -> Segment:
     result = Segment(
         text=segment.text,
+        language=segment.language,
         confidence=round(segment.confidence, 4),
         suspect=segment.suspect,
         speaker=segment.speaker,

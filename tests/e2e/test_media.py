@@ -152,7 +152,7 @@ def test_a_recording_of_every_format_is_transcribed(url: str, name: str) -> None
     words = [word["word"].strip() for segment in body["segments"] for word in segment["words"]]
     assert words == SENTENCE.split()
     for segment in body["segments"]:
-        assert set(segment) == {"start", "end", "text", "confidence", "words"}
+        assert set(segment) == {"start", "end", "text", "language", "confidence", "words"}
         assert 0 <= segment["start"] <= segment["end"]
         assert 0 <= segment["confidence"] <= 1
     confidences = [segment["confidence"] for segment in body["segments"]]

@@ -142,7 +142,7 @@ class FakeTranscriber(Fake):
         "Hello there.",
         "en",
         0.91239,
-        [TranscriptSegment(0.0, 1.5, "Hello there.", 0.95, [TranscriptWord("Hello", 0.0, 0.7, 0.9)])],
+        [TranscriptSegment(0.0, 1.5, "Hello there.", 0.95, [TranscriptWord("Hello", 0.0, 0.7, 0.9)], language="en")],
         2.0,
     )
     progress: Sequence[TranscriptProgress] = (

@@ -28,7 +28,7 @@ def test_the_answer_has_exactly_the_documented_shape(client: TestClient) -> None
         "transcription": "Hello there.",
         "language": "en",
         "confidence": 0.9124,
-        "segments": [{"start": 0.0, "end": 1.5, "text": "Hello there.", "confidence": 0.95}],
+        "segments": [{"start": 0.0, "end": 1.5, "text": "Hello there.", "language": "en", "confidence": 0.95}],
         "metadata": {"duration_seconds": 2.0, "model": "whisper-base"},
     }
 
@@ -41,7 +41,7 @@ def test_words_are_there_when_asked_for(client: TestClient, graph: FakeGraph) ->
 
 def test_without_timestamps_there_are_no_times_and_no_words(client: TestClient, graph: FakeGraph) -> None:
     body = post(client, include_timestamps="false", word_level_timestamps="true")
-    assert body["segments"] == [{"text": "Hello there.", "confidence": 0.95}]
+    assert body["segments"] == [{"text": "Hello there.", "language": "en", "confidence": 0.95}]
     assert graph.transcriber.calls[0][1] == TranscribeTask(None, word_timestamps=False)
 
 
@@ -73,7 +73,9 @@ def test_subtitles_are_there_when_asked_for(client: TestClient, graph: FakeGraph
 def two_speakers() -> Transcript:
     words = [TranscriptWord(" Hello", 0.0, 0.7, 0.9, "S1"), TranscriptWord(" Hi", 0.8, 1.2, 0.9, "S2")]
     segments = [
-        TranscriptSegment(word.start_s, word.end_s, word.word.strip(), 0.95, [word], speaker=word.speaker)
+        TranscriptSegment(
+            word.start_s, word.end_s, word.word.strip(), 0.95, [word], speaker=word.speaker, language="en"
+        )
         for word in words
     ]
     return Transcript("Hello Hi", "en", 0.95, segments, 2.0)
@@ -82,7 +84,7 @@ def two_speakers() -> Transcript:
 def test_speakers_are_there_when_asked_for(client: TestClient, graph: FakeGraph) -> None:
     graph.transcriber.transcript = two_speakers()
     first, second = post(client, speakers="true")["segments"]
-    assert first == {"start": 0.0, "end": 0.7, "text": "Hello", "confidence": 0.95, "speaker": "S1"}
+    assert first == {"start": 0.0, "end": 0.7, "text": "Hello", "language": "en", "confidence": 0.95, "speaker": "S1"}
     assert (second["speaker"], "words" in second) == ("S2", False)
     assert graph.transcriber.calls[-1][1] == TranscribeTask(None, word_timestamps=True, speakers=True)
     [word] = post(client, speakers="true", word_level_timestamps="true")["segments"][1]["words"]

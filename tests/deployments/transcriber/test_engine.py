@@ -60,6 +60,7 @@ def reference_transcript(model: Whisper, waveform: Waveform, task: TranscribeTas
                 for word in segment.get("words", [])
             ],
             _reference_reason(segment),
+            language=answer["language"],
             decoding=Decoding(**{field.name: segment[field.name] for field in fields(Decoding)}),
         )
         for segment in answer["segments"]

@@ -88,7 +88,7 @@ def test_the_probability_of_no_speech_is_that_at_the_start_of_the_transcript(
     quantized: Whisper, prompt: tuple[int, ...]
 ) -> None:
     decoder = WindowDecoder(quantized, never_cancel, prompt=prompt)
-    result = decoder.decode(_mel(1), "en")
+    result = decoder.decode(decoder.encode(_mel(1)), "en")
     options = DecodingOptions(language="en", prompt=list(prompt) or None, fp16=False)
     task = DecodingTask(quantized, options)
     features = quantized.encoder(_mel(1)[None])
@@ -124,11 +124,49 @@ def test_beam_search_is_at_least_as_good_as_greedy_decoding(quantized: Whisper) 
     sound = _sample_recording()
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(sound))
     [greedy], [beam] = (
-        decoder.decoding_task(DecodingOptions(language="en", beam_size=size, fp16=False)).run(mel[None])
-        for size in (None, 5)
+        WindowDecoder(quantized, never_cancel, beam_size=size).decode_batch([decoder.encode(mel)], ["en"])
+        for size in (1, 5)
     )
     assert beam.avg_logprob >= greedy.avg_logprob - 1e-3
     assert beam.text == greedy.text
+
+
+def test_beam_search_finds_what_the_packages_own_does() -> None:
+    model = whisper.load_model(str(MINIATURE))
+    sound = _sample_recording()
+    options = DecodingOptions(language="en", beam_size=3, fp16=False)
+    task = WindowDecoder(model, never_cancel, beam_size=3).decoding_task(options)
+    for part in (sound, sound[: len(sound) // 2]):
+        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(part))
+        [expected] = DecodingTask(model, options).run(mel[None])
+        [result] = task.run(expected.audio_features[None])
+        assert result.tokens == expected.tokens
+        assert result.avg_logprob == pytest.approx(expected.avg_logprob, rel=1e-4)
+        assert result.no_speech_prob == pytest.approx(expected.no_speech_prob, rel=1e-4)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_windows_that_end_at_different_times_have_the_results_of_each_alone(quantized: Whisper, beam_size: int) -> None:
+    decoder = WindowDecoder(quantized, never_cancel, beam_size=beam_size)
+    sound = _sample_recording()
+    short = sound[: len(sound) // 3]
+    windows = [
+        decoder.encode(whisper.log_mel_spectrogram(whisper.pad_or_trim(one))) for one in (short, sound, short, sound)
+    ]
+    together = decoder.decode_batch(windows, ["en", "en", "de", "fr"])
+    assert len({len(result.tokens) for result in together}) > 1
+    for window, language, result in zip(windows, ["en", "en", "de", "fr"], together, strict=True):
+        [alone] = decoder.decode_batch([window], [language])
+        assert (result.tokens, result.avg_logprob, result.language) == (alone.tokens, alone.avg_logprob, language)
+
+
+def test_languages_have_the_probabilities_of_the_package(reference: Whisper, quantized: Whisper) -> None:
+    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(_sample_recording()))
+    _, expected = reference.detect_language(mel)
+    for model, tolerance in ((reference, 1e-5), (quantized, 0.05)):
+        decoder = WindowDecoder(model, never_cancel)
+        [probabilities] = decoder.language_probabilities([decoder.encode(mel)])
+        assert probabilities == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize("kernel", ["auto", "onednn"])

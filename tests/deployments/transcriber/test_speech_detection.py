@@ -23,12 +23,13 @@ from deployments.transcriber import decoding
 from deployments.transcriber.audio import SAMPLE_RATE, Waveform
 from deployments.transcriber.audio_files import decode_audio
 from deployments.transcriber.checkpoint import load_whisper
-from deployments.transcriber.decoding import WindowDecoder
+from deployments.transcriber.decoding import EncodedWindow, WindowDecoder
 from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, load_engine
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.settings import WhisperPrecision
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
 from deployments.transcriber.voice_activity import VoiceActivityDetector
+from deployments.transcriber.windows import Window
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
 from tests.deployments.transcriber.sounds import noise, tone
@@ -195,10 +196,10 @@ def test_a_windows_result_does_not_depend_on_its_batch(
     sounds = [sentence, decode_file("samples/recording.mp3"), noise(7)]
     unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
     mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
-    alone = [decoder.decode_batch([mel], "en")[0] for mel in mels]
+    alone = [decoder.decode_batch([decoder.encode(mel)], ["en"])[0] for mel in mels]
     assert len({result.temperature for result in alone}) > 1
     for order in ([0, 1, 2, 3, 4], [3, 2]):
-        together = decoder.decode_batch([mels[i] for i in order], "en")
+        together = decoder.decode_batch([decoder.encode(mels[i]) for i in order], ["en"] * len(order))
         for i, result in zip(order, together, strict=True):
             assert result.tokens == alone[i].tokens
             if decoder._is_int8:
@@ -209,9 +210,9 @@ def test_a_windows_result_does_not_depend_on_its_batch(
 def test_results_of_the_largest_batch_are_bit_equal_to_those_of_one_window(sentence: Waveform) -> None:
     decoder = WindowDecoder(load_whisper(MINIATURE, "int8"), lambda: None)
     mels = [frames_of(sentence[1000 * i :]) for i in range(decoder.max_batch_size)]
-    together = decoder.decode_batch(mels, "en")
+    together = decoder.decode_batch([decoder.encode(mel) for mel in mels], ["en"] * len(mels))
     for i in (0, 3, 7):
-        [alone] = decoder.decode_batch([mels[i]], "en")
+        [alone] = decoder.decode_batch([decoder.encode(mels[i])], ["en"])
         assert (together[i].tokens, together[i].avg_logprob) == (alone.tokens, alone.avg_logprob)
 
 
@@ -308,9 +309,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch, edit: Callable[[list[int], Tokeniz
     decode_batch = WindowDecoder.decode_batch
     batches: list[int] = []
 
-    def edited(self: WindowDecoder, mels: list[torch.Tensor], language: str) -> list[whisper.DecodingResult]:
-        results = decode_batch(self, mels, language)
-        batches.append(len(mels))
+    def edited(self: WindowDecoder, windows: list[EncodedWindow], languages: list[str]) -> list[whisper.DecodingResult]:
+        results = decode_batch(self, windows, languages)
+        batches.append(len(windows))
         if len(batches) == 1:
             tokens = edit(results[0].tokens, whisper.tokenizer.get_tokenizer(True))
             results[0] = replace(results[0], tokens=tokens, avg_logprob=-0.1)
@@ -423,8 +424,10 @@ def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_s
     """As for the sounds of animals, which a detector that hears single words takes for speech."""
     decode_batch = WindowDecoder.decode_batch
 
-    def improbable(self: WindowDecoder, mels: list[torch.Tensor], language: str) -> list[whisper.DecodingResult]:
-        return [replace(result, avg_logprob=logprob) for result in decode_batch(self, mels, language)]
+    def improbable(
+        self: WindowDecoder, windows: list[EncodedWindow], languages: list[str]
+    ) -> list[whisper.DecodingResult]:
+        return [replace(result, avg_logprob=logprob) for result in decode_batch(self, windows, languages)]
 
     monkeypatch.setattr(WindowDecoder, "decode_batch", improbable)
     word = engine.transcribe(sentence[:SAMPLE_RATE], TranscribeTask("en"), NEVER_CANCELLED)
@@ -436,6 +439,59 @@ def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_s
 def test_the_language_is_detected_on_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:
     waveform = joined(noise(40) / 3, sentence, noise(40) / 3)
     assert engine.transcribe(waveform, TranscribeTask(), NEVER_CANCELLED).language == "en"
+
+
+def test_detecting_the_language_does_not_encode_a_window_again(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = WindowDecoder.encode
+    encoded: list[torch.Tensor] = []
+
+    def counted(self: WindowDecoder, mel: torch.Tensor) -> EncodedWindow:
+        encoded.append(mel)
+        return encode(self, mel)
+
+    monkeypatch.setattr(WindowDecoder, "encode", counted)
+    assert (
+        engine.transcribe(joined(sentence, silence(35), sentence), TranscribeTask(), NEVER_CANCELLED).language == "en"
+    )
+    assert len(encoded) == 2
+
+
+def test_each_segment_has_the_language_of_its_part(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The miniature knows English only; so German is "detected" after the 5th second, in the first window as well."""
+    waveform = joined(sentence, silence(3), sentence, silence(40), sentence)
+    extract = Window.extract
+    starts: list[float] = []
+
+    def extracted(self: Window, recording: Waveform, gain: float = 1.0) -> Waveform:
+        starts.append(self.start / SAMPLE_RATE)
+        return extract(self, recording, gain)
+
+    def detected(_: WindowDecoder, windows: list[EncodedWindow]) -> list[dict[str, float]]:
+        is_whole_window = len(starts) == 1
+        share = 0.8 if is_whole_window else float(starts[-1] < 5)
+        return [{"en": share, "de": 1 - share} for _ in windows]
+
+    monkeypatch.setattr(Window, "extract", extracted)
+    monkeypatch.setattr(WindowDecoder, "language_probabilities", detected)
+    plain = engine.transcribe(waveform, TranscribeTask(word_timestamps=True), NEVER_CANCELLED)
+    assert [segment.language for segment in plain.segments] == ["en", "de", "de"]
+    assert [round(segment.start_s) for segment in plain.segments] == [0, 6, 49]
+    assert plain.segments[0].text == SENTENCE
+    assert plain.language == "de"
+    starts.clear()
+    sent: list[TranscriptSegment] = []
+    streamed = engine.transcribe(
+        waveform,
+        TranscribeTask(word_timestamps=True),
+        NEVER_CANCELLED,
+        lambda _until, _first, final: sent.extend(final),
+    )
+    assert streamed == plain
+    assert sent == plain.segments
 
 
 def test_a_window_in_which_whisper_finds_no_speech_gives_no_text(long_recording: Waveform) -> None:

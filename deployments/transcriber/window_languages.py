@@ -1,0 +1,84 @@
+"""Which language is spoken in each window of a recording; windows are divided where it changes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+
+from deployments.transcriber.types import TranscriptSegment
+from deployments.transcriber.windows import Window
+
+_CLEAR_PROBABILITY = 0.9
+"""Below it a window is taken to be in the language of the whole recording. Whisper base gives 0.92 to 1.00 to most
+windows of one language, and 0.60 to one of noisy sentences."""
+_SECOND_PROBABILITY = 0.1
+"""From it on a window may have a second language. In windows with German or Spanish and a third of English, Whisper
+base gives English 0.16 to 0.38; in windows of one language the second one mostly has less than 0.01."""
+
+LanguageProbabilities = Mapping[str, float]
+"""By the code of the language."""
+
+
+class WindowLanguages:
+    """The languages of a recording's windows: the requested one, or what the model detects in each."""
+
+    def __init__(self, main: str, detect: Callable[[Window], LanguageProbabilities] | None) -> None:
+        """Take the language of the recording, and what detects that of a window; None if all have that language."""
+        self.main = main
+        self._detect = detect
+        self._known: dict[Window, str] = {}
+
+    def of(self, window: Window) -> str:
+        """Return the language in which a window is to be decoded, after `divide`."""
+        return self._known.get(window, self.main)
+
+    def set(self, windows: Sequence[Window], language: str) -> None:
+        """Note the language of windows in which it need not be detected."""
+        self._known.update((window, language) for window in windows)
+
+    def divide(self, window: Window) -> list[Window]:
+        """Return the window, or its parts if more than one language is spoken in it; their languages are known then."""
+        if self._detect is None or window in self._known:
+            return [window]
+        probabilities = self._detect(window)
+        if sorted(probabilities.values())[-2:][0] < _SECOND_PROBABILITY:
+            self.set([window], _clear_language(probabilities) or self.main)
+            return [window]
+        parts = window.parts()
+        languages = languages_of_parts([_clear_language(self._detect(part)) for part in parts], self.main)
+        if len(set(languages)) == 1:
+            self.set([window], languages[0])
+            return [window]
+        divided = []
+        for language, run in groupby(zip(languages, parts, strict=True), key=lambda one: one[0]):
+            divided.append(Window.joined([part for _, part in run]))
+            self.set(divided[-1:], language)
+        return divided
+
+
+def likeliest(probabilities: LanguageProbabilities) -> str:
+    return max(probabilities, key=probabilities.__getitem__)
+
+
+def languages_of_parts(detected: Sequence[str | None], main: str) -> list[str]:
+    """Return the language of each part: where it is not clear that of the part before, or else of the first clear one.
+
+    If none is clear, it is `main`.
+    """
+    language = next((one for one in detected if one is not None), main)
+    languages = []
+    for one in detected:
+        language = one or language
+        languages.append(language)
+    return languages
+
+
+def most_spoken_language(segments: Sequence[TranscriptSegment], otherwise: str) -> str:
+    """Return the language whose segments are the longest in all; without segments it is `otherwise`."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end_s - segment.start_s
+    return likeliest(seconds) if seconds else otherwise
+
+
+def _clear_language(probabilities: LanguageProbabilities) -> str | None:
+    language = likeliest(probabilities)
+    return language if probabilities[language] >= _CLEAR_PROBABILITY else None
