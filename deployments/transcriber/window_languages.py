@@ -36,7 +36,7 @@ class WindowLanguages:
 
     def divide(self, window: Window) -> list[Window]:
         """Return the window, or its parts if more than one language is spoken in it; their languages are known then."""
-        if self._detect is None or window in self._known:
+        if self._detect is None or window in self._known or window.has_little_speech:
             return [window]
         probabilities = self._detect(window)
         if sorted(probabilities.values())[-2:][0] < _SECOND_PROBABILITY:

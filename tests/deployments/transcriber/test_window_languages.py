@@ -60,6 +60,13 @@ def test_a_window_of_no_clear_language_has_that_of_the_recording() -> None:
     assert languages.of(windows[1]) == "en"
 
 
+def test_a_window_with_little_speech_has_the_language_of_the_recording() -> None:
+    windows = windows_of((0, 20), (60, 61.5))
+    languages = WindowLanguages("en", detection([(40, "en"), (90, "de")]))
+    assert [languages.divide(window) for window in windows] == [[window] for window in windows]
+    assert [languages.of(window) for window in windows] == ["en", "en"]
+
+
 def test_a_window_of_two_languages_is_divided_at_the_pause_between_them() -> None:
     [window] = windows_of((0, 3), (3.5, 8), (8.6, 12), (13, 16), (16.4, 20))
     languages = WindowLanguages("en", detection([(8.3, "de"), (12.5, "en"), (30, "fr")]))
