@@ -34,6 +34,31 @@ test("a picture of the camera is described", async ({ page }) => {
   await expect.poll(width).toBeGreaterThan(100);
 });
 
+test("no picture can be taken before the camera shows one", async ({ page }) => {
+  // A camera that shows its first picture when it is told to.
+  await page.addInitScript(() => {
+    const canvas = document.createElement("canvas");
+    canvas.width = 320;
+    canvas.height = 240;
+    const pen = canvas.getContext("2d")!;
+    const stream = canvas.captureStream(0);
+    navigator.mediaDevices.getUserMedia = () => Promise.resolve(stream);
+    window.addEventListener("show-picture", () => {
+      pen.fillRect(0, 0, 160, 120);
+      (stream.getVideoTracks()[0] as CanvasCaptureMediaStreamTrack).requestFrame();
+    });
+  });
+  await page.reload();
+  await page.getByRole("button", { name: "Take a picture" }).click();
+  const dialog = page.getByRole("dialog");
+  await expect(dialog.getByRole("status")).toHaveText("Waiting for the camera.");
+  await expect(dialog.getByRole("button", { name: "Take the picture" })).toBeDisabled();
+  await page.evaluate(() => window.dispatchEvent(new Event("show-picture")));
+  await dialog.getByRole("button", { name: "Take the picture" }).click();
+  const card = page.getByRole("article", { name: /^picture .*\.jpg$/ });
+  await expect(card.getByText("moondream-mini")).toBeVisible();
+});
+
 test("a video of camera and microphone is analysed", async ({ page }) => {
   await page.getByRole("button", { name: "Record a video" }).click();
   const dialog = page.getByRole("dialog");

@@ -25,6 +25,7 @@ export function CaptureDialog({ kind, onFile, onClose }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   const preview = useRef<HTMLVideoElement>(null);
   const { stream, problem } = useStream(kind);
+  const [showsPicture, setShowsPicture] = useState(false);
   const recording = useRecording(stream, kind, (file) => {
     onFile(file);
     dialog.current?.close();
@@ -35,6 +36,8 @@ export function CaptureDialog({ kind, onFile, onClose }: Props) {
     if (preview.current) preview.current.srcObject = stream;
   }, [stream]);
 
+  // A camera's stream is there before its first picture: until then the video has no size.
+  const isReady = stream !== null && (kind === "sound" || showsPicture);
   const takePicture = async () => {
     const video = preview.current;
     if (!video) return;
@@ -52,20 +55,30 @@ export function CaptureDialog({ kind, onFile, onClose }: Props) {
           </Notice>
         </div>
       )}
-      {kind !== "sound" && <video ref={preview} autoPlay muted playsInline aria-label="What the camera sees" />}
+      {kind !== "sound" && (
+        <video
+          ref={preview}
+          autoPlay
+          muted
+          playsInline
+          aria-label="What the camera sees"
+          onLoadedData={() => setShowsPicture(true)}
+        />
+      )}
       <p role="status">
         {!stream && !problem && "Waiting for your permission in the browser."}
-        {stream && recording.seconds === null && "Ready."}
+        {stream && !isReady && "Waiting for the camera."}
+        {isReady && recording.seconds === null && "Ready."}
         {recording.seconds !== null && <span aria-hidden="true">Recording, {clock(recording.seconds)}</span>}
         {recording.seconds !== null && <span className="visually-hidden">Recording</span>}
       </p>
       <div className="row">
         {kind === "picture" ? (
-          <button type="button" className="primary" disabled={!stream} onClick={takePicture}>
+          <button type="button" className="primary" disabled={!isReady} onClick={takePicture}>
             Take the picture
           </button>
         ) : recording.seconds === null ? (
-          <button type="button" className="primary" disabled={!stream} onClick={recording.start}>
+          <button type="button" className="primary" disabled={!isReady} onClick={recording.start}>
             Start recording
           </button>
         ) : (
