@@ -1634,7 +1634,7 @@ export interface components {
             transcription: string;
             /**
              * Language
-             * @description A Whisper language code, or `und` if none was requested and nobody speaks.
+             * @description Whisper's code of the requested language, or of that in which most is said; `und` if none was requested and nobody speaks.
              * @example en
              */
             language: string;
@@ -2551,6 +2551,12 @@ export interface components {
             end?: number;
             /** Text */
             text: string;
+            /**
+             * Language
+             * @description Whisper's code of the language in which this is said, or the requested one.
+             * @example en
+             */
+            language: string;
             /**
              * Confidence
              * @example 0.92
