@@ -30,8 +30,8 @@ _MIN_SPEECH_SAMPLES = SAMPLE_RATE
 _LITTLE_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 _MIN_MISSING_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 """Speech for which a window must have no text, so that a part of it is decoded once more."""
-_MIN_PAUSE_OF_PART_SAMPLES = round(0.3 * SAMPLE_RATE)
-_MIN_SPEECH_OF_PART_SAMPLES = 2 * SAMPLE_RATE
+_MIN_PAUSE_OF_HALVES_SAMPLES = round(0.3 * SAMPLE_RATE)
+_MIN_SPEECH_OF_HALF_SAMPLES = 2 * SAMPLE_RATE
 """Pauses at which the language may change, and the least speech from which it is detected."""
 _DETECTOR_ERROR_S = 0.15
 """Usual error of the start and end of speech (9 in 10 are within 0.14 s for espeak-ng sentences in silence)."""
@@ -135,21 +135,27 @@ class Window:
         missing = Window(parts, is_second_look=True)
         return missing if missing.num_speech_samples >= _MIN_MISSING_SPEECH_SAMPLES else None
 
-    def parts(self) -> list["Window"]:
-        """Return the window divided at pauses into parts in each of which one language may be spoken."""
+    def halves(self) -> list["Window"]:
+        """Return the window divided at that pause which is nearest to the middle of its speech.
+
+        If it has no pause that leaves enough speech on both sides, it is returned alone.
+        """
         utterances = [utterance for chunk in self._chunks for utterance in chunk.utterances]
-        groups = [[utterances[0]]]
-        for previous, utterance in pairwise(utterances):
-            is_pause = utterance.start - previous.end >= _MIN_PAUSE_OF_PART_SAMPLES
-            if is_pause and _num_samples(groups[-1]) >= _MIN_SPEECH_OF_PART_SAMPLES:
-                groups.append([])
-            groups[-1].append(utterance)
-        if len(groups) > 1 and _num_samples(groups[-1]) < _MIN_SPEECH_OF_PART_SAMPLES:
-            last = groups.pop()
-            groups[-1] += last
-        starts = [self.start, *(group[-1].end for group in groups[:-1])]
-        ends = [*(group[0].start for group in groups[1:]), self._chunks[-1].span.end]
-        return [Window(_make_chunks(*group)) for group in zip(groups, starts, ends, strict=True)]
+        lengths = list(accumulate(utterance.end - utterance.start for utterance in utterances))
+        cuts = [
+            i
+            for i in range(1, len(utterances))
+            if utterances[i].start - utterances[i - 1].end >= _MIN_PAUSE_OF_HALVES_SAMPLES
+            and min(lengths[i - 1], lengths[-1] - lengths[i - 1]) >= _MIN_SPEECH_OF_HALF_SAMPLES
+        ]
+        if not cuts:
+            return [self]
+        cut = min(cuts, key=lambda i: abs(lengths[-1] - 2 * lengths[i - 1]))
+        first = _make_chunks(utterances[:cut], self.start, utterances[cut].start)
+        return [
+            Window(first),
+            Window(_make_chunks(utterances[cut:], utterances[cut - 1].end, self._chunks[-1].span.end)),
+        ]
 
     @staticmethod
     def joined(windows: Sequence["Window"]) -> "Window":

@@ -68,11 +68,11 @@ def test_a_window_with_little_speech_has_the_language_of_the_recording() -> None
 
 
 def test_a_window_of_two_languages_is_divided_at_the_pause_between_them() -> None:
-    [window] = windows_of((0, 3), (3.5, 8), (8.6, 12), (13, 16), (16.4, 20))
-    languages = WindowLanguages("en", detection([(8.3, "de"), (12.5, "en"), (30, "fr")]))
+    [window] = windows_of((0, 4), (4.5, 8), (8.6, 17), (18, 22), (22.4, 27))
+    languages = WindowLanguages("en", detection([(8.3, "de"), (17.5, "en"), (30, "fr")]))
     parts = languages.divide(window)
     assert [languages.of(part) for part in parts] == ["de", "en", "fr"]
-    assert seconds_of(parts) == [(0.0, 8.4), (8.2, 12.4), (12.6, 20.4)]
+    assert seconds_of(parts) == [(0.0, 8.4), (8.2, 17.4), (17.6, 27.4)]
     assert sum(part.num_speech_samples for part in parts) == window.num_speech_samples
     for part in parts:
         assert languages.divide(part) == [part]
@@ -98,9 +98,21 @@ def test_a_part_of_no_clear_language_has_that_of_its_neighbour(detected: list[st
     assert languages_of_parts(detected, "fr") == expected
 
 
-def test_parts_have_enough_speech_to_detect_a_language() -> None:
-    [window] = windows_of((0, 1), (2, 3), (4, 6), (6.2, 9), (9.5, 10))
-    assert seconds_of(window.parts()) == [(0.0, 3.4), (3.6, 10.4)]
+@pytest.mark.parametrize(
+    ("utterances", "halves"),
+    [
+        ([(0, 3), (3.5, 6), (6.5, 9)], [(0.0, 3.4), (3.1, 9.4)]),
+        ([(0, 3), (3.1, 6), (6.5, 9)], [(0.0, 6.4), (6.1, 9.4)]),
+        ([(0, 3), (3.1, 6), (6.2, 9)], [(0.0, 9.4)]),
+        ([(0, 1), (2, 5), (6, 7)], [(0.0, 7.4)]),
+    ],
+    ids=["the pause nearest to the middle", "not at a short pause", "no pause", "too little speech on one side"],
+)
+def test_a_window_is_halved_at_a_pause(
+    utterances: list[tuple[float, float]], halves: list[tuple[float, float]]
+) -> None:
+    [window] = windows_of(*utterances)
+    assert seconds_of(window.halves()) == halves
 
 
 def test_the_language_of_a_transcript_is_that_of_most_of_its_speech() -> None:
