@@ -177,7 +177,11 @@ class Int8Cache(KeyValueCache):
 
     @classmethod
     def attend(cls, caches: Sequence[Self], layer: int, queries: Tensor) -> Tensor:
-        """Return the attention of one query per cache, shape (n, num_heads, head_dim), to all its filled positions."""
+        """Return the attention of queries to all filled positions of their caches.
+
+        Takes and returns shape (num_caches, num_heads, head_dim). `num_heads` may be a multiple of `num_kv_heads`: the
+        queries to one head of a cache follow one another.
+        """
         _, num_kv_heads, _, head_dim = caches[0]._shape
         none = queries.new_empty(0, num_kv_heads, head_dim)
         return append_and_attend(queries, none, none, None, cls.cache_table(caches, to_append=False), layer)

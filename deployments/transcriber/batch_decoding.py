@@ -13,7 +13,8 @@ from whisper.utils import compression_ratio
 from deployments.transcriber.int8 import Int8Inference
 
 ScoredTexts = list[tuple[Tensor, float]]
-"""Token ids up to the end of the text, with the tokens before it, and their log probability."""
+"""Candidates for the text of one window: the token ids, shape (length,), with those before the text and without the end
+token, and the sum of their log probabilities."""
 
 
 class Search(Protocol):
@@ -27,7 +28,11 @@ class Search(Protocol):
         """
 
     def texts(self, window: int, tokens: Tensor, sum_logprobs: Tensor) -> ScoredTexts:
-        """Return the texts of a window, given its sequences and their log probabilities."""
+        """Return the candidates of a window for its text.
+
+        `tokens` are its sequences, shape (sequences_per_window, length), and `sum_logprobs` their log probabilities,
+        shape (sequences_per_window,).
+        """
 
     def keep(self, windows: Sequence[int]) -> None:
         """Forget all windows but these; they are counted anew from 0."""
@@ -163,6 +168,7 @@ class BatchDecodingTask(DecodingTask):  # type: ignore[misc]
     new_search: Callable[[], Search]
     """Returns what chooses the tokens of a batch."""
 
+    @torch.no_grad()
     def run(self, features: Tensor, languages: Sequence[str] | None = None) -> list[DecodingResult]:
         """Return the most probable text of each window.
 

@@ -38,11 +38,13 @@ _NO_SPEECH_THRESHOLD = 0.6
 
 _SEED = 0
 
-_MAX_BATCH_BYTES = 150_000_000
-"""Memory for one batch of windows: in int8 enough for seven windows of base, three of small or one of medium."""
+_MAX_BATCH_BYTES = 100_000_000
+"""Memory for one batch of windows, unless it is a single one: in int8 and with a beam of three, enough for three
+windows of base or one of small."""
 _MAX_BATCH_SIZE = 8
-"""Windows, four minutes in all. Progress counts finished batches only, so larger ones would make it coarse. In int8,
-results do not depend on the batch, bit for bit, up to 32 windows."""
+"""Windows, four minutes in all. Progress counts finished batches only, so larger ones would make it coarse."""
+_MAX_SEQUENCES = 32
+"""In int8, results do not depend on the batch, bit for bit, up to so many sequences."""
 
 _word_timestamps_lock = threading.Lock()
 """The package's word timestamps switch `use_sdpa` off for all threads, and run a numba kernel that is not thread-safe.
@@ -64,7 +66,7 @@ class EncodedWindow:
     features: Tensor
     """The encoder's output, shape (n_audio_ctx, n_audio_state)."""
     cross_attn: Int8Cache | None = None
-    """In int8 their keys and values in all layers, from the first decoding on."""
+    """In int8 the cross-attention's keys and values of the features in all layers, from the first decoding on."""
 
 
 def _features(windows: Sequence[EncodedWindow]) -> Tensor:
@@ -120,7 +122,7 @@ class WindowDecoder:
         per_window = bytes_per_position * dims.n_audio_ctx + spectrogram + 2 * features
         per_text = bytes_per_position * dims.n_text_ctx + 4 * logits
         affordable: int = _MAX_BATCH_BYTES // (per_window + self._beam_size * per_text)
-        return max(1, min(affordable, _MAX_BATCH_SIZE))
+        return max(1, min(affordable, _MAX_BATCH_SIZE, _MAX_SEQUENCES // self._beam_size))
 
     @torch.no_grad()
     def encode(self, mel: Tensor) -> EncodedWindow:

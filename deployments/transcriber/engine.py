@@ -73,8 +73,9 @@ class WhisperEngine:
 
     Without a detector, the results in fp32 are those of `whisper.transcribe(model, waveform,
     condition_on_previous_text=False, fp16=False)`, except that texts are stripped and empty segments dropped. A prompt
-    is its `initial_prompt` with `carry_initial_prompt=True`. The text of the previous window is not used as a prompt,
-    because errors would propagate from window to window, often as endless repetition.
+    is its `initial_prompt` with `carry_initial_prompt=True`, and a beam size of more than 1 its `beam_size`. The text
+    of the previous window is not used as a prompt, because errors would propagate from window to window, often as
+    endless repetition.
 
     With a voice activity detector, the model gets only the parts of the recording that have speech, packed into windows
     that are decoded in batches, independently of each other. Each window is treated as `whisper.transcribe` treats a
@@ -230,16 +231,15 @@ class WhisperEngine:
         encoded: dict[Window, _Encoded] = {}
 
         def detect(window: Window) -> Mapping[str, float]:
-            if not self._model.is_multilingual:
-                return {"en": 1.0}
             return decoder.language_probabilities([(encoded.get(window) or encode(window)).encoding])[0]
 
-        main_language = task.language
+        main_language = task.language if self._model.is_multilingual else "en"
+        is_known = main_language is not None
         if main_language is None:
             first = next((one for one in windows if not one.has_little_speech), windows[0])
             encoded[first] = encode(first)
             main_language = likeliest(detect(first))
-        languages = WindowLanguages(main_language, detect if task.language is None else None)
+        languages = WindowLanguages(main_language, None if is_known else detect)
         segments: list[dict[str, Any]] = []
         batch_size = decoder.max_batch_size if final is None else 1
         while windows:

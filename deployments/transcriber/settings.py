@@ -24,7 +24,7 @@ class TranscriberConfig(Int8ModelSection):
     no hallucinations where nobody speaks. If false, the model gets the whole recording, one window after another, as in
     openai-whisper's own `transcribe`."""
     beam_size: int = Field(3, ge=1, le=5)
-    """Texts that are followed for each window at once; the most probable one counts."""
+    """Texts that are followed for each window at once; the one with the most probable tokens counts."""
     threads: int = Field(0, ge=0)
     """Threads for one model step; 0 means one for every two physical cores."""
     max_duration_s: float = Field(7200, gt=0)

@@ -70,7 +70,8 @@ class TranscriptSegment:
     speaker: str | None = None
     """As of the words, which all have the same."""
     language: str = UNDETERMINED
-    """Code of the language that was detected where it is said, or of the requested one."""
+    """Code of the language that was detected where it is said, or of the requested one. It is that of the speech, not
+    of a translation."""
     decoding: Decoding | None = None
 
     def later(self, seconds: float) -> Self:
@@ -119,7 +120,8 @@ class TranscriptProgress:
 class Transcript:
     text: str
     language: str
-    """Code of the requested or detected language; UNDETERMINED if none was requested and nobody speaks."""
+    """Code of the requested language, or of that in which most is said, whatever language the text is in; UNDETERMINED
+    if none was requested and nobody speaks."""
     confidence: float
     """Mean of the segments' confidence, weighted by duration; 0.0 without segments."""
     segments: list[TranscriptSegment]

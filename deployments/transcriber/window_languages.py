@@ -8,11 +8,11 @@ from deployments.transcriber.types import TranscriptSegment
 from deployments.transcriber.windows import Window
 
 _CLEAR_PROBABILITY = 0.9
-"""Below it a window is taken to be in the language of the whole recording. Whisper base gives 0.92 to 1.00 to most
-windows of one language, and 0.60 to one of noisy sentences."""
+"""Below it a window is taken to be in the language of the recording, if that is likely in it. Whisper base gives 0.92
+to 1.00 to most windows of one language, and 0.60 to one of noisy sentences."""
 _SECOND_PROBABILITY = 0.1
-"""From it on a window may have a second language. Of 60 windows of two languages (8, 15 or 22 s of one of five, then
-the other) Whisper base gives 36 at least so much. Windows of one language mostly have less than 0.01, but those of
+"""A window may be in each language that is at least so likely. Of 60 windows of two languages (8, 15 or 22 s of one of
+five, then the other), the second one is so likely in 36. In windows of one language it is mostly below 0.01, but with
 noisy sentences often 0.03 to 0.1."""
 _MIN_SPEECH_SAMPLES = 8 * SAMPLE_RATE
 """With less speech a window is taken to have one language: the model is seldom sure of it."""
@@ -54,14 +54,20 @@ class WindowLanguages:
             self.set(divided[-1:], language)
         return divided
 
+    def _language(self, probabilities: LanguageProbabilities) -> str | None:
+        """Return the language that is clear, or else None if that of the recording is likely, or else the likeliest."""
+        language = likeliest(probabilities)
+        is_unclear = probabilities[language] < _CLEAR_PROBABILITY
+        return None if is_unclear and probabilities.get(self.main, 0) >= _SECOND_PROBABILITY else language
+
     def _leaves(self, window: Window, probabilities: LanguageProbabilities) -> list[tuple[Window, str | None]]:
-        """Return the parts of a window with their languages as far as these are clear.
+        """Return the parts of a window with their languages, or None where that is not clear.
 
         Halves are looked at before quarters, because each takes the encoder as long as a window.
         """
         halves = window.halves() if _may_have_two(window, probabilities) else [window]
         if len(halves) == 1:
-            return [(window, _clear_language(probabilities))]
+            return [(window, self._language(probabilities))]
         assert self._detect is not None
         return [leaf for half in halves for leaf in self._leaves(half, self._detect(half))]
 
@@ -94,8 +100,3 @@ def most_spoken_language(segments: Sequence[TranscriptSegment], otherwise: str) 
 def _may_have_two(window: Window, probabilities: LanguageProbabilities) -> bool:
     second = sorted(probabilities.values())[-2:][0]
     return second >= _SECOND_PROBABILITY and window.num_speech_samples >= _MIN_SPEECH_SAMPLES
-
-
-def _clear_language(probabilities: LanguageProbabilities) -> str | None:
-    language = likeliest(probabilities)
-    return language if probabilities[language] >= _CLEAR_PROBABILITY else None

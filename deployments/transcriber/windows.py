@@ -28,11 +28,13 @@ _MAX_UTTERANCE_SAMPLES = WINDOW_SAMPLES - 2 * _PADDING_SAMPLES
 _MIN_SPEECH_SAMPLES = SAMPLE_RATE
 """Less speech does not get a window of its own: the model would turn a syllable into a sentence."""
 _LITTLE_SPEECH_SAMPLES = 2 * SAMPLE_RATE
+"""Windows with less speech have the language of the recording, and their text must be probable to count."""
 _MIN_MISSING_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 """Speech for which a window must have no text, so that a part of it is decoded once more."""
 _MIN_PAUSE_OF_HALVES_SAMPLES = round(0.3 * SAMPLE_RATE)
+"""The language is taken to change at such pauses only."""
 _MIN_SPEECH_OF_HALF_SAMPLES = 2 * SAMPLE_RATE
-"""Pauses at which the language may change, and the least speech from which it is detected."""
+"""The least speech from which a language is detected."""
 _DETECTOR_ERROR_S = 0.15
 """Usual error of the start and end of speech (9 in 10 are within 0.14 s for espeak-ng sentences in silence)."""
 _MIN_OVERLAP_SAMPLES = round(0.3 * SAMPLE_RATE)

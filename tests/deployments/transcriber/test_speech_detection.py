@@ -218,9 +218,10 @@ def test_results_of_the_largest_batch_are_bit_equal_to_those_of_one_window(sente
 
 @pytest.mark.parametrize(
     ("width", "heads", "layers", "expected"),
-    [(384, 6, 4, (8, 4)), (512, 8, 6, (7, 2)), (768, 12, 12, (3, 1)), (1024, 16, 24, (1, 1))],
+    [(384, 6, 4, (7, 5, 3, 1)), (512, 8, 6, (4, 3, 1, 1)), (768, 12, 12, (2, 1, 1, 1)), (1024, 16, 24, (1, 1, 1, 1))],
 )
-def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, expected: tuple[int, int]) -> None:
+def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, expected: tuple[int, ...]) -> None:
+    """In int8 and in fp32, each with a beam of 1 and of 3."""
     batch_sizes = []
     for precision in get_args(WhisperPrecision):
         model = load_whisper(MINIATURE, precision)
@@ -231,7 +232,7 @@ def test_larger_models_get_smaller_batches(width: int, heads: int, layers: int, 
             n_text_head=heads,
             n_text_layer=layers,
         )
-        batch_sizes.append(WindowDecoder(model, lambda: None).max_batch_size)
+        batch_sizes += [WindowDecoder(model, lambda: None, beam_size=size).max_batch_size for size in (1, 3)]
     assert tuple(batch_sizes) == expected
 
 
