@@ -61,8 +61,10 @@ def compile_word_timestamps() -> None:
 
 @dataclass
 class EncodedWindow:
-    """What the decoder needs of a window."""
+    """A window as the model hears it."""
 
+    mel: Tensor
+    """Its spectrogram, shape (num_mels, N_FRAMES)."""
     features: Tensor
     """The encoder's output, shape (n_audio_ctx, n_audio_state)."""
     cross_attn: Int8Cache | None = None
@@ -126,9 +128,9 @@ class WindowDecoder:
 
     @torch.no_grad()
     def encode(self, mel: Tensor) -> EncodedWindow:
-        """Return what the decoder needs of a window, shape (num_mels, N_FRAMES)."""
+        """Return a window with the encoder's output, given its spectrogram, shape (num_mels, N_FRAMES)."""
         [features] = self._model.encoder(mel[None])
-        return EncodedWindow(features)
+        return EncodedWindow(mel, features)
 
     @torch.no_grad()
     def language_probabilities(self, windows: Sequence[EncodedWindow]) -> list[dict[str, float]]:

@@ -224,14 +224,14 @@ class WhisperEngine:
             return "", UNDETERMINED, []
         decoder = self._decoder(task, prompt, check)
 
-        def encode(window: Window) -> _Encoded:
-            mel = _zero_padded_window(LogMel(window.extract(waveform, gain), self._model.dims.n_mels, check), 0)
-            return _Encoded(mel, decoder.encode(mel))
+        def encode(window: Window) -> EncodedWindow:
+            spectrogram = LogMel(window.extract(waveform, gain), self._model.dims.n_mels, check)
+            return decoder.encode(_zero_padded_window(spectrogram, 0))
 
-        encoded: dict[Window, _Encoded] = {}
+        encoded: dict[Window, EncodedWindow] = {}
 
         def detect(window: Window) -> Mapping[str, float]:
-            return decoder.language_probabilities([(encoded.get(window) or encode(window)).encoding])[0]
+            return decoder.language_probabilities([encoded.get(window) or encode(window)])[0]
 
         main_language = task.language if self._model.is_multilingual else "en"
         is_known = main_language is not None
@@ -257,7 +257,7 @@ class WhisperEngine:
                     windows.extendleft(reversed(parts))
             batch_size = min(2 * batch_size, decoder.max_batch_size)
             results = decoder.decode_batch(
-                [encoded[window].encoding for window in batch], [languages.of(window) for window in batch]
+                [encoded[window] for window in batch], [languages.of(window) for window in batch]
             )
             # The decoder's caches go here: word timestamps take as much memory.
             decoded = [
@@ -367,13 +367,6 @@ def _zero_padded_window(spectrogram: LogMel, seek: int) -> Tensor:
     mel = spectrogram.window(seek)
     mel[:, max(spectrogram.num_frames - seek, 0) :] = 0
     return mel
-
-
-class _Encoded(NamedTuple):
-    """A window's spectrogram, shape (num_mels, N_FRAMES), and what the encoder makes of it."""
-
-    mel: Tensor
-    encoding: EncodedWindow
 
 
 class _Decoded(NamedTuple):

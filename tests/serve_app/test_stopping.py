@@ -35,6 +35,14 @@ def image_request(png_base64: str) -> Exchange:
     return Exchange("/api/analyze/image", HEADERS, [json.dumps({"image": png_base64}).encode()])
 
 
+async def started(exchange: Exchange, api: Any, graph: FakeGraph) -> "asyncio.Task[None]":
+    """Send the request, and return the task of its answer once the captioner works on it."""
+    request = asyncio.create_task(exchange.run(api))
+    while not graph.captioner.num_running:
+        await asyncio.sleep(0.001)
+    return request
+
+
 def code_of(exchange: Exchange) -> str:
     code: str = exchange.body["error"]["code"]
     return code
@@ -51,9 +59,7 @@ def test_a_request_that_ends_within_the_grace_is_answered_and_stopping_waits_for
     async def stop_in_the_middle() -> Exchange:
         api, state = app_and_stopping(graph)
         exchange = image_request(png_base64)
-        request = asyncio.create_task(exchange.run(api))
-        while not graph.captioner.num_running:
-            await asyncio.sleep(0.001)
+        request = await started(exchange, api, graph)
         await state.stop()
         assert request.done()
         return exchange
@@ -68,9 +74,7 @@ def test_a_request_that_takes_longer_is_told_503_in_json_with_cors_and_its_work_
     async def stop_in_the_middle() -> Exchange:
         api, state = app_and_stopping(graph)
         exchange = image_request(png_base64)
-        request = asyncio.create_task(exchange.run(api))
-        while not graph.captioner.num_running:
-            await asyncio.sleep(0.001)
+        request = await started(exchange, api, graph)
         await state.stop()
         assert request.done()
         return exchange
@@ -115,9 +119,7 @@ def test_a_stream_that_takes_longer_ends_with_the_error(png_base64: str) -> None
         api, state = app_and_stopping(graph)
         exchange = image_request(png_base64)
         exchange.headers = {**HEADERS, "Accept": "text/event-stream"}
-        request = asyncio.create_task(exchange.run(api))
-        while not graph.captioner.num_running:
-            await asyncio.sleep(0.001)
+        request = await started(exchange, api, graph)
         await state.stop()
         with pytest.raises(TimeoutError):
             await request
