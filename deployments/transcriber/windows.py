@@ -76,14 +76,27 @@ class Window:
         return self._offsets[-1]
 
     @property
+    def speech(self) -> list[Span]:
+        """Its utterances, as spans of the recording."""
+        return [utterance for chunk in self._chunks for utterance in chunk.utterances]
+
+    @property
     def num_speech_samples(self) -> int:
         """The length of its speech, without pauses."""
-        return sum(_num_samples(chunk.utterances) for chunk in self._chunks)
+        return _num_samples(self.speech)
 
     @property
     def has_little_speech(self) -> bool:
         """Whether it has too little speech to be sure of its text or language."""
         return self.num_speech_samples < _LITTLE_SPEECH_SAMPLES
+
+    def mean_probability(self, probabilities: SpeechProbabilities) -> float:
+        """Return the mean of the recording's speech probabilities in the window's speech."""
+        frames = [
+            probabilities[utterance.start // FRAME_SAMPLES : -(-utterance.end // FRAME_SAMPLES)]
+            for utterance in self.speech
+        ]
+        return float(np.concatenate(frames).mean())
 
     @property
     def spans(self) -> list[Span]:
@@ -142,7 +155,7 @@ class Window:
 
         If it has no pause that leaves enough speech on both sides, it is returned alone.
         """
-        utterances = [utterance for chunk in self._chunks for utterance in chunk.utterances]
+        utterances = self.speech
         lengths = list(accumulate(utterance.end - utterance.start for utterance in utterances))
         cuts = [
             i
@@ -162,7 +175,7 @@ class Window:
     @staticmethod
     def joined(windows: Sequence["Window"]) -> "Window":
         """Return one window for parts that follow one another."""
-        utterances = [one for window in windows for chunk in window._chunks for one in chunk.utterances]
+        utterances = [utterance for window in windows for utterance in window.speech]
         return Window(_make_chunks(utterances, windows[0].start, windows[-1]._chunks[-1].span.end))
 
     def chunk_range(self, start_s: float, end_s: float) -> tuple[int, int]:
