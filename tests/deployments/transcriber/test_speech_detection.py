@@ -28,7 +28,7 @@ from deployments.transcriber.engine import WhisperEngine, _parse_timestamps, loa
 from deployments.transcriber.mel import LogMel
 from deployments.transcriber.settings import WhisperPrecision
 from deployments.transcriber.types import TranscribeTask, Transcript, TranscriptSegment
-from deployments.transcriber.voice_activity import VoiceActivityDetector
+from deployments.transcriber.voice_activity import SpeechProbabilities, VoiceActivityDetector
 from deployments.transcriber.windows import Window
 from recipes.samples import CLIP, RECORDING
 from tests.data.contents import SENTENCE
@@ -332,6 +332,23 @@ def first_sentences(count: int) -> Callable[[list[int], Tokenizer], list[int]]:
     return edit
 
 
+def test_a_segment_that_ends_within_a_sentence_goes_on_where_nobody_pauses(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def divided(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        middle = len(tokens) // 2
+        timestamp = (tokens[0] + tokens[-1]) // 2
+        return [*tokens[:middle], timestamp, timestamp, *tokens[middle:]]
+
+    [expected] = engine.transcribe(sentence, TranscribeTask(), NEVER_CANCELLED).segments
+    scripted(monkeypatch, divided)
+    transcript = engine.transcribe(sentence, TranscribeTask(), NEVER_CANCELLED)
+    [segment] = transcript.segments
+    assert (transcript.text, segment.text) == (SENTENCE, SENTENCE)
+    assert segment.start_s == pytest.approx(expected.start_s, abs=0.1)
+    assert segment.end_s == pytest.approx(expected.end_s, abs=0.1)
+
+
 @pytest.mark.parametrize("num_sentences", [1, 2])
 def test_speech_after_a_text_that_breaks_off_without_an_end_timestamp_is_transcribed(
     engine: WhisperEngine, num_sentences: int, monkeypatch: pytest.MonkeyPatch
@@ -418,23 +435,37 @@ def test_soft_speech_is_transcribed_like_loud_speech(engine: WhisperEngine, sent
         assert engine.transcribe(waveform, TranscribeTask(), NEVER_CANCELLED).text == SENTENCE
 
 
-@pytest.mark.parametrize(("logprob", "is_text"), [(-0.9, True), (-1.1, False)])
-def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_speech(
-    engine: WhisperEngine, sentence: Waveform, logprob: float, is_text: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("logprob", "certainty", "is_word", "is_sentence"),
+    [(-1.1, 1.0, True, True), (-1.3, 1.0, False, True), (-0.9, 0.5, True, True), (-1.1, 0.5, False, False)],
+)
+def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_speech_or_is_uncertain(
+    engine: WhisperEngine,
+    sentence: Waveform,
+    logprob: float,
+    certainty: float,
+    is_word: bool,
+    is_sentence: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As for the sounds of animals, which a detector that hears single words takes for speech."""
     decode_batch = WindowDecoder.decode_batch
+    detect = VoiceActivityDetector.probabilities
 
     def improbable(
         self: WindowDecoder, windows: list[EncodedWindow], languages: list[str]
     ) -> list[whisper.DecodingResult]:
         return [replace(result, avg_logprob=logprob) for result in decode_batch(self, windows, languages)]
 
+    def less_certain(self: VoiceActivityDetector, *args: Any, **options: Any) -> SpeechProbabilities:
+        return detect(self, *args, **options) * np.float32(certainty)
+
     monkeypatch.setattr(WindowDecoder, "decode_batch", improbable)
+    monkeypatch.setattr(VoiceActivityDetector, "probabilities", less_certain)
     word = engine.transcribe(sentence[:SAMPLE_RATE], TranscribeTask("en"), NEVER_CANCELLED)
-    assert bool(word.text) == is_text
+    assert bool(word.text) == is_word
     whole = engine.transcribe(sentence, TranscribeTask("en"), NEVER_CANCELLED)
-    assert whole.text == SENTENCE
+    assert whole.text == (SENTENCE if is_sentence else "")
 
 
 def test_the_language_is_detected_on_the_first_speech(engine: WhisperEngine, sentence: Waveform) -> None:

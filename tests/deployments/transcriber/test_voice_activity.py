@@ -67,6 +67,26 @@ def test_probabilities_equal_those_of_the_package(detector: VoiceActivityDetecto
     np.testing.assert_allclose(detector.probabilities(waveform, never_cancel), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("seconds", [3, 80])
+def test_a_start_that_is_repeated_comes_before_the_recording(detector: VoiceActivityDetector, seconds: int) -> None:
+    waveform = np.tile(clip(), 5)[: seconds * 16_000 - 100]
+    start = waveform[: 60 * 16_000 // FRAME_SAMPLES * FRAME_SAMPLES]
+    start = np.pad(start, (0, -len(start) % FRAME_SAMPLES))
+    expected = detector.probabilities(np.concatenate([start, waveform]), never_cancel)[len(start) // FRAME_SAMPLES :]
+    repeated = detector.probabilities(waveform, never_cancel, is_start_repeated=True)
+    np.testing.assert_allclose(repeated, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("hertz", [50, 60, 100])
+def test_a_hum_is_no_speech_for_a_model_that_has_heard_it_before(detector: VoiceActivityDetector, hertz: int) -> None:
+    t = np.arange(10 * 16_000) / 16_000
+    hum = np.asarray(sum(0.2 * np.sin(2 * np.pi * hertz * k * t) / k for k in range(1, 9)), np.float32)
+    gain = speech_gain(hum)
+    assert find_speech(detector.probabilities(hum, never_cancel, gain=gain), len(hum))
+    repeated = detector.probabilities(hum, never_cancel, gain=gain, is_start_repeated=True)
+    assert find_speech(repeated, len(hum)) == []
+
+
 def test_a_gain_has_the_effect_of_a_louder_recording(detector: VoiceActivityDetector) -> None:
     soft = clip() / 64
     expected = detector.probabilities(clip(), never_cancel)

@@ -186,3 +186,12 @@ def test_hardly_any_speech_leaves_no_remainder() -> None:
     [window] = windows_of((10, 15), (20, 22))
     assert window.remainder_after(round(7.3 * SAMPLE_RATE)) is None
     assert window.remainder_after(round(8.6 * SAMPLE_RATE)) is None
+
+
+def test_the_mean_speech_probability_of_a_window_is_that_of_its_speech() -> None:
+    second = SAMPLE_RATE / FRAME_SAMPLES
+    probabilities = np.zeros(round(40 * second), np.float32)
+    probabilities[round(10 * second) : round(11 * second)] = 0.9
+    probabilities[round(20 * second) : round(23 * second)] = 0.5
+    [window] = windows_of((10, 11), (20, 23), duration_s=40, probabilities=probabilities)
+    assert window.mean_probability(probabilities) == pytest.approx(0.6, abs=0.01)
