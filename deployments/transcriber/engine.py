@@ -321,6 +321,7 @@ class WhisperEngine:
             segments, tokenizer, mel, num_frames, last_speech_s=0.0, features=result.audio_features
         )
         end_s = get_end(segments)
+        missed: Window | None = None
         if is_open:
             # No timestamp says where the text ends.
             segments[-1]["end"] = max(segments[-1]["start"], end_s)
@@ -330,9 +331,11 @@ class WhisperEngine:
         else:
             remainder = window.chunks_after(last_timestamp_s)
             end_s = max(end_s, last_timestamp_s)
-            if remainder is None and not window.is_second_look:
-                remainder = window.second_look(end_s, num_frames * HOP_LENGTH / SAMPLE_RATE)
-        parts = [remainder]
+            if not window.is_second_look:
+                missed = window.missed_after(end_s)
+                if remainder is None and missed is None:
+                    missed = window.second_look(end_s, num_frames * HOP_LENGTH / SAMPLE_RATE)
+        parts = [missed, remainder]
         if not window.is_second_look:
             words = [word for segment in segments for word in segment["words"]]
             ends = [min(word["end"], word["start"] + _MAX_WORD_S) for word in words]
@@ -475,10 +478,10 @@ def _is_credible(window: Window, result: DecodingResult, probabilities: SpeechPr
     That is so where the detector found hardly any or is uncertain, and where the model found none at first.
     """
     is_certain = window.mean_probability(probabilities) >= _MIN_CERTAINTY
-    if window.is_second_look:
-        min_logprob = _MIN_LOGPROB_OF_SECOND_LOOK
-    elif not is_certain:
+    if not is_certain:
         min_logprob = _MIN_LOGPROB_OF_UNCERTAIN_SPEECH
+    elif window.is_second_look:
+        min_logprob = _MIN_LOGPROB_OF_SECOND_LOOK
     elif window.has_little_speech:
         min_logprob = _MIN_LOGPROB_OF_LITTLE_SPEECH
     else:

@@ -31,6 +31,10 @@ _LITTLE_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 """Windows with less speech have the language of the recording, and their text must be probable to count."""
 _MIN_MISSING_SPEECH_SAMPLES = 2 * SAMPLE_RATE
 """Speech for which a window must have no text, so that a part of it is decoded once more."""
+_MIN_PAUSE_BEFORE_MISSED_SAMPLES = round(0.3 * SAMPLE_RATE)
+_MIN_MISSED_SAMPLES = round(0.2 * SAMPLE_RATE)
+"""What is said after a pause and after the end of the text is decoded once more if it takes so long: a spoken digit
+does."""
 _MIN_PAUSE_OF_HALVES_SAMPLES = round(0.3 * SAMPLE_RATE)
 """The language is taken to change at such pauses only."""
 _MIN_SPEECH_OF_HALF_SAMPLES = 2 * SAMPLE_RATE
@@ -130,6 +134,27 @@ class Window:
         """
         last = self.chunk_range(0, time_s)[1]
         return Window(self._chunks[last + 1 :]) if last + 1 < len(self._chunks) else None
+
+    def missed_after(self, time_s: float) -> "Window | None":
+        """Return the utterances that a transcript ending at `time_s` does not reach, in the last chunk that it reaches.
+
+        None if there are none, or if they are too short. Only those after a pause count: the end is inexact.
+        """
+        last = self.chunk_range(0, time_s)[1]
+        chunk = self._chunks[last]
+        position = chunk.span.start + round(time_s * SAMPLE_RATE) - self._offsets[last]
+        missed = next(
+            (
+                chunk.utterances[i:]
+                for i in range(1, len(chunk.utterances))
+                if chunk.utterances[i].start >= position
+                and chunk.utterances[i].start - chunk.utterances[i - 1].end >= _MIN_PAUSE_BEFORE_MISSED_SAMPLES
+            ),
+            [],
+        )
+        if _num_samples(missed) < _MIN_MISSED_SAMPLES:
+            return None
+        return Window(_make_chunks(missed, earliest=position, latest=chunk.span.end), is_second_look=True)
 
     def second_look(self, start_s: float, end_s: float) -> "Window | None":
         """Return the part of the window from `start_s` to `end_s`, or None if it has too little speech.

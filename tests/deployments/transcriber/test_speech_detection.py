@@ -425,6 +425,24 @@ def test_speech_after_the_end_that_the_model_gives_to_the_text_gets_a_window_of_
         assert batches == [1, 1]
 
 
+def test_a_word_after_a_pause_and_the_end_of_the_text_gets_a_window_of_its_own(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three spoken digits, Whisper base gave the first only."""
+
+    def first_sentence(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+        return tokens[: timestamps[1] + 1]
+
+    word = sentence[:SAMPLE_RATE]
+    batches = scripted(monkeypatch, first_sentence)
+    transcript = engine.transcribe(joined(sentence, silence(0.8), word), TranscribeTask("en"), NEVER_CANCELLED)
+    assert batches == [1, 1]
+    assert transcript.text.startswith(SENTENCE)
+    [_, second] = transcript.segments
+    assert second.start_s == pytest.approx(len(sentence) / SAMPLE_RATE + 0.8, abs=0.4)
+
+
 def test_soft_speech_is_transcribed_like_loud_speech(engine: WhisperEngine, sentence: Waveform) -> None:
     """Also with clicks that are as loud as the speech was."""
     soft = sentence * 10 ** (-55 / 20) / np.abs(sentence).max()

@@ -195,3 +195,30 @@ def test_the_mean_speech_probability_of_a_window_is_that_of_its_speech() -> None
     probabilities[round(20 * second) : round(23 * second)] = 0.5
     [window] = windows_of((10, 11), (20, 23), duration_s=40, probabilities=probabilities)
     assert window.mean_probability(probabilities) == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "spans"),
+    [
+        (2.6, [(12.4, 14)]),
+        (3.3, [(12.9, 14)]),
+        (3.8, None),
+        (0.5, [(12.4, 14)]),
+    ],
+)
+def test_utterances_after_the_end_of_the_text_are_missed_if_they_follow_a_pause(
+    time_s: float, spans: list[tuple[float, float]] | None
+) -> None:
+    """In the window, 0.4 s is 10 s. The word at 11.7 s belongs to what comes before."""
+    [window] = windows_of((10, 11.5), (11.7, 12), (12.8, 13.0), (13.3, 13.6), (20, 22))
+    missed = window.missed_after(time_s)
+    assert (missed and spans_s(missed)) == (spans)
+
+
+def test_a_sound_that_is_shorter_than_a_word_is_not_missed() -> None:
+    [window] = windows_of((10, 11.5), (12.8, 12.9))
+    assert window.missed_after(2.0) is None
+    [window] = windows_of((10, 11.5), (12.8, 13.1))
+    missed = window.missed_after(2.0)
+    assert missed is not None
+    assert missed.is_second_look
