@@ -212,7 +212,7 @@ def test_utterances_after_the_end_of_the_text_are_missed_if_they_follow_a_pause(
     """In the window, 0.4 s is 10 s. The word at 11.7 s belongs to what comes before."""
     [window] = windows_of((10, 11.5), (11.7, 12), (12.8, 13.0), (13.3, 13.6), (20, 22))
     missed = window.missed_after(time_s)
-    assert (missed and spans_s(missed)) == (spans)
+    assert (missed and spans_s(missed)) == spans
 
 
 def test_a_sound_that_is_shorter_than_a_word_is_not_missed() -> None:
