@@ -455,7 +455,7 @@ def test_soft_speech_is_transcribed_like_loud_speech(engine: WhisperEngine, sent
 
 @pytest.mark.parametrize(
     ("logprob", "certainty", "is_word", "is_sentence"),
-    [(-1.1, 1.0, True, True), (-1.3, 1.0, False, True), (-0.9, 0.5, True, True), (-1.1, 0.5, False, False)],
+    [(-1.1, 1.0, True, True), (-1.3, 1.0, False, True), (-0.7, 0.5, True, True), (-0.9, 0.5, False, False)],
 )
 def test_an_improbable_text_does_not_count_where_the_detector_finds_hardly_any_speech_or_is_uncertain(
     engine: WhisperEngine,
