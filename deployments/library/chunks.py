@@ -110,6 +110,7 @@ class Passage:
     """What is known of a chunk before its text is read."""
 
     file_id: int
+    path: str
     number: int
     vector: bytes
     """As stored."""
@@ -123,9 +124,13 @@ def visible_passages(session: Session, ids: Iterable[int]) -> dict[int, Passage]
         .join(VectorRow, VectorRow.id == ChunkRow.id)
         .where(ChunkRow.id.in_(sorted(ids)))
     ).all()
-    files = session.execute(select(FileRow.id, FileRow.status).where(FileRow.id.in_({row.file_id for row in rows})))
-    visible = {file_id for file_id, status in files if status == "completed"}
-    return {id: Passage(file_id, number, vector) for id, file_id, number, vector in rows if file_id in visible}
+    files = session.execute(
+        select(FileRow.id, FileRow.status, FileRow.path).where(FileRow.id.in_({row.file_id for row in rows}))
+    )
+    paths = {file_id: path for file_id, status, path in files if status == "completed"}
+    return {
+        id: Passage(file_id, paths[file_id], number, vector) for id, file_id, number, vector in rows if file_id in paths
+    }
 
 
 def read_chunks(session: Session, ids: Iterable[int]) -> dict[int, ChunkRecord]:
