@@ -2,29 +2,25 @@
 
 The body comes first, in order. A text box stands behind the paragraph that it is anchored in, a table row by row. Then
 follow footnotes, endnotes and comments under the headings of the places that they belong to, then headers and footers.
-Tracked changes are read as if they were accepted. Hidden text is left out, and so are list numbers, which are not in
-the file.
+Tracked changes are read as if they were accepted. Hidden text is left out. Headings and list items have the numbers
+that Word shows, except in the path of headings; charts stand as tables behind the paragraph that they are in.
 """
 
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from lxml import etree
 
+from deployments.document_parser.docx_charts import chart_blocks
+from deployments.document_parser.docx_numbers import ListNumbers
 from deployments.document_parser.office_package import PARSER_OPTIONS, OfficePackage, damage_is_invalid
 from deployments.document_parser.paragraphs import Block, Headings, merged, number_paragraphs, row_blocks
 from deployments.document_parser.types import DocumentInfo, Paragraph, ParagraphKind
+from deployments.document_parser.word_xml import as_number, attribute, child_value, first_child, tag
 
-_NAMESPACES = {
-    "http://schemas.openxmlformats.org/wordprocessingml/2006/main": "w",
-    "http://purl.oclc.org/ooxml/wordprocessingml/main": "w",
-    "http://schemas.openxmlformats.org/officeDocument/2006/math": "m",
-    "http://purl.oclc.org/ooxml/officeDocument/math": "m",
-    "http://schemas.openxmlformats.org/markup-compatibility/2006": "mc",
-}
 _DUBLIN_CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
 _LEFT_OUT = {
@@ -45,6 +41,8 @@ _NOTE_KINDS: dict[str, ParagraphKind] = {"footnotes": "footnote", "endnotes": "f
 
 _BODY_TEXT_LEVEL = 9
 """The outline level, from 0, of what is no heading."""
+_NO_LIST = "0"
+"""The id of no list: it takes a paragraph out of its style's."""
 _MAX_STYLE_DEPTH = 20
 """Styles that are based on one another, at most."""
 _TITLE_SEARCH_BLOCKS = 20
@@ -76,7 +74,8 @@ class _Style:
     name: str
     based_on: str
     outline_level: int | None
-    is_list: bool
+    list_id: str | None
+    list_level: int | None
 
 
 @dataclass
@@ -86,6 +85,8 @@ class _Inline:
     text: list[str] = field(default_factory=list)
     boxes: list[etree._Element] = field(default_factory=list)
     """The contents of text boxes."""
+    charts: list[str] = field(default_factory=list)
+    """The relationships that lead to charts."""
     fields: list[bool] = field(default_factory=list)
     """Whether the text belongs to the result of each open field, the outermost first, or to its instruction."""
 
@@ -100,6 +101,7 @@ class DocxFile:
         """The headings of the place of each note, by its part and id."""
         self._deleted_break = ""
         """Text before a paragraph's end that was deleted."""
+        self._numbers = ListNumbers([])
 
     def info(self) -> DocumentInfo:
         title = ""
@@ -107,7 +109,9 @@ class DocxFile:
             title = title or (self._package.parse(part).findtext(_DUBLIN_CORE_TITLE) or "")
         if not title.strip():
             blocks = (block for block, _ in zip(self._body(), range(_TITLE_SEARCH_BLOCKS), strict=False))
-            title = next((block.text for block in blocks if block.kind == "heading" and not block.level), "")
+            title = next(
+                (block.name or block.text for block in blocks if block.kind == "heading" and not block.level), ""
+            )
         return DocumentInfo(num_pages=0, title=" ".join(title.split()))
 
     def paragraphs(self) -> Iterator[Paragraph]:
@@ -128,11 +132,12 @@ class DocxFile:
 
     def _body(self) -> Iterator[Block]:
         """Yield the blocks of the body, which is never in memory as a whole."""
+        self._numbers = ListNumbers(map(self._package.parse, self._package.related(self._main, "numbering")))
         tags = [f"{{*}}{name}" for name in ("p", "tbl", "sdt", "customXml", "ins", "moveTo", "AlternateContent")]
         with damage_is_invalid(), self._package.open(self._main) as stream:
             for _, element in etree.iterparse(stream, events=("end",), tag=tags, **PARSER_OPTIONS):
                 parent = element.getparent()
-                if parent is not None and _name(parent) == "w:body":
+                if parent is not None and tag(parent) == "w:body":
                     yield from self._block(element)
                     element.clear()
                     while element.getprevious() is not None:
@@ -143,7 +148,7 @@ class DocxFile:
     def _notes(self, name: str) -> dict[str, str]:
         """Return the texts of a part's notes by their ids."""
         return {
-            _attribute(note, "id"): self._text_of(note)
+            attribute(note, "id"): self._text_of(note)
             for part in self._package.related(self._main, name)
             for note in self._package.parse(part)
         }
@@ -159,7 +164,7 @@ class DocxFile:
             yield from self._block(child)
 
     def _block(self, element: etree._Element) -> Iterator[Block]:
-        name = _name(element)
+        name = tag(element)
         if name == "w:p":
             yield from self._paragraph(element)
         elif name == "w:tbl":
@@ -173,28 +178,54 @@ class DocxFile:
             yield from self._blocks(element)
 
     def _paragraph(self, element: etree._Element) -> Iterator[Block]:
-        properties = _child(element, "w:pPr")
+        properties = first_child(element, "w:pPr")
         inline = _Inline()
         self._collect(element, inline)
         kind, level = self._kind(properties)
         block = merged(Block("".join(inline.text), kind, level), self._deleted_break)
         self._deleted_break = block.text if _has_deleted_end(properties) else ""
         if not self._deleted_break:
-            yield block
+            yield self._numbered(block, properties)
         for box in inline.boxes:
             yield from self._blocks(box)
+        for relationship in inline.charts:
+            if part := self._package.target(self._main, relationship):
+                yield from chart_blocks(self._package.parse(part))
+
+    def _numbered(self, block: Block, properties: etree._Element | None) -> Block:
+        """Count a paragraph of a list; returns it with the number that Word shows before it."""
+        list_id, level = self._list_place(properties)
+        number = self._numbers.next(list_id, level) if list_id else ""
+        return (
+            replace(block, text=f"{number} {block.text}", name=block.text) if number and block.text.strip() else block
+        )
+
+    def _list_place(self, properties: etree._Element | None) -> tuple[str, int]:
+        """Return the list that a paragraph is in, by itself or by its style, and the level; ("", 0) if in none."""
+        if properties is None:
+            return "", 0
+        style_id = child_value(properties, "w:pStyle") or ""
+        chain = self._style_chain(style_id)
+        list_id, level = _list_of(properties)
+        of_styles = next((style for style in chain if style.list_id is not None), None)
+        if list_id is None and of_styles is not None:
+            list_id = of_styles.list_id
+            level = of_styles.list_level if level is None else level
+            if level is None:
+                level = self._numbers.level_of_style(list_id or "", style_id)
+        return ("", 0) if list_id in (None, _NO_LIST) else (list_id, level or 0)
 
     def _table(self, element: etree._Element) -> Iterator[Block]:
         for row in _inside(element, "w:tr"):
-            properties = _child(row, "w:trPr")
-            if properties is not None and _child(properties, "w:del") is not None:
+            properties = first_child(row, "w:trPr")
+            if properties is not None and first_child(properties, "w:del") is not None:
                 continue
             cells = [cell for cell in _inside(row, "w:tc") if not _continues_cell_above(cell)]
             yield from row_blocks([list(self._blocks(cell)) for cell in cells])
 
     def _collect(self, element: etree._Element, inline: _Inline) -> None:
         for child in element:
-            name = _name(child)
+            name = tag(child)
             is_shown = all(inline.fields)
             if name == "w:t":
                 inline.text += [child.text or ""] if is_shown else []
@@ -203,13 +234,15 @@ class DocxFile:
             elif name == "m:oMath":
                 inline.text.append(_math(child))
             elif name == "w:fldChar":
-                _follow_field(_attribute(child, "fldCharType"), inline.fields)
+                _follow_field(attribute(child, "fldCharType"), inline.fields)
             elif name == "w:txbxContent":
                 inline.boxes.append(child)
+            elif name == "c:chart":
+                inline.charts.append(attribute(child, "id"))
             elif name == "mc:AlternateContent":
                 self._collect_alternative(child, inline)
             elif name in _REFERENCES:
-                self._references.setdefault((_REFERENCES[name], _attribute(child, "id")), self._headings.path)
+                self._references.setdefault((_REFERENCES[name], attribute(child, "id")), self._headings.path)
             elif name in _LEFT_OUT or (name == "w:r" and _is_hidden(child)):
                 pass
             elif name == "w:sdt" and _shows_placeholder(child):
@@ -222,16 +255,17 @@ class DocxFile:
         for version in element:
             found = _Inline(fields=inline.fields)
             self._collect(version, found)
-            if found.text or found.boxes:
+            if found.text or found.boxes or found.charts:
                 inline.text += found.text
                 inline.boxes += found.boxes
+                inline.charts += found.charts
                 return
 
     def _kind(self, properties: etree._Element | None) -> tuple[ParagraphKind, int]:
         """Return the kind of a paragraph, and the level if it is a heading."""
         if properties is None:
             return "text", 0
-        style_id = _value(properties, "w:pStyle") or ""
+        style_id = child_value(properties, "w:pStyle") or ""
         direct = _outline_level(properties)
         chain = self._style_chain(style_id)
         levels = [direct, *(style.outline_level for style in chain)]
@@ -245,10 +279,7 @@ class DocxFile:
                 return "heading", 0
         elif level < _BODY_TEXT_LEVEL:
             return "heading", level + 1
-        is_list = _is_numbered(properties)
-        if is_list is None:
-            is_list = any(style.is_list for style in chain)
-        return ("list_item" if is_list else "text"), 0
+        return ("list_item" if self._list_place(properties)[0] else "text"), 0
 
     def _style_chain(self, style_id: str) -> list[_Style]:
         """Return a style and those that it is based on."""
@@ -263,88 +294,62 @@ class DocxFile:
         styles = {}
         for part in self._package.related(self._main, "styles"):
             for element in self._package.parse(part):
-                if _name(element) != "w:style":
+                if tag(element) != "w:style":
                     continue
-                properties = _child(element, "w:pPr")
-                styles[_attribute(element, "styleId")] = _Style(
-                    _value(element, "w:name") or "",
-                    _value(element, "w:basedOn") or "",
+                properties = first_child(element, "w:pPr")
+                styles[attribute(element, "styleId")] = _Style(
+                    child_value(element, "w:name") or "",
+                    child_value(element, "w:basedOn") or "",
                     None if properties is None else _outline_level(properties),
-                    properties is not None and bool(_is_numbered(properties)),
+                    *((None, None) if properties is None else _list_of(properties)),
                 )
         return styles
 
 
-@lru_cache(maxsize=1024)
-def _short_name(tag: str) -> str:
-    namespace, _, name = tag.rpartition("}")
-    return f"{_NAMESPACES.get(namespace[1:], '')}:{name}"
-
-
-def _name(element: etree._Element) -> str:
-    """Return the name with a short prefix, such as `w:p`; empty for what is no element."""
-    return _short_name(element.tag) if isinstance(element.tag, str) else ""
-
-
-def _attribute(element: etree._Element, name: str) -> str:
-    """Return an attribute by its name without namespace; empty if there is none."""
-    return next((str(value) for key, value in element.items() if str(key).rpartition("}")[2] == name), "")
-
-
-def _child(element: etree._Element, name: str) -> etree._Element | None:
-    return next((child for child in element if _name(child) == name), None)
-
-
-def _value(element: etree._Element, name: str) -> str | None:
-    """Return the attribute `val` of a child; None if there is no such child."""
-    child = _child(element, name)
-    return None if child is None else _attribute(child, "val")
-
-
 def _is_on(element: etree._Element | None, name: str) -> bool:
     """Return whether a switch such as `<w:vanish/>` is there and on."""
-    value = None if element is None else _value(element, name)
+    value = None if element is None else child_value(element, name)
     return value is not None and value not in ("0", "false", "off")
 
 
 def _inside(element: etree._Element, name: str) -> Iterator[etree._Element]:
     """Yield the children of that name, also those within content controls and tracked changes."""
     for child in element:
-        if _name(child) == name:
+        if tag(child) == name:
             yield child
-        elif _name(child) in ("w:sdt", "w:sdtContent", "w:customXml", "w:ins", "w:moveTo"):
+        elif tag(child) in ("w:sdt", "w:sdtContent", "w:customXml", "w:ins", "w:moveTo"):
             yield from _inside(child, name)
 
 
 def _outline_level(properties: etree._Element) -> int | None:
-    value = _value(properties, "w:outlineLvl")
-    return int(value) if value and value.isdecimal() else None
+    return as_number(child_value(properties, "w:outlineLvl"))
 
 
-def _is_numbered(properties: etree._Element) -> bool | None:
-    """Return whether a paragraph or style is in a list; None if it says nothing about that."""
-    numbering = _child(properties, "w:numPr")
-    number = None if numbering is None else _value(numbering, "w:numId")
-    return None if number is None else number != "0"
+def _list_of(properties: etree._Element) -> tuple[str | None, int | None]:
+    """Return the id of the list that a paragraph or style is in, and the level there; None for what is not said."""
+    numbering = first_child(properties, "w:numPr")
+    if numbering is None:
+        return None, None
+    return child_value(numbering, "w:numId"), as_number(child_value(numbering, "w:ilvl"))
 
 
 def _is_hidden(run: etree._Element) -> bool:
-    return _is_on(_child(run, "w:rPr"), "w:vanish")
+    return _is_on(first_child(run, "w:rPr"), "w:vanish")
 
 
 def _shows_placeholder(control: etree._Element) -> bool:
     """Return whether a content control still shows what is to be filled in, such as "Click here to enter text"."""
-    return _is_on(_child(control, "w:sdtPr"), "w:showingPlcHdr")
+    return _is_on(first_child(control, "w:sdtPr"), "w:showingPlcHdr")
 
 
 def _has_deleted_end(properties: etree._Element | None) -> bool:
-    mark = None if properties is None else _child(properties, "w:rPr")
-    return mark is not None and (_child(mark, "w:del") is not None or _child(mark, "w:moveFrom") is not None)
+    mark = None if properties is None else first_child(properties, "w:rPr")
+    return mark is not None and (first_child(mark, "w:del") is not None or first_child(mark, "w:moveFrom") is not None)
 
 
 def _continues_cell_above(cell: etree._Element) -> bool:
-    properties = _child(cell, "w:tcPr")
-    merge = None if properties is None else _value(properties, "w:vMerge")
+    properties = first_child(cell, "w:tcPr")
+    merge = None if properties is None else child_value(properties, "w:vMerge")
     return merge is not None and merge != "restart"
 
 
@@ -359,12 +364,12 @@ def _follow_field(mark: str, fields: list[bool]) -> None:
 
 def _math(element: etree._Element) -> str:
     """Return a formula in one line, as it would be typed."""
-    name = _name(element)
+    name = tag(element)
     if name == "m:t":
         return element.text or ""
     if name in ("w:del", "w:moveFrom"):
         return ""
-    inner = [(_name(child), _math(child)) for child in element]
+    inner = [(tag(child), _math(child)) for child in element]
     if name == "m:d":
         first, last = (_math_character(element, "m:dPr", mark, default) for mark, default in _BRACKETS)
         return f"{first}{', '.join(text for part, text in inner if part == 'm:e')}{last}"
@@ -397,8 +402,8 @@ _FORMULAS = {
 
 def _math_character(element: etree._Element, properties: str, name: str, default: str) -> str:
     """Return a character that is a property of a formula, such as its bracket."""
-    found = _child(element, properties)
-    character = None if found is None else _value(found, name)
+    found = first_child(element, properties)
+    character = None if found is None else child_value(found, name)
     return default if character is None else character
 
 

@@ -59,18 +59,24 @@ class OfficePackage:
 
     def related(self, part: str, kind: str) -> list[str]:
         """Return the parts in the file that `part` refers to by relationships whose type ends with `kind`."""
+        return [target for _, found, target in self._relationships(part) if found == kind]
+
+    def target(self, part: str, relationship: str) -> str | None:
+        """Return the part in the file that `part` refers to by the relationship of this id; None if there is none."""
+        return next((target for id, _, target in self._relationships(part) if id == relationship), None)
+
+    def _relationships(self, part: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the id, kind and target of each relationship to a part that is in the file."""
         folder, name = posixpath.split(part)
         relationships = posixpath.join(folder, "_rels", f"{name}.rels")
         if not self.has(relationships):
-            return []
-        found = []
+            return
         for item in self.parse(relationships):
-            is_internal = item.get("TargetMode", "Internal") == "Internal"
-            if is_internal and item.get("Type", "").rpartition("/")[2] == kind:
-                target = posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
-                if self.has(target):
-                    found.append(target)
-        return found
+            if item.get("TargetMode", "Internal") != "Internal":
+                continue
+            target = posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
+            if self.has(target):
+                yield item.get("Id", ""), item.get("Type", "").rpartition("/")[2], target
 
     def parse(self, part: str) -> etree._Element:
         """Return the root of a small part."""
