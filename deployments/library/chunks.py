@@ -143,14 +143,21 @@ def read_chunks(session: Session, ids: Iterable[int]) -> dict[int, ChunkRecord]:
     return {row.id: row.record(filename, file_type) for row, filename, file_type in rows}
 
 
-def read_text(session: Session, id: int) -> str:
-    return session.execute(select(ChunkRow.text).where(ChunkRow.id == id)).scalar_one()
+@dataclass(frozen=True)
+class PassageText:
+    text: str
+    section: tuple[Any, ...]
+    """What of its file a reader has in view: its page, or the headings that it stands under; empty without either."""
 
 
-def read_section(session: Session, id: int) -> tuple[Any, ...]:
-    """Return what of its file a reader of a chunk has in view: its page, or what stands under its heading."""
-    source_info = session.execute(select(ChunkRow.source_info).where(ChunkRow.id == id)).scalar_one()
-    return source_info.get("page"), tuple(source_info.get("heading", ()))
+def read_texts(session: Session, ids: Iterable[int]) -> dict[int, PassageText]:
+    """Return the texts of chunks by id."""
+    rows = session.execute(select(ChunkRow.id, ChunkRow.text, ChunkRow.source_info).where(ChunkRow.id.in_(list(ids))))
+    return {id: PassageText(text, _section(source_info)) for id, text, source_info in rows}
+
+
+def _section(source_info: dict[str, Any]) -> tuple[Any, ...]:
+    return (source_info["page"],) if "page" in source_info else tuple(source_info.get("heading", ()))
 
 
 def num_visible(session: Session) -> int:

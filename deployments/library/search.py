@@ -20,13 +20,14 @@ same no longer finds its page.
 "The best chunk's" BM25 is at least EXPECTED_PART of what a text of usual length has that mentions each word of the
 query once: where nothing fits, a chunk that shares a common word with it gets little for that.
 
-A chunk counts only if it is similar enough, or has enough of the words.
+A chunk without any of the words counts only if it is similar enough.
 
 If the words of the query are all in the names of a few files, these come first, each with its best chunk.
 """
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -38,7 +39,7 @@ from sqlalchemy.orm import Session
 from deployments.cancellation import Cancellation
 from deployments.embedder.types import Vectors
 from deployments.library.backend import VectorsBackend, WordsBackend
-from deployments.library.chunks import Passage, read_chunks, read_section, read_text, visible_passages
+from deployments.library.chunks import Passage, PassageText, read_chunks, read_texts, visible_passages
 from deployments.library.lookup import Counted, plan_lookup
 from deployments.library.query import Query, parse_query
 from deployments.library.spelling import Spelling
@@ -60,11 +61,13 @@ EXPECTED_PART = 0.75
 With 0, 0.5, 0.75 and 1, the five first passages held the answer to .829, .829, .826 and .823 of the first set of
 questions and .950, .950, .951 and .950 of the second."""
 
-MIN_WORD_PART = 0.1
-"""The least part of that sum that a result must have as its BM25 if it is not similar enough."""
-
 MAX_NAMED_FILES = 3
 """If more files have all the words in their names, such as that of a common folder, they are not put first."""
+
+MAX_ROWS = 30
+"""Among so many of the best chunks, a table's row is put before its header."""
+TABLE_PART = 0.25
+"""A chunk of which this part of the words has digits is of a table. Text has up to a tenth."""
 
 MAX_REDUNDANT_SCORE = 0.7
 """A chunk beside a better one is redundant only if its score is at most this part of the better one's. On the same
@@ -77,8 +80,11 @@ _CANDIDATES_PER_RESULT = 5
 """As many of each ranking are fused for each result, because redundant chunks are left out."""
 _MAX_CORRECTIONS = 3
 """Words that a misspelt one may mean."""
+_MIN_CORRECTED_LENGTH = 5
+"""Shorter words are not corrected: where nobody writes of baking, "bake" is not "make"."""
 
 _PART = re.compile(r"[^\W_]+")
+_WITH_DIGIT = re.compile(r"\d\S*")
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,32 @@ class _Candidate:
     def order(self) -> tuple[bool, float, int, int]:
         """Sorts the best first, always in the same way."""
         return not self.is_named, -self.score, self.file_id, self.number
+
+
+class _Texts:
+    """The texts of chunks, read when they are first asked for."""
+
+    def __init__(self, session: Session, terms: Terms, query: Query) -> None:
+        self._session = session
+        self._terms = terms
+        self._asked = set(terms.distinct([*query.words, *query.phrases]))
+        self._read: dict[int, PassageText] = {}
+        self._words: dict[int, set[str]] = {}
+
+    def read(self, candidates: Iterable[_Candidate]) -> None:
+        """Read several texts at once."""
+        self._read |= read_texts(self._session, [each.id for each in candidates if each.id not in self._read])
+
+    def of(self, candidate: _Candidate) -> PassageText:
+        if candidate.id not in self._read:
+            self.read([candidate])
+        return self._read[candidate.id]
+
+    def words(self, candidate: _Candidate) -> set[str]:
+        """Return the words of the query that are in a chunk."""
+        if candidate.id not in self._words:
+            self._words[candidate.id] = self._asked.intersection(self._terms.distinct([self.of(candidate).text]))
+        return self._words[candidate.id]
 
 
 class Searcher:
@@ -140,7 +172,9 @@ class Searcher:
         candidates = _candidates(passages, word_scores, vector, expected_score)
         candidates = self._with_named_files(candidates, passages, query)
         candidates.sort(key=lambda candidate: candidate.order)
-        results = self._without_redundant(session, candidates, query, request.limit)
+        texts = _Texts(session, self._terms, query)
+        candidates = _with_rows_before_headers(candidates, texts)
+        results = _without_redundant(candidates, texts, request.limit)
         chunks = read_chunks(session, [result.id for result in results])
         return [SearchHit(chunks[result.id], result.similarity, result.score) for result in results]
 
@@ -161,6 +195,8 @@ class Searcher:
 
     def _corrections(self, session: Session, word: str) -> list[Counted]:
         """Return the terms that a misspelt word most probably means: of the nearest, the most frequent."""
+        if len(word) < _MIN_CORRECTED_LENGTH:
+            return []
         corrections = [
             self._counted(session, correction)
             for term in self._terms.sequence(word)
@@ -188,47 +224,15 @@ class Searcher:
         named = {candidate.id for candidate, words in zip(best.values(), terms, strict=True) if asked <= words}
         if len(named) > MAX_NAMED_FILES:
             named = set()
-        return [replace(candidate, is_named=candidate.id in named) for candidate in candidates]
-
-    def _without_redundant(
-        self, session: Session, candidates: Sequence[_Candidate], query: Query, limit: int
-    ) -> list[_Candidate]:
-        """Return the first `limit` candidates, without those that a reader of a better one sees anyway.
-
-        These stand beside it, on the same page or under the same heading, and are not better than it in anything: BM25,
-        similarity, or a word of the query that it lacks.
-        """
-        asked = set(self._terms.distinct([*query.words, *query.phrases]))
-        words: dict[int, set[str]] = {}
-
-        def words_in(candidate: _Candidate) -> set[str]:
-            if candidate.id not in words:
-                words[candidate.id] = asked.intersection(self._terms.distinct([read_text(session, candidate.id)]))
-            return words[candidate.id]
-
-        def makes_redundant(better: _Candidate, candidate: _Candidate) -> bool:
-            return (
-                better.score * MAX_REDUNDANT_SCORE >= candidate.score
-                and better.word_score >= candidate.word_score
-                and better.similarity >= candidate.similarity
-                and words_in(better) >= words_in(candidate)
-                and read_section(session, better.id) == read_section(session, candidate.id)
-            )
-
-        kept: dict[tuple[int, int], _Candidate] = {}
-        for candidate in candidates:
-            places = [(candidate.file_id, candidate.number + step) for step in (-1, 1)]
-            if not any(place in kept and makes_redundant(kept[place], candidate) for place in places):
-                kept[candidate.file_id, candidate.number] = candidate
-            if len(kept) == limit:
-                break
-        return list(kept.values())
+        return [replace(each, is_named=True) if each.id in named else each for each in candidates]
 
 
 def _expected_score(words: Iterable[Sequence[Counted]], num_chunks: int) -> float:
-    """Return BM25 of a text of usual length that has each word once, in the rarest of its forms."""
+    """Return BM25 of a text of usual length that has each word once, in the rarest of its forms; `words` has the forms
+    of each word."""
     counts = (min((form.count for form in forms), default=0) for forms in words)
-    return sum(max(0.0, math.log((num_chunks - count + 0.5) / (count + 0.5))) for count in counts)
+    # The number of chunks may be from a moment before or after the counts.
+    return sum(math.log(max(1.0, (num_chunks - count + 0.5) / (count + 0.5))) for count in counts)
 
 
 def _candidates(
@@ -242,11 +246,78 @@ def _candidates(
     for id, passage in passages.items():
         similarity = min(1.0, max(0.0, cosines.get(id, 0.0)))
         word_score = word_scores.get(id, 0.0)
-        if similarity >= MIN_SIMILARITY or word_score > MIN_WORD_PART * expected_score:
+        if id in word_scores or similarity >= MIN_SIMILARITY:
             relative_word_score = word_score / best if best > 0 else 0.0
             score = WORD_WEIGHT * relative_word_score + (1 - WORD_WEIGHT) * similarity
             candidates.append(_Candidate(id, passage.file_id, passage.number, similarity, word_score, score))
     return candidates
+
+
+def _with_rows_before_headers(candidates: Sequence[_Candidate], texts: _Texts) -> list[_Candidate]:
+    """Return the candidates, the best first; before a table's header comes the row that has most of the words that are
+    asked for and that the header lacks.
+
+    A row without its header shares few words with a question, and means little: "Kentucky 3,100 295,891" answers how
+    many there were in Kentucky.
+    """
+    best = candidates[:MAX_ROWS]
+    texts.read(best)
+    rows: dict[int, list[_Candidate]] = defaultdict(list)
+    """By their header's id."""
+    for rank, row in enumerate(best):
+        if _is_table(texts.of(row).text):
+            header = next((each for each in best[:rank] if _is_header(each, row, texts)), None)
+            if header is not None:
+                rows[header.id].append(row)
+    scores = {}
+    for header in best:
+        if of_header := rows.get(header.id):
+            row = max(of_header, key=lambda row: len(texts.words(row) - texts.words(header)))
+            scores[row.id] = math.nextafter(header.score, math.inf)
+    lifted = [replace(each, score=scores[each.id]) if each.id in scores else each for each in candidates]
+    return sorted(lifted, key=lambda candidate: candidate.order) if scores else lifted
+
+
+def _is_table(text: str) -> bool:
+    """Return whether many words of a text have a digit."""
+    return len(_WITH_DIGIT.findall(text)) >= TABLE_PART * len(text.split())
+
+
+def _is_header(header: _Candidate, row: _Candidate, texts: _Texts) -> bool:
+    """Return whether a chunk stands above a row of numbers, and both have words of the query that the other lacks."""
+    return (
+        header.file_id == row.file_id
+        and header.number < row.number
+        and texts.of(header).section == texts.of(row).section != ()
+        and bool(texts.words(row) - texts.words(header))
+        and bool(texts.words(header) - texts.words(row))
+    )
+
+
+def _without_redundant(candidates: Sequence[_Candidate], texts: _Texts, limit: int) -> list[_Candidate]:
+    """Return the first `limit` candidates, without those that a reader of a better one sees anyway.
+
+    These stand beside it, on the same page or under the same heading, and are not better than it in anything: BM25,
+    similarity, or a word of the query that it lacks.
+    """
+
+    def makes_redundant(better: _Candidate, candidate: _Candidate) -> bool:
+        return (
+            better.score * MAX_REDUNDANT_SCORE >= candidate.score
+            and better.word_score >= candidate.word_score
+            and better.similarity >= candidate.similarity
+            and texts.words(better) >= texts.words(candidate)
+            and texts.of(better).section == texts.of(candidate).section
+        )
+
+    kept: dict[tuple[int, int], _Candidate] = {}
+    for candidate in candidates:
+        places = [(candidate.file_id, candidate.number + step) for step in (-1, 1)]
+        if not any(place in kept and makes_redundant(kept[place], candidate) for place in places):
+            kept[candidate.file_id, candidate.number] = candidate
+        if len(kept) == limit:
+            break
+    return list(kept.values())
 
 
 def _cosines(vector: Vectors | None, passages: Mapping[int, Passage]) -> dict[int, float]:

@@ -8,7 +8,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 MIN_LENGTH = 4
-"""Shorter words have too many neighbours to be corrected."""
+"""Shorter terms have too many neighbours to be corrected."""
 _LENGTH_FOR_TWO_ERRORS = 8
 _MAX_LENGTH = 32
 

@@ -13,7 +13,7 @@ from deployments.errors import DeadlineExceeded
 from deployments.library import lookup
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
-from deployments.library.types import SearchRequest
+from deployments.library.types import NewChunk, SearchRequest
 from tests.deployments.library.contents import (
     IN_EACH_WAY,
     add,
@@ -164,6 +164,57 @@ def test_phrases_are_required_of_similar_chunks_too(library: Library) -> None:
     add(library, "a.txt", ["a car was bought"])
     add(library, "b.txt", ["an automobile was bought"])
     assert found(library, '"automobile was" bought', words_only=False) == ["an automobile was bought"]
+
+
+def test_a_query_that_is_a_files_name_finds_it_first(library: Library) -> None:
+    for number in range(20):
+        add(library, f"papers/article_{number}.txt", [f"article about {number + 60}, again {number + 60} of them"])
+    add(library, "papers/article_77.txt", ["the first page", "it says nothing of that number"])
+    hits = search(library, "Article 77", words_only=False)
+    assert [hit.chunk.filename for hit in hits[:2]] == ["article_77.txt", "article_17.txt"]
+    assert [hit.chunk.filename for hit in hits].count("article_77.txt") <= 2
+    assert search(library, "article 77 papers txt")[0].chunk.filename == "article_77.txt"
+
+
+def test_words_that_many_files_have_in_their_names_put_none_first(library: Library) -> None:
+    for number in range(5):
+        add(library, f"minutes/{number}.txt", [f"something else {number}"])
+    add(library, "other.txt", ["minutes"])
+    assert found(library, "minutes", words_only=False)[0] == "minutes"
+
+
+def test_a_common_word_counts_little_where_nothing_fits(library: Library) -> None:
+    for number in range(20):
+        add(library, f"{number}.txt", [f"other things {number}"])
+    add(library, "letters.txt", ["capital letters and nothing else here"])
+    add(library, "car.txt", ["car doctor"])
+    assert found(library, "automobile physician zebra capital", words_only=False)[0] == "car doctor"
+    assert found(library, "capital letters", words_only=False)[0] == "capital letters and nothing else here"
+
+
+def test_short_words_are_not_taken_for_others(library: Library) -> None:
+    add(library, "a.txt", ["they make furniture"])
+    assert found(library, "bake") == []
+    assert found(library, "furnitrue") == ["they make furniture"]
+
+
+@pytest.mark.parametrize("place", [{"page": 3}, {"heading": ["Checks"]}])
+def test_a_tables_row_comes_before_its_header(library: Library, place: dict[str, Any]) -> None:
+    header = "Firearm background checks November 2015 State Handguns Long guns Totals"
+    rows = ["Ohio 12 31 43\nIowa 7 2 9 totals", "Kentucky 264 31 295\nMaine 4 5 9", "Utah 2015 3 4\nTexas 8 7 15"]
+    note = "Kentucky checks its figures every November."
+    upload(library, "checks.txt")
+    job = lease(library)
+    chunks = [NewChunk(text, {"type": "document", **place}, []) for text in (header, *rows, note)]
+    library.add_chunks(job.job_id, job.lease, 0, chunks, vectors_of([chunk.text for chunk in chunks]))
+    library.complete_job(job.job_id, job.lease, len(chunks))
+    for number in range(20):
+        add(library, f"{number}.txt", [f"something else {number}"])
+    question = "How many firearm background checks did Kentucky have in total in November 2015?"
+    assert found(library, question, words_only=False)[:2] == [rows[1], header]
+    assert found(library, "firearm background checks November", words_only=False)[0] == header
+    hits = search(library, question, words_only=False)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_a_lesser_neighbour_is_left_out(library: Library) -> None:
