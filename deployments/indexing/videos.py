@@ -1,5 +1,6 @@
 """The pipeline of videos: one frame of each scene, with its caption and the text on it, and what is said."""
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -25,13 +26,20 @@ SAME_TEXT = 0.9
 
 
 @dataclass(frozen=True)
-class _ScreenText:
-    """Text that stands on one frame or several in a row."""
+class _Scene:
+    """A frame that stands for what is seen for a while."""
 
     frame: SampledFrame
-    """The first one."""
+    start_s: float
     end_s: float
-    """Time of the last one."""
+
+
+@dataclass(frozen=True)
+class _ScreenText:
+    """Text that stands on the frame of one scene or several in a row."""
+
+    scene: _Scene
+    """The first one, to the end of the last one."""
     lines: list[TextLine]
 
     @property
@@ -46,7 +54,7 @@ async def read_video(reading: Reading) -> AsyncGenerator[NewChunk, None]:
     """
     await reading.report("decoding", 0.0, "")
     try:
-        video = await reading.services.sample(reading.media, SampleTask(MAX_SCENES, "keyframes"))
+        video = await reading.services.sample(reading.media, SampleTask(MAX_SCENES, "keyframes", find_cuts=True))
     except InvalidFile as error:
         # The sound of a video whose pictures are damaged can still be found. If that cannot be decoded either, the file
         # fails with the error of its sound.
@@ -54,38 +62,54 @@ async def read_video(reading: Reading) -> AsyncGenerator[NewChunk, None]:
         async for chunk in _speech(reading):
             yield chunk
         return
-    pieces = [*await _captions(reading, video.frames), *await _screen_texts(reading, video.frames)]
+    scenes = _scenes(video)
+    pieces = [*await _captions(reading, scenes), *await _screen_texts(reading, scenes)]
     async for chunk in reading.chunks(as_stream(pieces)):
         yield chunk
     async for chunk in _speech_of(reading, video):
         yield chunk
 
 
-async def _captions(reading: Reading, frames: Sequence[SampledFrame]) -> list[Piece]:
+def _scenes(video: SampledVideo) -> list[_Scene]:
+    """Return what each frame stands for: the time from the cut before it (from the frame itself, if there is none since
+    the frame before) to the next cut or frame."""
+    properties = video.properties
+    video_start_s = properties.duration_s - properties.total_frames / properties.fps if properties.fps else 0.0
+    times = [frame.timestamp_s for frame in video.frames]
+    scenes = []
+    for frame, before_s, after_s in zip(video.frames, [-math.inf, *times], [*times[1:], math.inf], strict=False):
+        time_s = frame.timestamp_s
+        starts = [start_s for start_s in (video_start_s, *video.cuts_s) if before_s < start_s <= time_s]
+        ends = [end_s for end_s in (*video.cuts_s, after_s, properties.duration_s) if end_s > time_s]
+        scenes.append(_Scene(frame, max(starts, default=time_s), min(ends, default=time_s)))
+    return scenes
+
+
+async def _captions(reading: Reading, scenes: Sequence[_Scene]) -> list[Piece]:
     if not reading.config.caption_images:
         return []
     pieces = []
     failures = []
-    for index, frame in enumerate(frames):
-        await reading.report("describing", 0.1 + 0.3 * index / len(frames), f"scene {index + 1} of {len(frames)}")
+    for index, scene in enumerate(scenes):
+        await reading.report("describing", 0.1 + 0.3 * index / len(scenes), f"scene {index + 1} of {len(scenes)}")
         # One frame in a call: an interactive request may have to wait for the call's end.
-        [outcome] = await reading.services.caption_frames([frame.pixels], CAPTION_TASK)
+        [outcome] = await reading.services.caption_frames([scene.frame.pixels], CAPTION_TASK)
         if isinstance(outcome, Caption):
-            pieces.append(_frame_piece(outcome.text, frame, frame.timestamp_s, "picture", {"origin": "caption"}))
+            pieces.append(_scene_piece(outcome.text, scene, "picture", {"origin": "caption"}))
         else:
             failures.append(outcome.message)
     if failures:
-        reading.remarks.append(f"{len(failures)} of {len(frames)} scenes cannot be described: {failures[0]}")
+        reading.remarks.append(f"{len(failures)} of {len(scenes)} scenes cannot be described: {failures[0]}")
     return pieces
 
 
-async def _screen_texts(reading: Reading, frames: Sequence[SampledFrame]) -> list[Piece]:
+async def _screen_texts(reading: Reading, scenes: Sequence[_Scene]) -> list[Piece]:
     texts: list[_ScreenText] = []
-    for index, frame in enumerate(frames):
-        await reading.report("reading", 0.4 + 0.2 * index / len(frames), f"scene {index + 1} of {len(frames)}")
-        text = _ScreenText(frame, frame.timestamp_s, (await reading.services.read_pixels(frame.pixels)).lines)
+    for index, scene in enumerate(scenes):
+        await reading.report("reading", 0.4 + 0.2 * index / len(scenes), f"scene {index + 1} of {len(scenes)}")
+        text = _ScreenText(scene, (await reading.services.read_pixels(scene.frame.pixels)).lines)
         if texts and _is_same(texts[-1].text, text.text):
-            texts[-1] = replace(texts[-1], end_s=frame.timestamp_s)
+            texts[-1] = replace(texts[-1], scene=replace(texts[-1].scene, end_s=scene.end_s))
         else:
             texts.append(text)
     return [piece for text in texts for piece in _line_pieces(text)]
@@ -95,18 +119,19 @@ def _line_pieces(text: _ScreenText) -> list[Piece]:
     joints = [(" ", Break.SENTENCE), *separators(text.lines)]
     pieces = []
     for index, line in enumerate(text.lines):
-        piece = _frame_piece(line.text, text.frame, text.end_s, "on-screen text", line_place(line))
+        piece = _scene_piece(line.text, text.scene, "on-screen text", line_place(line))
         separator, break_before = joints[index]
         pieces.append(replace(piece, separator=separator, break_before=break_before, is_border=index == 0))
     return pieces
 
 
-def _frame_piece(text: str, frame: SampledFrame, end_s: float, origin: str, place: dict[str, object]) -> Piece:
+def _scene_piece(text: str, scene: _Scene, origin: str, place: dict[str, object]) -> Piece:
     common = {
         "type": "video",
-        "start": round(frame.timestamp_s, 2),
-        "end": round(end_s, 2),
-        "frame_number": frame.frame_number,
+        # Rounded up: a moment earlier, the scene before is still seen.
+        "start": math.ceil(round(scene.start_s * 100, 3)) / 100,
+        "end": round(scene.end_s, 2),
+        "frame_number": scene.frame.frame_number,
         "origin": origin,
     }
     return Piece(text, place, common, break_before=Break.SENTENCE, is_border=True)

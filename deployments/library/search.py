@@ -45,9 +45,11 @@ from deployments.library.query import Query, parse_query
 from deployments.library.spelling import Spelling
 from deployments.library.stored_vectors import from_stored
 from deployments.library.tables import FileRow, chunk_id_ranges
-from deployments.library.types import FILE_TYPES, SearchHit, SearchRequest
+from deployments.library.types import FILE_TYPES, ChunkRecord, SearchHit, SearchRequest
 from deployments.library.unspaced import separated
 from deployments.library.words import Terms
+from deployments.sentences import sentence_ranges
+from deployments.source_info import narrowed
 
 MIN_SIMILARITY = 0.3
 """The least cosine of a result that shares no word with the query. all-MiniLM-L6-v2 gives unrelated texts -0.1 to
@@ -130,6 +132,17 @@ class _Texts:
             self._words[candidate.id] = self._asked.intersection(self._terms.distinct([self.of(candidate).text]))
         return self._words[candidate.id]
 
+    def from_sentence(self, chunk: ChunkRecord) -> ChunkRecord:
+        """Return a passage of speech with the time of the first of its sentences that has most words of the query, to
+        its end; another passage as it is."""
+        if not chunk.parts or "start" not in chunk.parts[0].place:
+            return chunk
+        sentences = list(sentence_ranges(chunk.text))
+        terms = self._terms.of_each([chunk.text[start:end] for start, end in sentences])
+        counts = [len(self._asked & of_sentence) for of_sentence in terms]
+        start, _ = sentences[counts.index(max(counts))]
+        return replace(chunk, source_info=narrowed(chunk.source_info, chunk.parts, start, len(chunk.text)))
+
 
 class Searcher:
     """Searches the index of words and that of vectors."""
@@ -176,7 +189,9 @@ class Searcher:
         candidates = _with_rows_before_headers(candidates, texts)
         results = _without_redundant(candidates, texts, request.limit)
         chunks = read_chunks(session, [result.id for result in results])
-        return [SearchHit(chunks[result.id], result.similarity, result.score) for result in results]
+        return [
+            SearchHit(texts.from_sentence(chunks[result.id]), result.similarity, result.score) for result in results
+        ]
 
     def _word_phrases(self, session: Session, word: str) -> list[Counted]:
         """Return what to look up for a word: the word itself, or if it occurs nowhere its parts, and for a part that

@@ -91,6 +91,7 @@ class FakeServices:
     frame_failures: set[int] = field(default_factory=set)
     segments: list[TranscriptSegment] | BaseException = field(default_factory=list)
     frames: list[SampledFrame] | BaseException = field(default_factory=list)
+    cuts_s: list[float] = field(default_factory=list)
     has_audio: bool = True
     embed_error: BaseException | None = None
     embed_after: int | None = None
@@ -174,7 +175,9 @@ class FakeServices:
 
     async def sample(self, media: Media, task: SampleTask, *, deadline: float) -> SampledVideo:
         self._note("sample", deadline)
-        return SampledVideo(VideoProperties(30.0, 25.0, 640, 360, 750), _value(self.frames), self.has_audio)
+        assert task.find_cuts
+        properties = VideoProperties(30.0, 25.0, 640, 360, 750)
+        return SampledVideo(properties, _value(self.frames), self.has_audio, self.cuts_s)
 
     async def wait_for_turn(self) -> None:
         self.num_turns += 1

@@ -11,10 +11,10 @@ def test_a_video_is_found_by_its_pictures_its_text_and_its_speech() -> None:
     chunks = index("video", "mp4", FakeServices(frames=FRAMES, frame_lines=lines, segments=SPEECH))
     assert texts(chunks) == ["Scene 0.", "Scene 50.", "Scene 100.", "Welcome", "The End", SPEECH[0].text]
     assert sources(chunks)[1:] == [
-        {"type": "video", "start": 10.0, "end": 10.0, "frame_number": 50, "origin": "picture"},
-        {"type": "video", "start": 20.0, "end": 20.0, "frame_number": 100, "origin": "picture"},
-        {"type": "video", "start": 0.52, "end": 0.52, "frame_number": 0, "origin": "on-screen text"},
-        {"type": "video", "start": 20.0, "end": 20.0, "frame_number": 100, "origin": "on-screen text"},
+        {"type": "video", "start": 10.0, "end": 20.0, "frame_number": 50, "origin": "picture"},
+        {"type": "video", "start": 20.0, "end": 30.0, "frame_number": 100, "origin": "picture"},
+        {"type": "video", "start": 0.0, "end": 10.0, "frame_number": 0, "origin": "on-screen text"},
+        {"type": "video", "start": 20.0, "end": 30.0, "frame_number": 100, "origin": "on-screen text"},
         {"type": "video", "origin": "speech", "start": 4.0, "end": 6.4},
     ]
     assert chunks[3].parts[0].place == {"box": [0.1, 0.4, 0.9, 0.415]}
@@ -25,8 +25,16 @@ def test_the_same_text_on_frames_in_a_row_is_one_chunk() -> None:
     services = FakeServices(frames=FRAMES, frame_lines=lines, has_audio=False)
     chunks = index("video", "mp4", services, IndexingConfig(caption_images=False))
     assert texts(chunks) == ["Breaking news today", "Ads"]
-    assert (chunks[0].source_info["start"], chunks[0].source_info["end"]) == (0.52, 10.0)
+    assert (chunks[0].source_info["start"], chunks[0].source_info["end"]) == (0.0, 20.0)
     assert {"transcribe", "caption_frames"}.isdisjoint(services.calls)
+
+
+def test_what_is_seen_is_found_where_its_scene_begins() -> None:
+    services = FakeServices(frames=FRAMES, cuts_s=[4.0, 8.001, 12.0, 17.0], scanned=[], has_audio=False)
+    chunks = index("video", "mp4", services)
+    times = [(chunk.source_info["start"], chunk.source_info["end"]) for chunk in chunks]
+    # A cut in the middle of a hundredth: the second one shows the new scene, the first one the old one.
+    assert times == [(0.0, 4.0), (8.01, 12.0), (17.0, 30.0)]
 
 
 def test_a_frame_without_a_caption_costs_only_that_caption() -> None:

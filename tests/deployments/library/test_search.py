@@ -13,7 +13,7 @@ from deployments.errors import DeadlineExceeded
 from deployments.library import lookup
 from deployments.library.library import Library
 from deployments.library.settings import LibraryConfig
-from deployments.library.types import NewChunk, SearchRequest
+from deployments.library.types import ChunkPart, NewChunk, SearchRequest
 from tests.deployments.library.contents import (
     IN_EACH_WAY,
     add,
@@ -215,6 +215,26 @@ def test_a_tables_row_comes_before_its_header(library: Library, place: dict[str,
     assert found(library, "firearm background checks November", words_only=False)[0] == header
     hits = search(library, question, words_only=False)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_speech_is_found_at_the_sentence_that_was_asked_for(library: Library) -> None:
+    sentences = ("Shakespeare on scenery. ", "This is a recording of LibriVox. ", "It is free.")
+    parts = []
+    for number, sentence in enumerate(sentences):
+        first = sum(map(len, sentences[:number]))
+        parts.append(ChunkPart(first, first + len(sentence), {"start": 4.0 * number, "end": 4.0 * number + 3}))
+    info = {"type": "audio", "start": 0.0, "end": 11.0, "timestamp": "0.00s"}
+    upload(library, "talk.mp3", file_type="audio")
+    job = lease(library)
+    library.add_chunks(job.job_id, job.lease, 0, [NewChunk("".join(sentences), info, parts)], vectors_of(sentences[:1]))
+    library.complete_job(job.job_id, job.lease, 1)
+    times = [search(library, query)[0].chunk.source_info for query in ("scenery", "LibriVox recording", "free talk")]
+    assert [(time["start"], time["end"], time["timestamp"]) for time in times] == [
+        (0.0, 11.0, "0.00s"),
+        (4.0, 11.0, "4.00s"),
+        (8.0, 11.0, "8.00s"),
+    ]
+    assert search(library, "talk")[0].chunk.source_info == info
 
 
 def test_a_lesser_neighbour_is_left_out(library: Library) -> None:
