@@ -36,7 +36,7 @@ class LeasedJob:
     def __init__(self, job: Job, library: LibraryService, services: Services) -> None:
         self.job = job
         self._library = library
-        self._services = services
+        self.services = services
         self._progress = ("reading", 0.0, "")
         self._reported_at = 0.0
 
@@ -90,7 +90,7 @@ class LeasedJob:
         return self.job.job_id, self.job.lease
 
     async def _store_batch(self, first: int, chunks: list[NewChunk]) -> None:
-        vectors = await self._services.embed_passages([chunk.text for chunk in chunks])
+        vectors = await self.services.embed_passages([chunk.text for chunk in chunks])
         _check(await self._library.add_chunks(*self._lease, first, chunks, vectors, deadline=_deadline()))
 
     async def _send_progress(self) -> None:

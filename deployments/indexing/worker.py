@@ -1,4 +1,4 @@
-"""The loop that indexes one file after the other, and beside them one that takes long."""
+"""The loop that indexes one file after the other, and beside them those that take long, by turns."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 
 from deployments.errors import (
     FileTooLarge,
@@ -40,7 +41,12 @@ RELEASE_S = 20.0
 PAUSE_S = 0.5
 """Between two files of which the first had to wait: others may have to wait for the same reason."""
 LONG_S = 60.0
-"""A file that takes longer no longer keeps the next ones waiting: they are indexed beside it, one at a time."""
+"""A file that takes longer no longer keeps the next ones waiting: they are indexed beside it, one at a time. A second
+one pauses until the first is done, so that these still have half of the time."""
+MAX_PAUSED_BYTES = 200 * 2**20
+"""What paused files may hold in memory. With more, the next files wait until one that takes long is done."""
+_VIDEO_BYTES = 100 * 2**20
+"""The frames that a video's pipeline holds (MAX_SCENES in videos.py), besides the file."""
 MAX_BACKOFF_S = 60.0
 """While the library does not answer, it is asked at growing intervals up to this."""
 
@@ -57,8 +63,19 @@ _MUST_WAIT = (ModelNotLoaded, StorageFull, ServerBusy)
 """Errors that say nothing about the file, and go away when somebody acts or a model has loaded."""
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A file that is being indexed."""
+
+    task: asyncio.Task[None]
+    may_go_on: asyncio.Event
+    """Unset while it pauses: it makes no further call."""
+    num_bytes: int
+
+
 class Worker:
-    """Leases jobs and indexes their files: one at a time, and beside them one that takes long. No error ends it."""
+    """Leases jobs and indexes their files: one at a time, and beside them one of those that take long. No error ends
+    it."""
 
     def __init__(self, config: IndexingConfig, library: LibraryService, services: Services) -> None:
         self._config = config
@@ -66,8 +83,8 @@ class Worker:
         self._services = services
         self._name = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._has_news = asyncio.Event()
-        self._long: asyncio.Task[None] | None = None
-        """The file that takes long."""
+        self._long: list[_Running] = []
+        """The files that take long. The first one is worked on, the others pause."""
 
     def wake(self) -> None:
         self._has_news.set()
@@ -83,7 +100,7 @@ class Worker:
                     self._has_news.clear()
                     job = await self._library.lease_job(self._name, LEASE_S, deadline=time.time() + LIBRARY_S)
                     if job is None:
-                        if has_worked and (self._long is None or self._long.done()):
+                        if has_worked and not self._long:
                             has_worked = False
                             await asyncio.to_thread(trim_freed_memory)
                         await self._wait(POLL_S)
@@ -100,28 +117,46 @@ class Worker:
                     await asyncio.sleep(backoff_s)
                     backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
         finally:
-            await _end(self._long)
+            await _end(*(long.task for long in self._long))
 
     async def _index_beside(self, job: Job) -> None:
-        """Index a file; if it takes long, return once no other one that takes long is at work. Raises as `index`."""
-        task = asyncio.create_task(self.index(job))
+        """Index a file; if it takes long, return before it is done. Raises as `index`."""
+        may_go_on = asyncio.Event()
+        may_go_on.set()
+        task = asyncio.create_task(self.index(job, may_go_on))
         try:
             await asyncio.wait({task}, timeout=LONG_S)
-            if self._long is not None and not task.done():
-                await asyncio.wait({task, self._long}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             await _end(task)
             raise
         if task.done():
             task.result()
             return
-        earlier, self._long = self._long, task
-        if earlier is not None:
-            earlier.result()
+        frames_bytes = _VIDEO_BYTES if job.file.file_type == "video" else 0
+        self._long.append(_Running(task, may_go_on, job.file.file_size + frames_bytes))
+        task.add_done_callback(self._end_long)
+        if len(self._long) > 1:
+            may_go_on.clear()
+        while sum(paused.num_bytes for paused in self._long[1:]) > MAX_PAUSED_BYTES:
+            await asyncio.wait({long.task for long in self._long}, return_when=asyncio.FIRST_COMPLETED)
 
-    async def index(self, job: Job) -> None:
-        """Index the file of a job, and say how that ended; raises only what the library raises."""
-        leased = LeasedJob(job, self._library, self._services)
+    def _end_long(self, task: asyncio.Task[None]) -> None:
+        """Let the next file that takes long go on after one has ended."""
+        self._long = [long for long in self._long if long.task is not task]
+        for first in self._long[:1]:
+            first.may_go_on.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("A file that took long could not be ended: %s", error)
+
+    async def index(self, job: Job, may_go_on: asyncio.Event) -> None:
+        """Index the file of a job, and say how that ended; raises only what the library raises. No call begins while
+        `may_go_on` is unset."""
+
+        async def wait_for_turn() -> None:
+            await may_go_on.wait()
+            await self._services.wait_for_turn()
+
+        leased = LeasedJob(job, self._library, replace(self._services, wait_for_turn=wait_for_turn))
         try:
             await self._run_while_ours(leased)
         except JobLost:
@@ -155,9 +190,9 @@ class Worker:
             original = await self._library.original(file.file_id, deadline=time.time() + LIBRARY_S)
         except NotFound:
             raise JobLost from None  # the file was deleted
-        async with self._services.share(original) as media:
+        async with leased.services.share(original) as media:
             del original
-            reading = Reading(file, media, self._services, self._config, leased.report)
+            reading = Reading(file, media, leased.services, self._config, leased.report)
             async with aclosing(_PIPELINES[file.file_type](reading)) as chunks:
                 num_chunks = await leased.store(chunks)
         await leased.complete(num_chunks, " ".join(reading.remarks))
@@ -171,11 +206,11 @@ class Worker:
             return
 
 
-async def _end(task: "asyncio.Task[None] | None") -> None:
-    """Cancel a task, and return when it has ended."""
-    if task is not None:
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks, and return when they have ended."""
+    for task in tasks:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _first_of(*work: Awaitable[None]) -> None:

@@ -80,6 +80,8 @@ class FakeServices:
     """What each service returns; an exception as a value is raised. `calls` has the name of each call, in order."""
 
     pages: list[Page] = field(default_factory=list)
+    read_s: float = 0.0
+    """How long a call for pages takes."""
     paragraphs: list[Paragraph] = field(default_factory=list)
     read_pages_error: Callable[[int, int], BaseException | None] = lambda first, count: None
     render_error: Callable[[int], BaseException | None] = lambda page: None
@@ -111,6 +113,7 @@ class FakeServices:
 
     async def read_pages(self, media: Media, first: int, count: int, *, deadline: float) -> list[Page]:
         self._note("read_pages", deadline)
+        await asyncio.sleep(self.read_s)
         if error := self.read_pages_error(first, count):
             raise error
         return self.pages[first - 1 : first - 1 + count]

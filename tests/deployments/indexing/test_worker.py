@@ -235,13 +235,45 @@ def test_a_file_that_takes_long_does_not_keep_others_waiting(monkeypatch: pytest
         next_id = library.add("document", "text")  # an empty one
         await until(lambda: next_id in library.completed)
         assert long_id not in library.completed
-        second_long_id = library.add("document", "pdf")
+        other_long_ids = [library.add("document", "pdf") for _ in range(2)]
+        await until(lambda: services.calls.count("embed_passages") == 3)
+        last_id = library.add("document", "text")
+        await until(lambda: last_id in library.completed)
+        assert not {long_id, *other_long_ids} & set(library.completed)
+        services.embed_after = None
+        await until(lambda: {long_id, *other_long_ids} <= set(library.completed))
+
+    run(scenario)
+
+
+def test_of_the_files_that_take_long_one_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONG_S", 0.1)
+
+    async def scenario(library: FakeLibrary, services: FakeServices) -> None:
+        services.read_s = 0.1
+        services.pages = [page(number, "A page.") for number in range(1, 161)]  # ten calls
+        ids = [library.add("document", "pdf") for _ in range(3)]
+        await until(lambda: ids[0] in library.completed)
+        done = {file_id: fraction for file_id, _, fraction, _ in library.progress}
+        assert max(done[ids[1]], done[ids[2]]) < 0.5
+        await until(lambda: set(library.completed) == set(ids))
+
+    run(scenario)
+
+
+def test_the_memory_of_paused_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONG_S", 0.1)
+    monkeypatch.setattr(worker, "MAX_PAUSED_BYTES", 0)
+
+    async def scenario(library: FakeLibrary, services: FakeServices) -> None:
+        services.embed_after = 0
+        long_ids = [library.add("document", "pdf") for _ in range(2)]
         await until(lambda: services.calls.count("embed_passages") == 2)
         last_id = library.add("document", "text")
-        await asyncio.sleep(1.0)
-        assert last_id not in library.completed  # two that take long are the most that is worked on
+        await asyncio.sleep(0.5)
+        assert last_id not in library.completed
         services.embed_after = None
-        await until(lambda: {long_id, second_long_id, last_id} <= set(library.completed))
+        await until(lambda: {*long_ids, last_id} <= set(library.completed))
 
     run(scenario)
 
