@@ -63,6 +63,8 @@ def style(style_id: str, name: str, properties: str = "", based_on: str = "") ->
 def _part(name: str, content: str, strict: bool) -> str:
     return (
         f'<w:{name} xmlns:w="{STRICT if strict else TRANSITIONAL}" '
+        'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" '
+        'xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" '
         'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
         'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
         'xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape" '

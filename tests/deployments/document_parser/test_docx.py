@@ -10,6 +10,7 @@ import pytest
 
 from deployments.document_parser import office_package
 from deployments.document_parser.docx import DocxFile
+from deployments.document_parser.docx_charts import MAX_ROWS
 from deployments.document_parser.types import Paragraph
 from deployments.errors import InvalidFile
 from deployments.media import MediaReader, as_media
@@ -364,3 +365,128 @@ def test_damage_anywhere_is_invalid_or_harmless() -> None:
             list(file.paragraphs())
         except InvalidFile:
             pass
+
+
+def level(number: int, text: str, number_format: str = "decimal", more: str = "") -> str:
+    return (
+        f'<w:lvl w:ilvl="{number}"><w:start w:val="1"/><w:numFmt w:val="{number_format}"/>{more}'
+        f'<w:lvlText w:val="{text}"/></w:lvl>'
+    )
+
+
+def in_list(list_id: int, list_level: int = 0) -> str:
+    return f'<w:numPr><w:ilvl w:val="{list_level}"/><w:numId w:val="{list_id}"/></w:numPr>'
+
+
+def numbering(*levels: str, lists: str = "") -> str:
+    abstract = f'<w:abstractNum w:abstractNumId="7">{"".join(levels)}</w:abstractNum>'
+    return f'{abstract}<w:num w:numId="1"><w:abstractNumId w:val="7"/></w:num>{lists}'
+
+
+def test_headings_and_list_items_have_the_numbers_that_word_shows() -> None:
+    levels = [
+        level(0, "%1", more='<w:pStyle w:val="H1"/>'),
+        level(1, "%1.%2", more='<w:pStyle w:val="H2"/>'),
+        level(2, "%3)", "lowerLetter"),
+        level(3, "(%4)", "upperRoman"),
+        level(4, "•", "bullet"),
+    ]
+    styles = "".join(
+        style(f"H{number}", f"heading {number}", '<w:numPr><w:numId w:val="1"/></w:numPr>') for number in (1, 2)
+    )
+    body = [
+        paragraph("Budget", style="H1"),
+        paragraph("Travel", style="H2"),
+        paragraph("trains", properties=in_list(1, 2)),
+        paragraph("hotels", properties=in_list(1, 2)),
+        paragraph("in Rome", properties=in_list(1, 3)),
+        paragraph("with breakfast", properties=in_list(1, 4)),
+        paragraph("taxis", properties=in_list(1, 2)),
+        paragraph("", properties=in_list(1, 2)),
+        paragraph("without a number", properties=in_list(0)),
+        paragraph("Food", style="H2"),
+        paragraph("lunch", properties=in_list(1, 2)),
+        paragraph("Dates", style="H1"),
+        paragraph("Spring", style="H2"),
+    ]
+    found = read(docx("".join(body), styles=styles, numbering=numbering(*levels)))
+    assert [(item.heading, item.text) for item in found] == [
+        ((), "1 Budget"),
+        (("Budget",), "1.1 Travel"),
+        (("Budget", "Travel"), "a) trains"),
+        (("Budget", "Travel"), "b) hotels"),
+        (("Budget", "Travel"), "(I) in Rome"),
+        (("Budget", "Travel"), "with breakfast"),
+        (("Budget", "Travel"), "c) taxis"),
+        (("Budget", "Travel"), "without a number"),
+        (("Budget",), "1.2 Food"),
+        (("Budget", "Food"), "a) lunch"),
+        ((), "2 Dates"),
+        (("Dates",), "2.1 Spring"),
+    ]
+    assert {item.kind for item in found} == {"heading", "list_item", "text"}
+
+
+def test_lists_go_on_or_begin_anew_as_the_file_says() -> None:
+    lists = (
+        '<w:num w:numId="2"><w:abstractNumId w:val="7"/></w:num>'
+        '<w:num w:numId="3"><w:abstractNumId w:val="7"/>'
+        '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/></w:lvlOverride></w:num>'
+        '<w:num w:numId="4"><w:abstractNumId w:val="99"/></w:num>'
+    )
+    ids = (1, 1, 2, 3, 3, 1, 4, 98)
+    body = "".join(paragraph("item", properties=in_list(list_id)) for list_id in ids)
+    found = texts(docx(body, numbering=numbering(level(0, "%1."), lists=lists)))
+    numbers = ["1.", "2.", "3.", "5.", "6.", "7.", "", ""]
+    assert found == [f"{number} item".strip() for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("number_format", "numbers"),
+    [
+        ("decimalZero", ["01", "02", "27"]),
+        ("upperLetter", ["A", "B", "AA"]),
+        ("lowerRoman", ["i", "ii", "xxvii"]),
+        ("ordinal", ["1", "2", "27"]),
+        ("none", ["", "", ""]),
+    ],
+)
+def test_formats_of_numbers(number_format: str, numbers: list[str]) -> None:
+    body = "".join(paragraph("item", properties=in_list(1)) for _ in range(27))
+    found = texts(docx(body, numbering=numbering(level(0, "%1", number_format))))
+    assert [found[0], found[1], found[26]] == [f"{number} item".strip() for number in numbers]
+
+
+CHART = """
+<c:chart><c:title><c:tx><c:rich><a:p><a:r><a:t>Catches </a:t></a:r><a:r><a:t>of herring</a:t></a:r></a:p></c:rich>
+</c:tx></c:title><c:plotArea><c:barChart>
+<c:ser><c:tx><c:strRef><c:f>B1</c:f><c:strCache><c:pt idx="0"><c:v>North</c:v></c:pt></c:strCache></c:strRef></c:tx>
+<c:cat><c:strRef><c:strCache><c:pt idx="0"><c:v>2019</c:v></c:pt><c:pt idx="1"><c:v>2020</c:v></c:pt></c:strCache>
+</c:strRef></c:cat>
+<c:val><c:numRef><c:numCache><c:pt idx="0"><c:v>0.30000000000000004</c:v></c:pt><c:pt idx="1"><c:v>12</c:v></c:pt>
+</c:numCache></c:numRef></c:val></c:ser>
+<c:ser><c:tx><c:v>South</c:v></c:tx><c:val><c:numRef><c:numCache><c:pt idx="1"><c:v>7.5</c:v></c:pt></c:numCache>
+</c:numRef></c:val></c:ser>
+</c:barChart></c:plotArea></c:chart>
+"""
+
+
+def test_the_text_of_charts_is_a_table_behind_their_paragraph() -> None:
+    reference = '<w:r><w:drawing><c:chart id="r0"/></w:drawing></w:r>'
+    body = paragraph("Before.", reference) + paragraph("After.", reference.replace("r0", "r9"))
+    found = read(docx(body, chart1=CHART))
+    assert [(item.kind, item.text) for item in found] == [
+        ("text", "Before."),
+        ("text", "Catches of herring"),
+        ("table_row", "North\tSouth"),
+        ("table_row", "2019\t0.3"),
+        ("table_row", "2020\t12\t7.5"),
+        ("text", "After."),
+    ]
+
+
+def test_a_chart_of_many_points_is_cut_off() -> None:
+    points = "".join(f'<c:pt idx="{index}"><c:v>{index}</c:v></c:pt>' for index in range(5000))
+    series = f"<c:ser><c:yVal><c:numRef><c:numCache>{points}</c:numCache></c:numRef></c:yVal></c:ser>"
+    reference = '<w:r><w:drawing><c:chart id="r0"/></w:drawing></w:r>'
+    assert len(read(docx(paragraph("A curve.", reference), chart1=series))) == 1 + MAX_ROWS
