@@ -132,15 +132,19 @@ class _Texts:
             self._words[candidate.id] = self._asked.intersection(self._terms.distinct([self.of(candidate).text]))
         return self._words[candidate.id]
 
-    def from_sentence(self, chunk: ChunkRecord) -> ChunkRecord:
-        """Return a passage of speech with the time of the first of its sentences that has most words of the query, to
-        its end; another passage as it is."""
-        if not chunk.parts or "start" not in chunk.parts[0].place:
+    def placed(self, chunk: ChunkRecord) -> ChunkRecord:
+        """Return a passage with the place of what was asked for: of speech, the time from the first sentence that has
+        most words of the query; of a document without pages, the first such paragraph. Others are as they are."""
+        place = chunk.parts[0].place if chunk.parts else {}
+        if "start" in place:
+            ranges = list(sentence_ranges(chunk.text))
+        elif "paragraph" in place:
+            ranges = [(part.start, part.end) for part in chunk.parts]
+        else:
             return chunk
-        sentences = list(sentence_ranges(chunk.text))
-        terms = self._terms.of_each([chunk.text[start:end] for start, end in sentences])
-        counts = [len(self._asked & of_sentence) for of_sentence in terms]
-        start, _ = sentences[counts.index(max(counts))]
+        terms = self._terms.of_each([chunk.text[start:end] for start, end in ranges])
+        counts = [len(self._asked & of_range) for of_range in terms]
+        start, _ = ranges[counts.index(max(counts))]
         return replace(chunk, source_info=narrowed(chunk.source_info, chunk.parts, start, len(chunk.text)))
 
 
@@ -189,9 +193,7 @@ class Searcher:
         candidates = _with_rows_before_headers(candidates, texts)
         results = _without_redundant(candidates, texts, request.limit)
         chunks = read_chunks(session, [result.id for result in results])
-        return [
-            SearchHit(texts.from_sentence(chunks[result.id]), result.similarity, result.score) for result in results
-        ]
+        return [SearchHit(texts.placed(chunks[result.id]), result.similarity, result.score) for result in results]
 
     def _word_phrases(self, session: Session, word: str) -> list[Counted]:
         """Return what to look up for a word: the word itself, or if it occurs nowhere its parts, and for a part that

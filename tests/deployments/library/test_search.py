@@ -237,6 +237,24 @@ def test_speech_is_found_at_the_sentence_that_was_asked_for(library: Library) ->
     assert search(library, "talk")[0].chunk.source_info == info
 
 
+def test_a_document_without_pages_is_found_at_the_paragraph_that_was_asked_for(library: Library) -> None:
+    paragraphs = ("Machines\n", "Sleeves are rolled up.\n", "The key of the lathe hangs at the door.")
+    parts = []
+    for number, text in enumerate(paragraphs):
+        first = sum(map(len, paragraphs[:number]))
+        parts.append(ChunkPart(first, first + len(text), {"paragraph": 7 + number}))
+    info = {"type": "document", "heading": ["Machines"], "paragraph": 7}
+    upload(library, "rules.docx")
+    job = lease(library)
+    library.add_chunks(job.job_id, job.lease, 0, [NewChunk("".join(paragraphs), info, parts)], vectors_of([" "]))
+    library.complete_job(job.job_id, job.lease, 1)
+    found_at = [
+        search(library, query)[0].chunk.source_info["paragraph"]
+        for query in ("machines", "rolled sleeves at machines", "lathe key", "rules")
+    ]
+    assert found_at == [7, 8, 9, 7]
+
+
 def test_a_lesser_neighbour_is_left_out(library: Library) -> None:
     much, little = "budget budget", "the budget and very many other things of no interest at all to whoever asks for it"
     add(library, "a.txt", [much, little, "far away", little + " again"])
