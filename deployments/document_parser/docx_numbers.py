@@ -13,6 +13,8 @@ from lxml import etree
 
 from deployments.document_parser.word_xml import as_number, attribute, child_value, children, first_child, tag
 
+_MAX_TEXT = 50
+"""Characters around the numbers of a level, such as "Section "; a file may hold millions, which each paragraph repeats."""
 _MAX_LETTERS = 20
 """Word repeats the letter for numbers above 26 ("aa", "bb"); no list goes further than this."""
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
@@ -119,7 +121,7 @@ def _levels(elements: Iterable[etree._Element]) -> dict[int, _Level]:
             levels[level] = _Level(
                 start=0 if start is None else start,  # 17.9.25: zero if there is none
                 format=_format(element),
-                text=child_value(element, "w:lvlText") or "",
+                text=(child_value(element, "w:lvlText") or "")[:_MAX_TEXT],
                 is_legal=first_child(element, "w:isLgl") is not None,
                 style=child_value(element, "w:pStyle") or "",
             )

@@ -457,6 +457,12 @@ def test_formats_of_numbers(number_format: str, numbers: list[str]) -> None:
     assert [found[0], found[1], found[26]] == [f"{number} item".strip() for number in numbers]
 
 
+def test_the_text_around_a_number_is_bounded() -> None:
+    body = paragraph("item", properties=in_list(1))
+    [text] = texts(docx(body, numbering=numbering(level(0, "%1" + "x" * 100_000))))
+    assert len(text) < 100
+
+
 CHART = """
 <c:chart><c:title><c:tx><c:rich><a:p><a:r><a:t>Catches </a:t></a:r><a:r><a:t>of herring</a:t></a:r></a:p></c:rich>
 </c:tx></c:title><c:plotArea><c:barChart>
