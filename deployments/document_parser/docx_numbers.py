@@ -14,7 +14,7 @@ from lxml import etree
 from deployments.document_parser.word_xml import as_number, attribute, child_value, children, first_child, tag
 
 _MAX_TEXT = 50
-"""Characters around the numbers of a level, such as "Section "; each paragraph repeats them, and a file may hold many."""
+"""Characters around the numbers of a level ("Section "), at most: each paragraph repeats them."""
 _MAX_LETTERS = 20
 """Word repeats the letter for numbers above 26 ("aa", "bb"); no list goes further than this."""
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"))
