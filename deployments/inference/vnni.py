@@ -201,6 +201,90 @@ def add_weighted_values(num_vectors: int) -> Any:
     return intrinsic(add)
 
 
+def multiply_queries(num_queries: int) -> Any:
+    """Return an intrinsic that multiplies `num_queries` queries with `key_blocks_per_pass()` blocks of keys.
+
+    It overwrites `sums`. Arguments:
+
+    - keys, queries, sums: the addresses of uint8 (num_blocks, num_quads, KEYS_IN_BLOCK, 4), of int8 (num_queries,
+      num_quads, 4), and of the first of the int32 (num_queries, num_blocks, KEYS_IN_BLOCK)
+    - num_quads
+    - sums_distance: the bytes from one query's sums to those of the next
+    """
+
+    def write(code: "_IrWriter", arguments: Sequence[ir.Value]) -> None:
+        keys, queries, sums, num_quads, sums_distance = arguments
+        quads_bytes = 4 * KEYS_IN_BLOCK
+        key_starts = [
+            code.offset(keys, code.builder.add(code.mul(num_quads, quads_bytes * block), code.integer(part)))
+            for block in range(key_blocks_per_pass())
+            for part in range(0, quads_bytes, code.vector_bytes)
+        ]
+        rows = [code.offset(queries, code.mul(num_quads, 4 * query)) for query in range(num_queries)]
+
+        def accumulate(index: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+            start = code.mul(index, quads_bytes)
+            loaded = [code.load_vector(key_start, start) for key_start in key_starts]
+            quads = [code.broadcast_int32(row, code.mul(index, 4)) for row in rows]
+            pairs = [(key, quad) for quad in quads for key in loaded]
+            return [code.dot_product_add(total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+
+        count = len(key_starts)
+        totals = code.loop(num_quads, num_queries * count, accumulate)
+        for query in range(num_queries):
+            row = totals[query * count : (query + 1) * count]
+            code.store_vectors(row, code.offset(sums, code.mul(sums_distance, query)))
+
+    def multiply(typing_context: Any, keys: Any, queries: Any, sums: Any, num_quads: Any, sums_distance: Any) -> Any:
+        return types.none(*(types.voidptr,) * 3, *(types.intp,) * 2), _code_generator(write)
+
+    return intrinsic(multiply)
+
+
+def sum_values(num_rows: int, num_vectors: Callable[[], int]) -> Any:
+    """Return an intrinsic that sums values weighted by 8-bit weights, for `num_rows` rows of weights.
+
+    It does 16 dimensions, and overwrites their sums. Arguments:
+
+    - values: the address of int8 (num_quads, head_dim, 4), at the first of those dimensions
+    - weights: the address of uint8 (num_rows, ...), four for each quad
+    - sums: the address of int32 (num_rows, head_dim), at the first of those dimensions
+    - num_quads, head_dim
+    - weights_distance: the bytes from one row of weights to the next
+    """
+
+    def write(code: "_IrWriter", arguments: Sequence[ir.Value]) -> None:
+        values, weights, sums, num_quads, head_dim, weights_distance = arguments
+        rows = [code.offset(weights, code.mul(weights_distance, row)) for row in range(num_rows)]
+        parts = range(0, num_vectors() * code.vector_bytes, code.vector_bytes)
+
+        def accumulate(index: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+            quads = code.offset(values, code.mul(code.mul(index, head_dim), 4))
+            loaded = [code.load_vector(quads, code.integer(part)) for part in parts]
+            broadcast = [code.broadcast_int32(row, code.mul(index, 4)) for row in rows]
+            pairs = [(weight, value) for weight in broadcast for value in loaded]
+            return [code.dot_product_add(total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+
+        count = len(parts)
+        totals = code.loop(num_quads, num_rows * count, accumulate)
+        for row in range(num_rows):
+            start = code.offset(sums, code.mul(code.mul(head_dim, 4), row))
+            code.store_vectors(totals[row * count : (row + 1) * count], start)
+
+    def add(
+        typing_context: Any,
+        values: Any,
+        weights: Any,
+        sums: Any,
+        num_quads: Any,
+        head_dim: Any,
+        weights_distance: Any,
+    ) -> Any:
+        return types.none(*(types.voidptr,) * 3, *(types.intp,) * 3), _code_generator(write)
+
+    return intrinsic(add)
+
+
 def _prefetch_block(code: "_IrWriter", arguments: Sequence[ir.Value]) -> None:
     code.prefetch(arguments[0], 4 * ROWS_IN_BLOCK)
 

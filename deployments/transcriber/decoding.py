@@ -102,7 +102,7 @@ class WindowDecoder:
         self._check = check
         self._model = _with_private_modules(model, check)
         for module in self._model.modules():
-            if isinstance(module, MultiHeadAttention):
+            if type(module) is MultiHeadAttention:
                 module.__class__ = _SdpaAttention
         self._generator = torch.Generator().manual_seed(_SEED)
         """For `decode`; its state goes on from window to window."""

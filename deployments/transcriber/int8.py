@@ -1,17 +1,19 @@
 """Whisper in int8: quantized linear layers and token embedding, and decoding with an int8 KV cache."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from whisper import Whisper
 from whisper.decoding import Inference
-from whisper.model import ModelDimensions, TextDecoder
+from whisper.model import ModelDimensions, MultiHeadAttention, TextDecoder
 
-from deployments.inference.int8_layers import Int8Embedding, Int8Linear
-from deployments.inference.int8_matmul import choose_matmul
+from deployments.inference.int8_full_attention import int8_full_attention
+from deployments.inference.int8_layers import Int8Embedding, Int8FeedForward, Int8Linear
+from deployments.inference.int8_matmul import VnniMatmul, choose_matmul
 from deployments.inference.kv_cache import Int8Cache
-from deployments.inference.quantization import quantize_per_channel
+from deployments.inference.quantization import quantize_per_channel, smooth
 from deployments.settings import KernelChoice
 
 
@@ -34,6 +36,15 @@ class Int8TextDecoder(TextDecoder):  # type: ignore[misc]
         return logits
 
 
+class _Int8FullAttention(MultiHeadAttention):  # type: ignore[misc]
+    """The encoder's attention, in integer arithmetic."""
+
+    def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
+        """Take and return shape (1, length, n_state)."""
+        queries, keys, values = (x[0].view(x.shape[1], self.n_head, -1) for x in (q, k, v))
+        return int8_full_attention(queries, keys, values).flatten(1)[None], None
+
+
 def quantize(model: Whisper, kernel: KernelChoice) -> None:
     """Quantize the model's linear layers and its token embedding to int8, in place."""
     matmul = choose_matmul(kernel, torch.cpu.get_capabilities())
@@ -41,10 +52,23 @@ def quantize(model: Whisper, kernel: KernelChoice) -> None:
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
         return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), matmul)
 
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(module, name, int8_linear(*quantize_per_channel(child.weight.detach()), child.bias))
+    def quantize_linears(parent: nn.Module, *names: str) -> None:
+        for name in names:
+            linear: Any = parent.get_submodule(name)
+            setattr(parent, name, int8_linear(*quantize_per_channel(linear.weight.detach()), linear.bias))
+
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        smooth(block.attn_ln, [block.attn.query, block.attn.key, block.attn.value])
+        quantize_linears(block.attn, "query", "key", "value", "out")
+        if block.cross_attn is not None:
+            smooth(block.cross_attn_ln, [block.cross_attn.query])
+            quantize_linears(block.cross_attn, "query", "key", "value", "out")
+        smooth(block.mlp_ln, [block.mlp[0]])
+        quantize_linears(block.mlp, "0", "2")
+        block.mlp = Int8FeedForward(block.mlp[0], block.mlp[2])
+    if isinstance(matmul, VnniMatmul):
+        for block in model.encoder.blocks:
+            block.attn.__class__ = _Int8FullAttention
     weight, scales = quantize_per_channel(model.decoder.token_embedding.weight.detach())
     model.decoder.__class__ = Int8TextDecoder
     model.decoder.token_embedding = Int8Embedding(weight, scales)

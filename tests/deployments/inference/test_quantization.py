@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from deployments.inference.quantization import dequantize, gelu_quantize, quantize_per_channel, quantize_per_token
+from deployments.inference.quantization import (
+    dequantize,
+    gelu_quantize,
+    quantize_per_channel,
+    quantize_per_token,
+    smooth,
+)
 
 LENGTHS = [1, 63, 256, 8193]
 
@@ -72,3 +79,44 @@ def test_gelu_quantize_is_gelu_and_quantization_to_one_step(num_channels: int, q
         difference = np.abs(quantized.astype(int) - expected)
         assert difference.max() <= 1
         assert np.mean(difference != 0) < 0.001
+
+
+def _norm_and_layers() -> tuple[nn.LayerNorm, list[nn.Linear]]:
+    """Return a norm with one channel that is 50 times as large as the others, and two layers after it."""
+    torch.manual_seed(3)
+    norm = nn.LayerNorm(64).requires_grad_(False)
+    norm.weight[5], norm.bias[9] = 50, 3
+    return norm, [nn.Linear(64, 32).requires_grad_(False) for _ in range(2)]
+
+
+def test_smoothed_layers_compute_the_same() -> None:
+    norm, layers = _norm_and_layers()
+    x = torch.randn(20, 64)
+    before = [layer(norm(x)) for layer in layers]
+    smooth(norm, layers)
+    for layer, expected in zip(layers, before, strict=True):
+        torch.testing.assert_close(layer(norm(x)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_smoothed_layers_are_quantized_more_exactly() -> None:
+    norm, layers = _norm_and_layers()
+    x = torch.randn(20, 64)
+    exact = layers[0](norm(x))
+
+    def error() -> float:
+        tokens, token_scales = quantize_per_token(norm(x), 127)
+        weight, scales = quantize_per_channel(layers[0].weight)
+        products = tokens.int() @ weight.int().T
+        return float((dequantize(products, token_scales, scales, layers[0].bias) - exact).norm() / exact.norm())
+
+    before = error()
+    smooth(norm, layers)
+    assert error() < before / 2
+
+
+def test_a_channel_without_magnitude_or_weight_can_be_smoothed() -> None:
+    norm, layers = _norm_and_layers()
+    norm.weight[0] = 0
+    layers[0].weight[:, 1], layers[1].weight[:, 1] = 0, 0
+    smooth(norm, layers)
+    assert all(layer(norm(torch.randn(3, 64))).isfinite().all() for layer in layers)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from deployments.inference.cpu import local_vnni_vector_bytes
+from deployments.inference.int8_full_attention import int8_full_attention
+
+pytestmark = pytest.mark.skipif(not local_vnni_vector_bytes(), reason="the CPU has no VNNI")
+
+
+def _exact(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    by_head = (part.transpose(0, 1) for part in (queries, keys, values))
+    return functional.scaled_dot_product_attention(*by_head).transpose(0, 1)
+
+
+def _error(attn_out: Tensor, exact: Tensor) -> float:
+    return float((attn_out - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 127, 128, 129, 300])
+@pytest.mark.parametrize("head_dim", [8, 64, 72])
+def test_attention_of_any_size_is_that_of_torch(n: int, head_dim: int) -> None:
+    torch.manual_seed(n)
+    queries, keys, values = torch.randn(3, n, 3, head_dim)
+    attn_out = int8_full_attention(queries, keys, values)
+    assert attn_out.shape == (n, 3, head_dim)
+    assert _error(attn_out, _exact(queries, keys, values)) < 0.02
+
+
+@pytest.mark.parametrize("scale", [0.1, 3, 10])
+def test_flat_and_peaked_attention_are_that_of_torch(scale: float) -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 500, 2, 64)
+    assert _error(int8_full_attention(scale * queries, keys, values), _exact(scale * queries, keys, values)) < 0.04
+
+
+def test_many_small_weights_count_beside_one_large_weight() -> None:
+    """The weights of other steps than that of the largest are not lost although each is below 1/255 of it."""
+    queries = torch.ones(1280, 1, 16)
+    keys, values = torch.zeros(1280, 1, 16), torch.ones(1280, 1, 16)
+    keys[700], values[700] = 1.75, -1  # e ** 7, against 1 for each other key
+    attn_out = int8_full_attention(queries, keys, values)
+    torch.testing.assert_close(attn_out, _exact(queries, keys, values), atol=0.1, rtol=0)
+
+
+def test_numbers_of_very_different_size_and_zeros_give_finite_results() -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 200, 2, 32)
+    queries[:, 0], keys[5], values[:, 1] = 0, 0, 0
+    keys[7] *= 1000
+    attn_out = int8_full_attention(queries, keys, values)
+    assert attn_out.isfinite().all()
+    torch.testing.assert_close(attn_out[:, 0], values[:, 0].mean(dim=0).expand(200, 32), atol=0.01, rtol=0)
+    assert not attn_out[:, 1].any()
+
+
+def test_the_threads_do_not_change_the_result() -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 150, 4, 64)
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = int8_full_attention(queries, keys, values)
+        torch.set_num_threads(2)
+        assert torch.equal(int8_full_attention(queries, keys, values), alone)
+    finally:
+        torch.set_num_threads(num_threads)
