@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,3 +71,22 @@ def test_the_threads_do_not_change_the_result() -> None:
         assert torch.equal(int8_full_attention(queries, keys, values), alone)
     finally:
         torch.set_num_threads(num_threads)
+
+
+@pytest.mark.slow
+def test_attention_is_right_with_vectors_of_256_bits(tmp_path: Path) -> None:
+    """Such are the vectors of CPUs that have AVX-VNNI only."""
+    script = """
+import torch
+torch.cpu.get_capabilities = lambda: {"avx_vnni": True}
+from deployments.inference import vnni
+from deployments.inference.int8_full_attention import int8_full_attention
+from torch.nn.functional import scaled_dot_product_attention
+assert vnni.vector_bytes() == 32
+queries, keys, values = torch.randn(3, 200, 2, 72)
+exact = scaled_dot_product_attention(*(part.transpose(0, 1) for part in (queries, keys, values))).transpose(0, 1)
+torch.testing.assert_close(int8_full_attention(queries, keys, values), exact, atol=0.05, rtol=0)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

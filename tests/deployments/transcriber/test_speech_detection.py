@@ -194,7 +194,7 @@ def test_a_windows_result_does_not_depend_on_its_batch(
     """Even if some windows are decoded again at higher temperatures and others are not."""
     monkeypatch.setattr(decoding, "_better", decoding._last)  # so that the results are those at higher temperatures
     sounds = [sentence, decode_file("samples/recording.mp3"), noise(7)]
-    unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (0, 2)]
+    unclear = [torch.randn(80, N_FRAMES, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1) for seed in (1, 4)]
     mels = [frames_of(sounds[0]), unclear[0], frames_of(sounds[1]), unclear[1], frames_of(sounds[2])]
     alone = [decoder.decode_batch([decoder.encode(mel)], ["en"])[0] for mel in mels]
     assert len({result.temperature for result in alone}) > 1
