@@ -52,19 +52,21 @@ def quantize(model: Whisper, kernel: KernelChoice) -> None:
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:
         return Int8Linear(weight, scales, torch.zeros(len(weight)) if bias is None else bias.float(), matmul)
 
-    def quantize_linears(parent: nn.Module, *names: str) -> None:
-        for name in names:
-            linear: Any = parent.get_submodule(name)
-            setattr(parent, name, int8_linear(*quantize_per_channel(linear.weight.detach()), linear.bias))
+    def quantize_linears(parent: nn.Module, names: Sequence[str], norm: nn.LayerNorm | None = None) -> None:
+        """Quantize layers of `parent`, which get the outputs of `norm`, if there is one."""
+        linears: list[Any] = [parent.get_submodule(name) for name in names]
+        factors = None if norm is None else smooth(norm, [linear.weight.detach() for linear in linears])
+        for name, linear in zip(names, linears, strict=True):
+            setattr(parent, name, int8_linear(*quantize_per_channel(linear.weight.detach(), factors), linear.bias))
 
     for block in (*model.encoder.blocks, *model.decoder.blocks):
-        smooth(block.attn_ln, [block.attn.query, block.attn.key, block.attn.value])
-        quantize_linears(block.attn, "query", "key", "value", "out")
+        quantize_linears(block.attn, ["query", "key", "value"], block.attn_ln)
+        quantize_linears(block.attn, ["out"])
         if block.cross_attn is not None:
-            smooth(block.cross_attn_ln, [block.cross_attn.query])
-            quantize_linears(block.cross_attn, "query", "key", "value", "out")
-        smooth(block.mlp_ln, [block.mlp[0]])
-        quantize_linears(block.mlp, "0", "2")
+            quantize_linears(block.cross_attn, ["query"], block.cross_attn_ln)
+            quantize_linears(block.cross_attn, ["key", "value", "out"])
+        quantize_linears(block.mlp, ["0"], block.mlp_ln)
+        quantize_linears(block.mlp, ["2"])
         block.mlp = Int8FeedForward(block.mlp[0], block.mlp[2])
     if isinstance(matmul, VnniMatmul):
         for block in model.encoder.blocks:

@@ -1,5 +1,7 @@
 """Each function is compared with its definition in numpy."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -89,12 +91,23 @@ def _norm_and_layers() -> tuple[nn.LayerNorm, list[nn.Linear]]:
     return norm, [nn.Linear(64, 32).requires_grad_(False) for _ in range(2)]
 
 
+def _smoothed(norm: nn.LayerNorm, layers: list[nn.Linear]) -> list[nn.Linear]:
+    """Return the layers with the weights that `quantize_per_channel` quantizes."""
+    factors = smooth(norm, [layer.weight for layer in layers])
+    smoothed = []
+    for layer in layers:
+        smoothed.append(copy.deepcopy(layer))
+        smoothed[-1].weight.mul_(factors)
+        quantized, scales = quantize_per_channel(layer.weight, factors)
+        assert all(map(torch.equal, quantize_per_channel(smoothed[-1].weight), (quantized, scales)))
+    return smoothed
+
+
 def test_smoothed_layers_compute_the_same() -> None:
     norm, layers = _norm_and_layers()
     x = torch.randn(20, 64)
     before = [layer(norm(x)) for layer in layers]
-    smooth(norm, layers)
-    for layer, expected in zip(layers, before, strict=True):
+    for layer, expected in zip(_smoothed(norm, layers), before, strict=True):
         torch.testing.assert_close(layer(norm(x)), expected, atol=1e-4, rtol=1e-4)
 
 
@@ -103,20 +116,18 @@ def test_smoothed_layers_are_quantized_more_exactly() -> None:
     x = torch.randn(20, 64)
     exact = layers[0](norm(x))
 
-    def error() -> float:
+    def error(layer: nn.Linear) -> float:
         tokens, token_scales = quantize_per_token(norm(x), 127)
-        weight, scales = quantize_per_channel(layers[0].weight)
+        weight, scales = quantize_per_channel(layer.weight)
         products = tokens.int() @ weight.int().T
-        return float((dequantize(products, token_scales, scales, layers[0].bias) - exact).norm() / exact.norm())
+        return float((dequantize(products, token_scales, scales, layer.bias) - exact).norm() / exact.norm())
 
-    before = error()
-    smooth(norm, layers)
-    assert error() < before / 2
+    before = error(layers[0])
+    assert error(_smoothed(norm, layers)[0]) < before / 2
 
 
 def test_a_channel_without_magnitude_or_weight_can_be_smoothed() -> None:
     norm, layers = _norm_and_layers()
     norm.weight[0] = 0
     layers[0].weight[:, 1], layers[1].weight[:, 1] = 0, 0
-    smooth(norm, layers)
-    assert all(layer(norm(torch.randn(3, 64))).isfinite().all() for layer in layers)
+    assert all(layer(norm(torch.randn(3, 64))).isfinite().all() for layer in _smoothed(norm, layers))
