@@ -4,10 +4,11 @@ Nobody waits for background work, so the limits are generous: they only end call
 call has its turn.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployments.captioner.protocol import CaptionerService
 from deployments.captioner.types import Caption, CaptionTask, FrameFailure, ImageCaption
@@ -54,6 +55,9 @@ class Services:
     frame_sampler: FrameSamplerService
     wait_for_turn: WaitForTurn
     share: Share
+    transcribing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held during a transcription, which may take as long as the recording plays: one at a time, so that the
+    transcriber has room for interactive requests."""
 
     async def open_document(self, media: Media, document_format: DocumentFormat) -> DocumentInfo:
         await self.wait_for_turn()
@@ -103,7 +107,8 @@ class Services:
 
     async def transcribe(self, media: Media, task: TranscribeTask) -> Transcript:
         await self.wait_for_turn()
-        return await self.transcriber.transcribe(media, task, deadline=_within(TRANSCRIBING_S))
+        async with self.transcribing:
+            return await self.transcriber.transcribe(media, task, deadline=_within(TRANSCRIBING_S))
 
     async def sample(self, media: Media, task: SampleTask) -> SampledVideo:
         await self.wait_for_turn()

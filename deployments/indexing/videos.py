@@ -126,11 +126,12 @@ def _line_pieces(text: _ScreenText) -> list[Piece]:
 
 
 def _scene_piece(text: str, scene: _Scene, origin: str, place: dict[str, object]) -> Piece:
+    # Rounded up: a moment earlier, the scene before is still seen.
+    start_s = math.ceil(round(scene.start_s * 100, 3)) / 100
     common = {
         "type": "video",
-        # Rounded up: a moment earlier, the scene before is still seen.
-        "start": math.ceil(round(scene.start_s * 100, 3)) / 100,
-        "end": round(scene.end_s, 2),
+        "start": start_s,
+        "end": max(start_s, round(scene.end_s, 2)),
         "frame_number": scene.frame.frame_number,
         "origin": origin,
     }

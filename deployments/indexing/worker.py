@@ -42,7 +42,9 @@ PAUSE_S = 0.5
 """Between two files of which the first had to wait: others may have to wait for the same reason."""
 LONG_S = 60.0
 """A file that takes longer no longer keeps the next ones waiting: they are indexed beside it, one at a time. A second
-one pauses until the first is done, so that these still have half of the time."""
+one that takes long pauses until the first is done, so that short ones still get half of the time."""
+MAX_LONG = 3
+"""Files that take long at once. With more, the next files wait until one of these is done."""
 MAX_PAUSED_BYTES = 200 * 2**20
 """What paused files may hold in memory. With more, the next files wait until one that takes long is done."""
 _VIDEO_BYTES = 100 * 2**20
@@ -69,7 +71,7 @@ class _Running:
 
     task: asyncio.Task[None]
     may_go_on: asyncio.Event
-    """Unset while it pauses: it makes no further call."""
+    """Unset while it pauses: it makes no further call to a model or parser."""
     num_bytes: int
 
 
@@ -137,7 +139,7 @@ class Worker:
         task.add_done_callback(self._end_long)
         if len(self._long) > 1:
             may_go_on.clear()
-        while sum(paused.num_bytes for paused in self._long[1:]) > MAX_PAUSED_BYTES:
+        while len(self._long) > MAX_LONG or sum(paused.num_bytes for paused in self._long[1:]) > MAX_PAUSED_BYTES:
             await asyncio.wait({long.task for long in self._long}, return_when=asyncio.FIRST_COMPLETED)
 
     def _end_long(self, task: asyncio.Task[None]) -> None:
@@ -149,12 +151,16 @@ class Worker:
             logger.warning("A file that took long could not be ended: %s", error)
 
     async def index(self, job: Job, may_go_on: asyncio.Event) -> None:
-        """Index the file of a job, and say how that ended; raises only what the library raises. No call begins while
-        `may_go_on` is unset."""
+        """Index the file of a job, and say how that ended; raises only what the library raises.
+
+        No call to a model or parser begins while `may_go_on` is unset.
+        """
 
         async def wait_for_turn() -> None:
-            await may_go_on.wait()
             await self._services.wait_for_turn()
+            while not may_go_on.is_set():
+                await may_go_on.wait()
+                await self._services.wait_for_turn()
 
         leased = LeasedJob(job, self._library, replace(self._services, wait_for_turn=wait_for_turn))
         try:

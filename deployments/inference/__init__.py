@@ -26,7 +26,7 @@ Prefill has too many tokens for these kernels. `Int8Linear` then quantizes them 
 `quantization.py`), has oneDNN multiply them (`int8_matmul.py`), and dequantizes the products. In `Int8FeedForward`,
 GELU and the next quantization are done in one pass (`gelu_quantize`). Attention runs in fp32 (`float_attention.py`),
 and `Int8Cache.write` stores the keys and values of all positions. In Whisper's encoder, which has no mask, attention
-runs in integers (`int8_full_attention.py`).
+runs in integers where our kernels are used (`int8_full_attention.py`).
 
 Without VNNI, or with the setting `kernel: onednn`, a decode step calls the layers one by one, each as in prefill, and
 attention (step 5) on its own; without VNNI, attention uses `portable_key_products` and `portable_weighted_values`. In

@@ -46,7 +46,7 @@ _sum_one_vector = vnni.sum_values(_QUERIES, lambda: 1)
 def int8_full_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Return softmax(queries @ keys.T / sqrt(head_dim)) @ values for each head.
 
-    Takes and returns fp32 (n, num_heads, head_dim). NaN is not kept.
+    Takes and returns fp32 (n, num_heads, head_dim). NaN in a key or value gives any result.
     """
     n, num_heads, head_dim = queries.shape
     padding = -head_dim % _DIM_MULTIPLE
@@ -98,11 +98,12 @@ def _pack_values(values: Any, packed: Any, scales: Any) -> None:
 @numba.njit(fastmath=EXACT_ORDER)  # type: ignore[untyped-decorator]
 def _weigh(scores: Any, count: Any, factor: Any, maximum: Any, row: Any, weights: Any) -> Any:
     """Write 255 * 2 ** (factor * (score - maximum)) for each score into `weights`, uint8, and return their sum."""
-    offset = _LOG2_WEIGHT_QMAX - factor * maximum
     total = np.int32(0)
     for i in range(count):
         # Numbers of this size have no bits after the point, so that the lowest ones are the rounded weight.
-        rounded = float_to_bits(exp2(factor * scores[i] + offset) + np.float32(2**23)) & np.int32(255)
+        rounded = float_to_bits(
+            exp2(factor * (scores[i] - maximum) + _LOG2_WEIGHT_QMAX) + np.float32(2**23)
+        ) & np.int32(255)
         weights[row, i] = np.uint8(rounded)
         total += rounded
     return total
@@ -158,7 +159,10 @@ def _attend(
     num_threads: int,
     attn_out: NDArray[np.float32],
 ) -> None:
-    """Write the attention into `attn_out`. Threads split the heads."""
+    """Write the attention into `attn_out`, of the same shape as the queries, keys and values: (n, num_heads, dim).
+
+    `dim` is a multiple of _DIM_MULTIPLE, and `softmax_scale` includes log2(e). Threads split the heads.
+    """
     num_positions, num_heads, dim = queries.shape
     num_steps = (num_positions + _STEP - 1) // _STEP
     num_workers = min(num_threads, num_heads)

@@ -50,7 +50,7 @@ def smooth(norm: nn.LayerNorm, weights: Sequence[Tensor]) -> Tensor:
 
     The factors are those of SmoothQuant (Xiao et al. 2023, equation 4). The magnitudes in it come from the norm's
     weight and bias, because what it multiplies with its weight is about normal. A share of 0.7 for the activations
-    gives Whisper base's encoder the smallest error of 0.3 to 0.9.
+    gives Whisper base's encoder a smaller error than 0.3 to 0.6, 0.8 and 0.9.
     """
     weight, bias = norm.weight.detach().float(), norm.bias.detach().float()
     smallest = 1e-5

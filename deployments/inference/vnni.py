@@ -244,7 +244,7 @@ def multiply_queries(num_queries: int) -> Any:
 def sum_values(num_rows: int, num_vectors: Callable[[], int]) -> Any:
     """Return an intrinsic that sums values weighted by 8-bit weights, for `num_rows` rows of weights.
 
-    It does 16 dimensions, and overwrites their sums. Arguments:
+    It does `num_vectors()` vectors of dimensions, one dimension per int32 lane, and overwrites their sums. Arguments:
 
     - values: the address of int8 (num_quads, head_dim, 4), at the first of those dimensions
     - weights: the address of uint8 (num_rows, ...), four for each quad

@@ -17,12 +17,12 @@ whole answer first, or among the first five:
 With the square root of the divided BM25, both sets gain .005, but a question about one of many pages that say much the
 same no longer finds its page.
 
-"The best chunk's" BM25 is at least EXPECTED_PART of what a text of usual length has that mentions each word of the
-query once: where nothing fits, a chunk that shares a common word with it gets little for that.
+What BM25 is divided by is at least EXPECTED_PART of what a text of usual length with each word of the query once would
+have: where nothing fits, a chunk that shares a common word with it gets little for that.
 
 A chunk without any of the words counts only if it is similar enough.
 
-If the words of the query are all in the names of a few files, these come first, each with its best chunk.
+If the words of the query are all in the paths of a few files, these come first, each with its best chunk.
 """
 
 import math
@@ -64,10 +64,10 @@ With 0, 0.5, 0.75 and 1, the five first passages held the answer to .829, .829, 
 questions and .954, .953, .955 and .954 of the second."""
 
 MAX_NAMED_FILES = 3
-"""If more files have all the words in their names, such as that of a common folder, they are not put first."""
+"""If more files have all the words in their paths, such as those of a folder, they are not put first."""
 
 MAX_ROWS = 30
-"""Among so many of the best chunks, a table's row is put before its header."""
+"""Of so many of the best chunks, those that are rows of a table may be put before its header."""
 TABLE_PART = 0.25
 """A chunk of which this part of the words has digits is of a table. Text has up to a tenth."""
 
@@ -82,8 +82,6 @@ _CANDIDATES_PER_RESULT = 5
 """As many of each ranking are fused for each result, because redundant chunks are left out."""
 _MAX_CORRECTIONS = 3
 """Words that a misspelt one may mean."""
-_MIN_CORRECTED_LENGTH = 5
-"""Shorter words are not corrected: where nobody writes of baking, "bake" is not "make"."""
 
 _PART = re.compile(r"[^\W_]+")
 _WITH_DIGIT = re.compile(r"\d\S*")
@@ -98,13 +96,11 @@ class _Candidate:
     word_score: float
     """BM25; 0 without any of the words."""
     score: float
-    is_named: bool = False
-    """Whether it is the best chunk of a file whose name the query is."""
 
     @property
-    def order(self) -> tuple[bool, float, int, int]:
+    def order(self) -> tuple[float, int, int]:
         """Sorts the best first, always in the same way."""
-        return not self.is_named, -self.score, self.file_id, self.number
+        return -self.score, self.file_id, self.number
 
 
 class _Texts:
@@ -212,8 +208,6 @@ class Searcher:
 
     def _corrections(self, session: Session, word: str) -> list[Counted]:
         """Return the terms that a misspelt word most probably means: of the nearest, the most frequent."""
-        if len(word) < _MIN_CORRECTED_LENGTH:
-            return []
         corrections = [
             self._counted(session, correction)
             for term in self._terms.sequence(word)
@@ -230,7 +224,8 @@ class Searcher:
     def _with_named_files(
         self, candidates: Sequence[_Candidate], passages: Mapping[int, Passage], query: Query
     ) -> list[_Candidate]:
-        """Return the candidates; the best one of each file whose name has all the words is marked, if these are few."""
+        """Return the candidates; the best one of each file whose path has all the words gets a score above all others,
+        if these files are few."""
         asked = set(self._terms.distinct([*query.words, *query.phrases]))
         best: dict[int, _Candidate] = {}
         for candidate in sorted(candidates, key=lambda candidate: candidate.order):
@@ -239,9 +234,14 @@ class Searcher:
         paths = [passages[candidate.id].path for candidate in best.values()]
         terms = self._terms.of_each(paths)
         named = {candidate.id for candidate, words in zip(best.values(), terms, strict=True) if asked <= words}
-        if len(named) > MAX_NAMED_FILES:
-            named = set()
-        return [replace(each, is_named=True) if each.id in named else each for each in candidates]
+        if not named or len(named) > MAX_NAMED_FILES:
+            return list(candidates)
+        above = max(candidate.score for candidate in candidates)
+        scores: dict[int, float] = {}
+        for candidate in sorted(best.values(), key=lambda candidate: candidate.order, reverse=True):
+            if candidate.id in named:
+                scores[candidate.id] = above = math.nextafter(above, math.inf)
+        return [replace(each, score=scores[each.id]) if each.id in scores else each for each in candidates]
 
 
 def _expected_score(words: Iterable[Sequence[Counted]], num_chunks: int) -> float:
@@ -305,6 +305,7 @@ def _is_header(header: _Candidate, row: _Candidate, texts: _Texts) -> bool:
     return (
         header.file_id == row.file_id
         and header.number < row.number
+        and not _is_table(texts.of(header).text)
         and texts.of(header).section == texts.of(row).section != ()
         and bool(texts.words(row) - texts.words(header))
         and bool(texts.words(header) - texts.words(row))

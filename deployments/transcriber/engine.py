@@ -64,9 +64,10 @@ telephone and in noise at 0 dB, all but one word had 0.7 or more. Four of 223 re
 detector finds some, had 0.33 to 0.47."""
 _MIN_LOGPROB_OF_LITTLE_SPEECH = -1.2
 _MIN_LOGPROB_OF_UNCERTAIN_SPEECH = -0.8
-"""Where the detector found less speech, or is less certain, the text must be more probable. What Whisper base makes of
-18 animals and instruments had -1.06 to -2.7, and of a donkey -0.88, of which the detector was not certain; of 58 spoken
-digits, two had -1.03 and -1.09, the others more than -1, and the one that was not certain -0.74."""
+"""Where the detector found less than two seconds of speech, or is less certain, the text must be more probable. Of 58
+spoken digits, two had -1.03 and -1.09, the others more than -1, and the one of which the detector was not certain
+-0.74. What Whisper base makes of 18 animals and instruments had -1.06 to -2.7, and of a donkey -0.88; of the donkey and
+some others the detector was not certain."""
 _MIN_LOGPROB_OF_SECOND_LOOK = -1.2
 """The same for a part of a window in whose text it is missing. Three sentences that Whisper base left out had -1.13 to
 -0.99, with more than half of their words right."""
@@ -332,10 +333,8 @@ class WhisperEngine:
         else:
             remainder = window.chunks_after(last_timestamp_s)
             end_s = max(end_s, last_timestamp_s)
-            if not window.is_second_look:
-                missed = window.missed_after(end_s)
-                if remainder is None and missed is None:
-                    missed = window.second_look(end_s, num_frames * HOP_LENGTH / SAMPLE_RATE)
+            if remainder is None and not window.is_second_look:
+                missed = window.second_look(end_s, num_frames * HOP_LENGTH / SAMPLE_RATE) or window.missed_after(end_s)
         parts = [missed, remainder]
         if not window.is_second_look:
             words = [word for segment in segments for word in segment["words"]]
@@ -474,9 +473,10 @@ def _parse_timestamps(result: DecodingResult, tokenizer: Tokenizer, seek: int, n
 
 
 def _is_credible(window: Window, result: DecodingResult, probabilities: SpeechProbabilities) -> bool:
-    """Return whether the text of a window counts although little says that it has speech.
+    """Return whether the text of a window counts.
 
-    That is so where the detector found hardly any or is uncertain, and where the model found none at first.
+    It must be more probable where the detector found hardly any speech or is uncertain, and where the model found none
+    at first.
     """
     is_certain = window.mean_probability(probabilities) >= _MIN_CERTAINTY
     if not is_certain:

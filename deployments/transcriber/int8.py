@@ -41,12 +41,15 @@ class _Int8FullAttention(MultiHeadAttention):  # type: ignore[misc]
 
     def qkv_attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, None]:
         """Take and return shape (1, length, n_state)."""
-        queries, keys, values = (x[0].view(x.shape[1], self.n_head, -1) for x in (q, k, v))
+        [queries], [keys], [values] = (x.view(*x.shape[:2], self.n_head, -1) for x in (q, k, v))
         return int8_full_attention(queries, keys, values).flatten(1)[None], None
 
 
 def quantize(model: Whisper, kernel: KernelChoice) -> None:
-    """Quantize the model's linear layers and its token embedding to int8, in place."""
+    """Quantize the model's linear layers and its token embedding to int8, in place.
+
+    GELU becomes its tanh form, and with our own kernels attention in the encoder is computed in integers.
+    """
     matmul = choose_matmul(kernel, torch.cpu.get_capabilities())
 
     def int8_linear(weight: Tensor, scales: Tensor, bias: Tensor | None) -> Int8Linear:

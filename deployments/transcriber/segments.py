@@ -15,12 +15,12 @@ SendSegments = Callable[[float, int, list[TranscriptSegment]], None]
 """Takes the seconds of the recording that are done, the number of the first of these segments, and the segments."""
 
 _MIN_PAUSE_S = 0.3
-"""A segment within a sentence may end there; Whisper also ends some where nobody pauses."""
+"""A segment within a sentence may end at a pause of this length; Whisper also ends some where nobody pauses."""
 _MAX_JOINED_S = 15.0
-"""The longest segment that is joined of several."""
+"""The longest segment that is joined of several, before its end is moved."""
 _MAX_EARLY_S = 1.0
 """Whisper's end of a segment is up to so much too early. If speech goes on for longer, text is missing."""
-_SENTENCE_END = re.compile(r"[.?!…。？！؟।][\"'”’»)\]}」』]*\s*$")
+_SENTENCE_END = re.compile(r"[.?!…。？！؟।۔։።။។][\"'”’“‘»«)\]}」』]*\s*$")
 
 
 class FinalSegments:
@@ -113,7 +113,8 @@ def end_at_pauses(
             joined[-1].update((key, before[key] + segment[key]) for key in ("text", "tokens", "words"))
         else:
             joined.append(segment)
-    starts_s = [segment["start"] for segment in joined] + list(untranscribed_s)
+    starts_s = [min([one["start"], *(word["start"] for word in one["words"][:1])]) for one in joined]
+    starts_s += untranscribed_s
     return [_until_speech_ends(segment, speech, starts_s) for segment in joined]
 
 

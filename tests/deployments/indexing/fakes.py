@@ -81,7 +81,7 @@ class FakeServices:
 
     pages: list[Page] = field(default_factory=list)
     read_s: float = 0.0
-    """How long a call for pages takes."""
+    """How long a call for pages or for a transcript takes."""
     paragraphs: list[Paragraph] = field(default_factory=list)
     read_pages_error: Callable[[int, int], BaseException | None] = lambda first, count: None
     render_error: Callable[[int], BaseException | None] = lambda page: None
@@ -94,6 +94,8 @@ class FakeServices:
     segments: list[TranscriptSegment] | BaseException = field(default_factory=list)
     frames: list[SampledFrame] | BaseException = field(default_factory=list)
     cuts_s: list[float] = field(default_factory=list)
+    num_transcribing: int = 0
+    most_transcribing: int = 0
     has_audio: bool = True
     embed_error: BaseException | None = None
     embed_after: int | None = None
@@ -173,6 +175,10 @@ class FakeServices:
     async def transcribe(self, media: Media, task: TranscribeTask, *, deadline: float) -> Transcript:
         self._note("transcribe", deadline)
         assert task.word_timestamps
+        self.num_transcribing += 1
+        self.most_transcribing = max(self.most_transcribing, self.num_transcribing)
+        await asyncio.sleep(self.read_s)
+        self.num_transcribing -= 1
         segments = _value(self.segments)
         return Transcript("", "en", 0.9, segments, segments[-1].end_s if segments else 0.0)
 

@@ -37,6 +37,12 @@ def test_what_is_seen_is_found_where_its_scene_begins() -> None:
     assert times == [(0.0, 4.0), (8.01, 12.0), (17.0, 30.0)]
 
 
+def test_a_scene_shorter_than_a_hundredth_does_not_end_before_it_begins() -> None:
+    services = FakeServices(frames=FRAMES, cuts_s=[3.991, 4.002, 4.004], scanned=[], has_audio=False)
+    for chunk in index("video", "mp4", services):
+        assert chunk.source_info["start"] <= chunk.source_info["end"]
+
+
 def test_a_frame_without_a_caption_costs_only_that_caption() -> None:
     services = FakeServices(frames=FRAMES, scanned=[], frame_failures={50}, has_audio=False)
     assert texts(index("video", "mp4", services)) == ["Scene 0.", "Scene 100."]

@@ -261,6 +261,35 @@ def test_of_the_files_that_take_long_one_is_worked_on(monkeypatch: pytest.Monkey
     run(scenario)
 
 
+def test_one_recording_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that has begun cannot pause."""
+    monkeypatch.setattr(worker, "LONG_S", 0.1)
+
+    async def scenario(library: FakeLibrary, services: FakeServices) -> None:
+        services.read_s = 0.4
+        ids = [library.add("audio", "mp3") for _ in range(3)]
+        await until(lambda: set(library.completed) == set(ids))
+        assert services.most_transcribing == 1
+
+    run(scenario)
+
+
+def test_the_number_of_paused_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LONG_S", 0.1)
+
+    async def scenario(library: FakeLibrary, services: FakeServices) -> None:
+        services.embed_after = 0
+        long_ids = [library.add("document", "pdf") for _ in range(worker.MAX_LONG + 1)]
+        last_id = library.add("document", "text")
+        await until(lambda: services.calls.count("embed_passages") == len(long_ids))
+        await asyncio.sleep(0.5)
+        assert last_id not in library.completed
+        services.embed_after = None
+        await until(lambda: {*long_ids, last_id} <= set(library.completed))
+
+    run(scenario)
+
+
 def test_the_memory_of_paused_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LONG_S", 0.1)
     monkeypatch.setattr(worker, "MAX_PAUSED_BYTES", 0)

@@ -51,11 +51,15 @@ def test_many_small_weights_count_beside_one_large_weight() -> None:
 
 def test_numbers_of_very_different_size_and_zeros_give_finite_results() -> None:
     torch.manual_seed(0)
-    queries, keys, values = torch.randn(3, 200, 2, 32)
+    queries, keys, values = torch.randn(3, 200, 3, 32)
     queries[:, 0], keys[5], values[:, 1] = 0, 0, 0
-    keys[7] *= 1000
+    keys[7] *= 1e6
     attn_out = int8_full_attention(queries, keys, values)
     assert attn_out.isfinite().all()
+    exact = _exact(queries, keys, values)
+    is_clear = (queries[:, 2] @ keys[7, 2]) > 1e5  # the large key has all of the weight
+    assert 50 < is_clear.sum() < 150
+    torch.testing.assert_close(attn_out[is_clear, 2], exact[is_clear, 2], atol=0.02, rtol=0.02)
     torch.testing.assert_close(attn_out[:, 0], values[:, 0].mean(dim=0).expand(200, 32), atol=0.01, rtol=0)
     assert not attn_out[:, 1].any()
 

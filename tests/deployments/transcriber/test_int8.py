@@ -12,8 +12,10 @@ from torch import Tensor
 from whisper import DecodingOptions, Whisper
 from whisper.audio import N_FRAMES
 from whisper.decoding import DecodingTask, PyTorchInference
+from whisper.model import MultiHeadAttention
 
 from deployments.cancellation import Cancellation
+from deployments.inference.cpu import local_vnni_vector_bytes
 from deployments.inference.int8_layers import weight_bytes
 from deployments.media import as_media
 from deployments.project import project_folder
@@ -24,6 +26,7 @@ from deployments.transcriber.checkpoint import load_whisper
 from deployments.transcriber.decoding import WindowDecoder
 from deployments.transcriber.engine import load_engine
 from deployments.transcriber.int8 import Int8Inference
+from deployments.transcriber.mel import LogMel
 from deployments.transcriber.types import TranscribeTask
 from tests.deployments.transcriber.conftest import Loaded
 from tests.deployments.transcriber.sounds import noise, sweep, tone
@@ -73,6 +76,17 @@ def test_int8_logits_are_close_to_those_of_the_package(reference: Whisper, quant
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("kernel", ["auto", "onednn"])
+def test_the_int8_encoder_is_close_to_that_of_the_package(reference: Whisper, kernel: KernelChoice) -> None:
+    encoder = load_whisper(MINIATURE, "int8", kernel).encoder
+    mel = LogMel(_sample_recording(), 80, never_cancel).window(0)[None]
+    expected, actual = reference.encoder(mel), encoder(mel)
+    assert 0.001 < (actual - expected).norm() / expected.norm() < 0.1
+    is_int8_attention = type(encoder.blocks[0].attn) is not MultiHeadAttention
+    assert is_int8_attention == (kernel == "auto" and bool(local_vnni_vector_bytes()))
+
+
+@torch.inference_mode()
 def test_tokens_of_a_prompt_have_no_logits(quantized: Whisper) -> None:
     features = quantized.encoder(_mel(1)[None])
     tokens = torch.tensor([[50361, 400, 500, 50258, 50259, 50359, 600]])
@@ -99,7 +113,7 @@ def test_the_probability_of_no_speech_is_that_at_the_start_of_the_transcript(
 
 @torch.inference_mode()
 def test_a_sequences_logits_do_not_depend_on_the_batch(quantized: Whisper) -> None:
-    features = quantized.encoder(torch.stack([_mel(1), _mel(2)]))
+    features = torch.cat([quantized.encoder(_mel(seed)[None]) for seed in (1, 2)])
     tokens = torch.tensor([[50258, 50259, 50359, 400], [50258, 50262, 50359, 700]])
     together = _inference(quantized).logits(tokens, features)
     for i in range(2):

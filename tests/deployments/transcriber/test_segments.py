@@ -55,9 +55,18 @@ def test_segments_within_a_sentence_become_one_where_nobody_pauses() -> None:
         (segment("It rains.", 0.2, 4.4), segment("We go.", 4.4, 5.9), speech((0.2, 5.9))),
         (segment("下雨了。", 0.2, 4.4), segment("我们走", 4.4, 5.9), speech((0.2, 5.9))),
         (segment("He said “go.”", 0.2, 4.4), HALVES[1], speech((0.2, 5.9))),
+        (segment("Er sagte: „Geh.“", 0.2, 4.4), segment("Wir gehen.", 4.4, 5.9), speech((0.2, 5.9))),
         (segment("for the", 0.2, 10.4), segment("pot of gold", 10.4, 15.9), speech((0.2, 15.9))),
     ],
-    ids=["a pause", "a pause in the text", "a sentence's end", "a Chinese one", "a quotation's end", "too long"],
+    ids=[
+        "a pause",
+        "a pause in the text",
+        "a sentence's end",
+        "a Chinese one",
+        "a quotation's end",
+        "a German one",
+        "too long",
+    ],
 )
 def test_other_segments_stay_apart(first: dict[str, Any], second: dict[str, Any], spans: list[Span]) -> None:
     assert [one["text"] for one in end_at_pauses([first, second], spans, [])] == [first["text"], second["text"]]
@@ -102,6 +111,13 @@ def test_a_segment_does_not_get_the_time_of_other_speech(
     one = segment("Why, it might have been in the workhouse.", 0.2, 2.6)
     later = [] if later_s is None else [segment("Then we go.", later_s, later_s + 1)]
     assert ends([one, *later], spans, untranscribed_s)[0] == (one["text"].strip(), end_s)
+
+
+def test_a_segment_ends_before_the_first_word_of_the_next_one() -> None:
+    """Whisper may give a segment a start that is later than that of its first word."""
+    first, second = segment("Why, it might be.", 0.2, 2.6), segment("Then we go.", 2.9, 4.0)
+    second["start"] = 3.3
+    assert ends([first, second], speech((0.3, 3.2), (3.4, 4.0)))[0][1] == 2.6
 
 
 def test_a_segment_without_words_keeps_its_end() -> None:

@@ -443,6 +443,20 @@ def test_a_word_after_a_pause_and_the_end_of_the_text_gets_a_window_of_its_own(
     assert second.start_s == pytest.approx(len(sentence) / SAMPLE_RATE + 0.8, abs=0.4)
 
 
+def test_all_speech_after_the_end_of_the_text_gets_a_window_although_a_pause_is_in_it(
+    engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_sentence(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+        return tokens[: timestamps[1] + 1]
+
+    scripted(monkeypatch, first_sentence)
+    waveform = joined(sentence, silence(0.2), sentence, silence(0.8), sentence[:SAMPLE_RATE])
+    [_, second, *_] = engine.transcribe(waveform, TranscribeTask("en"), NEVER_CANCELLED).segments
+    assert second.start_s == pytest.approx(len(sentence) / SAMPLE_RATE + 0.2, abs=0.5)
+    assert SENTENCE in second.text
+
+
 def test_soft_speech_is_transcribed_like_loud_speech(engine: WhisperEngine, sentence: Waveform) -> None:
     """Also with clicks that are as loud as the speech was."""
     soft = sentence * 10 ** (-55 / 20) / np.abs(sentence).max()
