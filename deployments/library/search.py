@@ -82,6 +82,8 @@ _CANDIDATES_PER_RESULT = 5
 """As many of each ranking are fused for each result, because redundant chunks are left out."""
 _MAX_CORRECTIONS = 3
 """Words that a misspelt one may mean."""
+_MIN_CORRECTED_LENGTH = 5
+"""Shorter words are not corrected: where nobody writes of baking, "bake" is not "make"."""
 
 _PART = re.compile(r"[^\W_]+")
 _WITH_DIGIT = re.compile(r"\d\S*")
@@ -208,6 +210,8 @@ class Searcher:
 
     def _corrections(self, session: Session, word: str) -> list[Counted]:
         """Return the terms that a misspelt word most probably means: of the nearest, the most frequent."""
+        if len(word) < _MIN_CORRECTED_LENGTH:
+            return []
         corrections = [
             self._counted(session, correction)
             for term in self._terms.sequence(word)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-MIN_LENGTH = 5
-"""Shorter terms have too many neighbours to be corrected: where nobody writes of baking, "bake" is not "make"."""
+MIN_LENGTH = 4
+"""Shorter terms have too many neighbours to be corrected."""
 _LENGTH_FOR_TWO_ERRORS = 8
 _MAX_LENGTH = 32
 

@@ -11,7 +11,7 @@ from deployments.captioner.types import Caption, CaptionTask, FrameFailure
 from deployments.errors import DeadlineExceeded, InvalidFile, ProcessingFailed
 from deployments.frame_sampler.types import FrameSampling, SampledFrame, SampledVideo, SampleTask
 from deployments.media import Media
-from deployments.transcriber.types import Transcript, TranscriptSegment, TranscriptWord
+from deployments.transcriber.types import Transcript
 from serve_app.context import AppContext
 from serve_app.graph import CAPTIONER, FRAME_SAMPLER
 from serve_app.modalities import audio
@@ -185,10 +185,11 @@ async def _transcribe(
                 f"The video's audio track cannot be transcribed; leave out include_audio, subtitles and speakers to "
                 f"have only its frames described. {error}"
             ) from error
-    parts: list[TranscriptSegment | TranscriptWord] = []
+    speech: list[tuple[float, float]] = []
     for segment in transcript.segments:
-        parts += segment.words or [segment]
-    speech = [(part.start_s, part.end_s) for part in parts]
+        speech += [(word.start_s, word.end_s) for word in segment.words]
+        # A segment may end later than its last word: its speech goes on until then.
+        speech.append((segment.words[-1].start_s if segment.words else segment.start_s, segment.end_s))
     return await audio.to_analysis(transcript, of_sound, context, stopwatch, video.cuts_s), speech
 
 
