@@ -3,7 +3,8 @@
 The body comes first, in order. A text box stands behind the paragraph that it is anchored in, a table row by row. Then
 follow footnotes, endnotes and comments under the headings of the places that they belong to, then headers and footers.
 Tracked changes are read as if they were accepted. Hidden text is left out. Headings and list items have the numbers
-that Word shows, except in the path of headings; charts stand as tables behind the paragraph that they are in.
+that Word shows. The charts of the body stand as tables behind the paragraph that they are in; one that is damaged is
+left out.
 """
 
 import io
@@ -19,7 +20,7 @@ from deployments.document_parser.docx_numbers import ListNumbers
 from deployments.document_parser.office_package import PARSER_OPTIONS, OfficePackage, damage_is_invalid
 from deployments.document_parser.paragraphs import Block, Headings, merged, number_paragraphs, row_blocks
 from deployments.document_parser.types import DocumentInfo, Paragraph, ParagraphKind
-from deployments.document_parser.word_xml import as_number, attribute, child_value, first_child, tag
+from deployments.document_parser.word_xml import as_number, attribute, child_value, first_child, is_on, tag
 
 _DUBLIN_CORE_TITLE = "{http://purl.org/dc/elements/1.1/}title"
 
@@ -102,6 +103,7 @@ class DocxFile:
         self._deleted_break = ""
         """Text before a paragraph's end that was deleted."""
         self._numbers = ListNumbers([])
+        self._is_in_body = False
 
     def info(self) -> DocumentInfo:
         title = ""
@@ -109,9 +111,7 @@ class DocxFile:
             title = title or (self._package.parse(part).findtext(_DUBLIN_CORE_TITLE) or "")
         if not title.strip():
             blocks = (block for block, _ in zip(self._body(), range(_TITLE_SEARCH_BLOCKS), strict=False))
-            title = next(
-                (block.name or block.text for block in blocks if block.kind == "heading" and not block.level), ""
-            )
+            title = next((block.text for block in blocks if block.kind == "heading" and not block.level), "")
         return DocumentInfo(num_pages=0, title=" ".join(title.split()))
 
     def paragraphs(self) -> Iterator[Paragraph]:
@@ -132,6 +132,7 @@ class DocxFile:
 
     def _body(self) -> Iterator[Block]:
         """Yield the blocks of the body, which is never in memory as a whole."""
+        self._is_in_body = True
         self._numbers = ListNumbers(map(self._package.parse, self._package.related(self._main, "numbering")))
         tags = [f"{{*}}{name}" for name in ("p", "tbl", "sdt", "customXml", "ins", "moveTo", "AlternateContent")]
         with damage_is_invalid(), self._package.open(self._main) as stream:
@@ -144,6 +145,7 @@ class DocxFile:
                         del parent[0]
         yield Block(self._deleted_break)
         self._deleted_break = ""
+        self._is_in_body = False
 
     def _notes(self, name: str) -> dict[str, str]:
         """Return the texts of a part's notes by their ids."""
@@ -170,8 +172,9 @@ class DocxFile:
         elif name == "w:tbl":
             yield from self._table(element)
         elif name == "mc:AlternateContent":
-            choices = [list(self._blocks(choice)) for choice in element]
-            yield from next((blocks for blocks in choices if blocks), [])
+            # One after the other: reading a version counts its list items.
+            versions = (list(self._blocks(version)) for version in element)
+            yield from next((blocks for blocks in versions if blocks), [])
         elif name == "w:sdt" and _shows_placeholder(element):
             pass
         elif name not in _LEFT_OUT:
@@ -188,17 +191,17 @@ class DocxFile:
             yield self._numbered(block, properties)
         for box in inline.boxes:
             yield from self._blocks(box)
-        for relationship in inline.charts:
-            if part := self._package.target(self._main, relationship):
-                yield from chart_blocks(self._package.parse(part))
+        for relationship in inline.charts if self._is_in_body else ():
+            part = self._package.target(self._main, "chart", relationship)
+            root = self._package.parse_if_readable(part) if part else None
+            if root is not None:
+                yield from chart_blocks(root)
 
     def _numbered(self, block: Block, properties: etree._Element | None) -> Block:
         """Count a paragraph of a list; returns it with the number that Word shows before it."""
         list_id, level = self._list_place(properties)
         number = self._numbers.next(list_id, level) if list_id else ""
-        return (
-            replace(block, text=f"{number} {block.text}", name=block.text) if number and block.text.strip() else block
-        )
+        return replace(block, text=f"{number} {block.text}") if number and block.text.strip() else block
 
     def _list_place(self, properties: etree._Element | None) -> tuple[str, int]:
         """Return the list that a paragraph is in, by itself or by its style, and the level; ("", 0) if in none."""
@@ -306,12 +309,6 @@ class DocxFile:
         return styles
 
 
-def _is_on(element: etree._Element | None, name: str) -> bool:
-    """Return whether a switch such as `<w:vanish/>` is there and on."""
-    value = None if element is None else child_value(element, name)
-    return value is not None and value not in ("0", "false", "off")
-
-
 def _inside(element: etree._Element, name: str) -> Iterator[etree._Element]:
     """Yield the children of that name, also those within content controls and tracked changes."""
     for child in element:
@@ -334,12 +331,12 @@ def _list_of(properties: etree._Element) -> tuple[str | None, int | None]:
 
 
 def _is_hidden(run: etree._Element) -> bool:
-    return _is_on(first_child(run, "w:rPr"), "w:vanish")
+    return is_on(first_child(run, "w:rPr"), "w:vanish")
 
 
 def _shows_placeholder(control: etree._Element) -> bool:
     """Return whether a content control still shows what is to be filled in, such as "Click here to enter text"."""
-    return _is_on(first_child(control, "w:sdtPr"), "w:showingPlcHdr")
+    return is_on(first_child(control, "w:sdtPr"), "w:showingPlcHdr")
 
 
 def _has_deleted_end(properties: etree._Element | None) -> bool:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from deployments.document_parser.word_xml import as_number, attribute, child_value, children, first_child, tag
+from deployments.document_parser.word_xml import as_number, attribute, child_value, children, is_on, tag
 
+_MAX_LEVEL = 8
+"""From 0; files can have no deeper ones (17.9.3)."""
 _MAX_TEXT = 50
 """Characters around the numbers of a level ("Section "), at most: each paragraph repeats them."""
 _MAX_LETTERS = 20
@@ -34,6 +36,8 @@ class _Level:
     """Whether all numbers are in Arabic numerals."""
     style: str
     """Id of the style whose paragraphs are at this level."""
+    restart: int
+    """Begins anew after a paragraph of any level, from 0, below this number (17.9.10)."""
 
 
 @dataclass
@@ -56,10 +60,17 @@ class ListNumbers:
         self._counts: dict[str, dict[int, int]] = defaultdict(dict)
         self._restarted: set[tuple[str, int]] = set()
         for root in roots:
-            abstract = {
-                attribute(each, "abstractNumId"): _levels(children(each, "w:lvl"))
-                for each in children(root, "w:abstractNum")
-            }
+            abstract = {}
+            of_styles: dict[str, dict[int, _Level]] = {}
+            links = {}
+            for each in children(root, "w:abstractNum"):
+                key = attribute(each, "abstractNumId")
+                abstract[key] = _levels(children(each, "w:lvl"))
+                # A list of a list style has no levels, but a link to the one that defines the style (17.9.21, 17.9.27).
+                of_styles[child_value(each, "w:styleLink") or ""] = abstract[key]
+                links[key] = child_value(each, "w:numStyleLink")
+            for key, link in links.items():
+                abstract[key] = abstract[key] or (of_styles.get(link, {}) if link else {})
             for each in children(root, "w:num"):
                 self._lists[attribute(each, "numId")] = _read_list(each, abstract)
 
@@ -80,7 +91,8 @@ class ListNumbers:
         first = counted.restarts.get(level, counted.levels[level].start)
         counts[level] = counts.get(level, first - 1) + 1
         for deeper in [other for other in counts if other > level]:
-            del counts[deeper]
+            if deeper not in counted.levels or level < counted.levels[deeper].restart:
+                del counts[deeper]
         return self._label(counted, level, counts)
 
     def _label(self, counted: _List, level: int, counts: dict[int, int]) -> str:
@@ -92,7 +104,7 @@ class ListNumbers:
             index = int(match[1]) - 1
             if index not in counted.levels or index > level:
                 return ""
-            count = counts.get(index, counted.levels[index].start)
+            count = counts.get(index, counted.restarts.get(index, counted.levels[index].start))
             return _formatted(count, "decimal" if own.is_legal else counted.levels[index].format)
 
         return _PLACE.sub(shown, own.text).strip()
@@ -102,7 +114,7 @@ def _read_list(element: etree._Element, abstract: dict[str, dict[int, _Level]]) 
     key = child_value(element, "w:abstractNumId") or ""
     found = _List(key, dict(abstract.get(key, {})))
     for override in children(element, "w:lvlOverride"):
-        level = as_number(attribute(override, "ilvl"))
+        level = _level_number(override)
         if level is None:
             continue
         start = as_number(child_value(override, "w:startOverride"))
@@ -115,17 +127,25 @@ def _read_list(element: etree._Element, abstract: dict[str, dict[int, _Level]]) 
 def _levels(elements: Iterable[etree._Element]) -> dict[int, _Level]:
     levels = {}
     for element in elements:
-        level = as_number(attribute(element, "ilvl"))
+        level = _level_number(element)
         if level is not None:
             start = as_number(child_value(element, "w:start"))
+            restart = as_number(child_value(element, "w:lvlRestart"))
             levels[level] = _Level(
                 start=0 if start is None else start,  # 17.9.25: zero if there is none
                 format=_format(element),
                 text=(child_value(element, "w:lvlText") or "")[:_MAX_TEXT],
-                is_legal=first_child(element, "w:isLgl") is not None,
+                is_legal=is_on(element, "w:isLgl"),
                 style=child_value(element, "w:pStyle") or "",
+                restart=level if restart is None else min(restart, level),
             )
     return levels
+
+
+def _level_number(element: etree._Element) -> int | None:
+    """Return the level that an element is about; None if there is no such level."""
+    level = as_number(attribute(element, "ilvl"))
+    return level if level is not None and level <= _MAX_LEVEL else None
 
 
 def _format(element: etree._Element) -> str:

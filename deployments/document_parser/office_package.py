@@ -14,6 +14,7 @@ from typing import IO, Any
 from lxml import etree
 
 from deployments.errors import InvalidFile
+from deployments.log import logger
 from deployments.media import READ_BUFFER_BYTES
 
 MAX_UNPACKED_BYTES = 512 * 2**20
@@ -50,6 +51,8 @@ class OfficePackage:
             raise _unpacks_to_too_much()
         self._names = {name.lstrip("/").lower(): name for name in self._zip.namelist()}
         self._budget = MAX_UNPACKED_BYTES
+        self._found_relationships: dict[str, dict[tuple[str, str], list[str]]] = {}
+        self._damaged: set[str] = set()
         self.main_part = next(iter(self.related("", "officeDocument")), "word/document.xml")
         if not self.has(self.main_part):
             raise InvalidFile("The document has no text part: it is damaged, or not a Word document.")
@@ -59,29 +62,54 @@ class OfficePackage:
 
     def related(self, part: str, kind: str) -> list[str]:
         """Return the parts in the file that `part` refers to by relationships whose type ends with `kind`."""
-        return [target for _, found, target in self._relationships(part) if found == kind]
+        found = self._relationships(part).items()
+        return [target for (found_kind, _), targets in found if found_kind == kind for target in targets]
 
-    def target(self, part: str, relationship: str) -> str | None:
-        """Return the part in the file that `part` refers to by the relationship of this id; None if there is none."""
-        return next((target for id, _, target in self._relationships(part) if id == relationship), None)
+    def target(self, part: str, kind: str, relationship: str) -> str | None:
+        """Return the part in the file that `part` refers to by the relationship of this kind and id; None if there is
+        none.
+        """
+        return next(iter(self._relationships(part).get((kind, relationship), [])), None)
 
-    def _relationships(self, part: str) -> Iterator[tuple[str, str, str]]:
-        """Yield the id, kind and target of each relationship to a part that is in the file."""
+    def _relationships(self, part: str) -> dict[tuple[str, str], list[str]]:
+        """Return the targets of all relationships to parts that are in the file, by their kinds and ids."""
+        if part not in self._found_relationships:
+            self._found_relationships[part] = self._read_relationships(part)
+        return self._found_relationships[part]
+
+    def _read_relationships(self, part: str) -> dict[tuple[str, str], list[str]]:
         folder, name = posixpath.split(part)
         relationships = posixpath.join(folder, "_rels", f"{name}.rels")
-        if not self.has(relationships):
-            return
-        for item in self.parse(relationships):
+        found: dict[tuple[str, str], list[str]] = {}
+        for item in self.parse(relationships) if self.has(relationships) else ():
             if item.get("TargetMode", "Internal") != "Internal":
                 continue
             target = posixpath.normpath(posixpath.join("/", folder, item.get("Target", ""))).lstrip("/")
             if self.has(target):
-                yield item.get("Id", ""), item.get("Type", "").rpartition("/")[2], target
+                key = (item.get("Type", "").rpartition("/")[2], item.get("Id", ""))
+                found.setdefault(key, []).append(target)
+        return found
 
     def parse(self, part: str) -> etree._Element:
         """Return the root of a small part."""
         with damage_is_invalid(), self.open(part) as stream:
             return etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()
+
+    def parse_if_readable(self, part: str) -> etree._Element | None:
+        """Return the root of a small part that the document can do without; None if it is damaged.
+
+        Raises InvalidFile if too much was unpacked.
+        """
+        if part in self._damaged:
+            return None
+        try:
+            return self.parse(part)
+        except InvalidFile:
+            if self._budget < 0:
+                raise
+            logger.warning("A part of a Word document is damaged and left out")
+            self._damaged.add(part)
+            return None
 
     @contextmanager
     def open(self, part: str) -> Iterator[IO[bytes]]:

@@ -29,8 +29,6 @@ class Block:
     """Of a heading, from 1; 0 for a document's title, which nothing stands under."""
     heading: tuple[str, ...] | None = None
     """The headings it stands under, where those are not the ones before it."""
-    name: str = ""
-    """A numbered heading's text without its number, as it stands in the path of headings; empty for other ones."""
 
 
 class Headings:
@@ -64,7 +62,7 @@ def number_paragraphs(blocks: Iterator[Block], headings: Headings) -> Iterator[P
             number += 1
             yield Paragraph(number, path, part, block.kind)
         if opens_heading:
-            headings.open(block.level, block.name or block.text)
+            headings.open(block.level, block.text)
 
 
 def row_blocks(cells: Sequence[Sequence[Block]]) -> list[Block]:

@@ -46,6 +46,12 @@ def child_value(element: etree._Element, name: str) -> str | None:
     return None if found is None else attribute(found, "val")
 
 
+def is_on(element: etree._Element | None, name: str) -> bool:
+    """Return whether a switch such as `<w:vanish/>` is among the children and on."""
+    value = None if element is None else child_value(element, name)
+    return value is not None and value not in ("0", "false", "off")
+
+
 def as_number(text: str | None) -> int | None:
     """Return a number that is not negative; None if the text is none, which damaged files have."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 
 TRANSITIONAL = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 STRICT = "http://purl.oclc.org/ooxml/wordprocessingml/main"
@@ -9,21 +10,25 @@ _RELATIONSHIPS = "http://schemas.openxmlformats.org/officeDocument/2006/relation
 _STRICT_RELATIONSHIPS = "http://purl.oclc.org/ooxml/officeDocument/relationships"
 
 
-def docx(body: str, *, strict: bool = False, main: str = "word/document.xml", **parts: str) -> bytes:
-    """Return a document with this body and these parts (styles, footnotes, header1 …), given by their inner XML."""
+def docx(body: str, *, strict: bool = False, main: str = "word/document.xml", **parts: str | bytes) -> bytes:
+    """Return a document with this body and these parts (styles, footnotes, header1 …), given by their inner XML.
+
+    Bytes are a part as a whole.
+    """
     relationships = _STRICT_RELATIONSHIPS if strict else _RELATIONSHIPS
-    files = {
+    files: dict[str, str | bytes] = {
         "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
         "_rels/.rels": _rels({"officeDocument": main}, relationships),
         main: _part("document", f"<w:body>{body}</w:body>", strict),
         "word/_rels/document.xml.rels": _rels({name: f"{name}.xml" for name in parts}, relationships),
     }
     for name, content in parts.items():
-        files[f"word/{name}.xml"] = _part(name.rstrip("0123456789"), content, strict)
+        part = content if isinstance(content, bytes) else _part(name.rstrip("0123456789"), content, strict)
+        files[f"word/{name}.xml"] = part
     return zipped(files)
 
 
-def zipped(files: dict[str, str]) -> bytes:
+def zipped(files: Mapping[str, str | bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():

@@ -4,13 +4,14 @@ import io
 import random
 import struct
 import zipfile
+from typing import Any
 
 import docx as python_docx
 import pytest
 
 from deployments.document_parser import office_package
 from deployments.document_parser.docx import DocxFile
-from deployments.document_parser.docx_charts import MAX_ROWS
+from deployments.document_parser.docx_charts import MAX_ROWS, MAX_SERIES
 from deployments.document_parser.types import Paragraph
 from deployments.errors import InvalidFile
 from deployments.media import MediaReader, as_media
@@ -412,17 +413,17 @@ def test_headings_and_list_items_have_the_numbers_that_word_shows() -> None:
     found = read(docx("".join(body), styles=styles, numbering=numbering(*levels)))
     assert [(item.heading, item.text) for item in found] == [
         ((), "1 Budget"),
-        (("Budget",), "1.1 Travel"),
-        (("Budget", "Travel"), "a) trains"),
-        (("Budget", "Travel"), "b) hotels"),
-        (("Budget", "Travel"), "(I) in Rome"),
-        (("Budget", "Travel"), "with breakfast"),
-        (("Budget", "Travel"), "c) taxis"),
-        (("Budget", "Travel"), "without a number"),
-        (("Budget",), "1.2 Food"),
-        (("Budget", "Food"), "a) lunch"),
+        (("1 Budget",), "1.1 Travel"),
+        (("1 Budget", "1.1 Travel"), "a) trains"),
+        (("1 Budget", "1.1 Travel"), "b) hotels"),
+        (("1 Budget", "1.1 Travel"), "(I) in Rome"),
+        (("1 Budget", "1.1 Travel"), "with breakfast"),
+        (("1 Budget", "1.1 Travel"), "c) taxis"),
+        (("1 Budget", "1.1 Travel"), "without a number"),
+        (("1 Budget",), "1.2 Food"),
+        (("1 Budget", "1.2 Food"), "a) lunch"),
         ((), "2 Dates"),
-        (("Dates",), "2.1 Spring"),
+        (("2 Dates",), "2.1 Spring"),
     ]
     assert {item.kind for item in found} == {"heading", "list_item", "text"}
 
@@ -439,6 +440,68 @@ def test_lists_go_on_or_begin_anew_as_the_file_says() -> None:
     found = texts(docx(body, numbering=numbering(level(0, "%1."), lists=lists)))
     numbers = ["1.", "2.", "3.", "5.", "6.", "7.", "", ""]
     assert found == [f"{number} item".strip() for number in numbers]
+
+
+def items(*levels: int, list_id: int = 1) -> str:
+    return "".join(paragraph("item", properties=in_list(list_id, number)) for number in levels)
+
+
+def numbers(content: bytes) -> list[str]:
+    return [text.removesuffix("item").strip() for text in texts(content)]
+
+
+def test_roman_numerals_become_arabic_only_where_the_switch_for_it_is_on() -> None:
+    levels = [level(0, "%1", "upperRoman"), level(1, "%1.%2", more='<w:isLgl w:val="0"/>')]
+    levels.append(level(2, "%1.%3", more="<w:isLgl/>"))
+    assert numbers(docx(items(0, 1, 2), numbering=numbering(*levels))) == ["I", "I.1", "1.1"]
+
+
+@pytest.mark.parametrize(
+    ("restart", "expected"),
+    [("", ["1", "1", "1", "1"]), ("0", ["1", "2", "3", "4"]), ("1", ["1", "2", "1", "2"]), ("9", ["1", "1", "1", "1"])],
+)
+def test_a_level_begins_anew_after_the_levels_that_the_file_says(restart: str, expected: list[str]) -> None:
+    rule = f'<w:lvlRestart w:val="{restart}"/>' if restart else ""
+    levels = [level(0, ""), level(1, ""), level(2, "%3", more=rule)]
+    found = numbers(docx(items(0, 1, 2, 1, 2, 0, 2, 1, 2), numbering=numbering(*levels)))
+    assert [number for number in found if number] == expected
+
+
+def test_lists_of_a_list_style_have_the_numbers_of_the_style() -> None:
+    lists = (
+        '<w:abstractNum w:abstractNumId="8"><w:numStyleLink w:val="Steps"/></w:abstractNum>'
+        '<w:abstractNum w:abstractNumId="9"><w:numStyleLink w:val="Unknown"/></w:abstractNum>'
+        '<w:num w:numId="2"><w:abstractNumId w:val="8"/></w:num>'
+        '<w:num w:numId="3"><w:abstractNumId w:val="9"/></w:num>'
+    )
+    style_link = '<w:styleLink w:val="Steps"/>'
+    body = items(0, 1, list_id=2) + items(0, list_id=3)
+    parts = numbering(style_link, level(0, "Step %1"), level(1, "%1.%2"), lists=lists)
+    assert numbers(docx(body, numbering=parts)) == ["Step 1", "1.1", ""]
+
+
+def test_levels_that_no_list_has_are_ignored() -> None:
+    override = f'<w:lvlOverride w:ilvl="10">{level(10, "%2.")}</w:lvlOverride>'
+    lists = f'<w:num w:numId="2"><w:abstractNumId w:val="7"/>{override}</w:num>'
+    parts = numbering(level(8, "%9."), level(9, "%1."), lists=lists)
+    body = items(8, 9) + items(10, list_id=2)
+    assert numbers(docx(body, numbering=parts)) == ["1.", "", ""]
+
+
+def test_a_level_that_is_shown_before_it_is_counted_has_the_number_that_its_list_begins_with() -> None:
+    override = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/></w:lvlOverride>'
+    lists = f'<w:num w:numId="2"><w:abstractNumId w:val="7"/>{override}</w:num>'
+    parts = numbering(level(0, "%1"), level(1, "%1.%2"), lists=lists)
+    assert numbers(docx(items(1, 0, 1, list_id=2), numbering=parts)) == ["5.1", "5", "5.1"]
+
+
+def test_only_one_version_of_alternative_paragraphs_is_read_and_counted() -> None:
+    def alternatives(choice: str) -> str:
+        versions = f"<mc:Choice Requires='x'>{choice}</mc:Choice><mc:Fallback>{items(0)}</mc:Fallback>"
+        return f"<mc:AlternateContent>{versions}</mc:AlternateContent>"
+
+    body = alternatives(items(0)) + items(0) + alternatives("") + items(0)
+    assert numbers(docx(body, numbering=numbering(level(0, "%1.")))) == ["1.", "2.", "3.", "4."]
 
 
 @pytest.mark.parametrize(
@@ -477,22 +540,114 @@ CHART = """
 """
 
 
+def chart(relationship: str) -> str:
+    return f'<w:r><w:drawing><c:chart id="{relationship}"/></w:drawing></w:r>'
+
+
+def cells(kind: str, *values: str) -> str:
+    """Return the cells that a chart keeps, in a cache of this kind; empty ones are left out as in real files."""
+    points = "".join(f'<c:pt idx="{index}"><c:v>{value}</c:v></c:pt>' for index, value in enumerate(values) if value)
+    return f"<c:{kind}Ref><c:{kind}Cache>{points}</c:{kind}Cache></c:{kind}Ref>"
+
+
+def series(name: str = "", **children: str) -> str:
+    inner = "".join(f"<c:{kind}>{content}</c:{kind}>" for kind, content in children.items())
+    return f"<c:ser><c:tx><c:v>{name}</c:v></c:tx>{inner}</c:ser>"
+
+
+def chart_rows(content: str) -> list[str]:
+    return texts(docx(paragraph("", chart("r0")), chart1=content))
+
+
 def test_the_text_of_charts_is_a_table_behind_their_paragraph() -> None:
-    reference = '<w:r><w:drawing><c:chart id="r0"/></w:drawing></w:r>'
-    body = paragraph("Before.", reference) + paragraph("After.", reference.replace("r0", "r9"))
+    body = paragraph("Before.", chart("r0")) + paragraph("After.", chart("r9"))
     found = read(docx(body, chart1=CHART))
     assert [(item.kind, item.text) for item in found] == [
         ("text", "Before."),
         ("text", "Catches of herring"),
-        ("table_row", "North\tSouth"),
-        ("table_row", "2019\t0.3"),
+        ("table_row", "–\tNorth\tSouth"),
+        ("table_row", "2019\t0.3\t–"),
         ("table_row", "2020\t12\t7.5"),
         ("text", "After."),
     ]
 
 
 def test_a_chart_of_many_points_is_cut_off() -> None:
-    points = "".join(f'<c:pt idx="{index}"><c:v>{index}</c:v></c:pt>' for index in range(5000))
-    series = f"<c:ser><c:yVal><c:numRef><c:numCache>{points}</c:numCache></c:numRef></c:yVal></c:ser>"
-    reference = '<w:r><w:drawing><c:chart id="r0"/></w:drawing></w:r>'
-    assert len(read(docx(paragraph("A curve.", reference), chart1=series))) == 1 + MAX_ROWS
+    points = cells("num", *map(str, range(5000)))
+    assert chart_rows(series(yVal=points)) == [str(number) for number in range(MAX_ROWS)]
+    two_curves = series(xVal=points, yVal=points) + series(xVal=cells("num", "7", "8"), yVal=points)
+    assert len(chart_rows(two_curves)) == MAX_ROWS
+
+
+def test_only_numbers_of_charts_are_rounded() -> None:
+    names = cells("str", "3.10", "v1.0000000000000001")
+    values = cells("num", "3.10", "0.30000000000000004")
+    assert chart_rows(series("2.50", cat=names, val=values)) == ["2.50", "3.10\t3.1", "v1.0000000000000001\t0.3"]
+
+
+def test_an_empty_cell_of_a_chart_keeps_its_column() -> None:
+    names = cells("str", "2019", "", "2021")
+    north = series("North", cat=names, val=cells("num", "1", "2", ""))
+    assert chart_rows(north + series("", val=cells("num", "", "6", "7.5"))) == [
+        "–\tNorth\t–",
+        "2019\t1\t–",
+        "–\t2\t6",
+        "2021\t–\t7.5",
+    ]
+    assert chart_rows(series("A", val=cells("num", "1")) + series("B", val=cells("num", "2"))) == ["A\tB", "1\t2"]
+
+
+def test_series_with_x_values_of_their_own_have_rows_of_their_own() -> None:
+    x = cells("num", "0.1", "0.2")
+    sea = series("Sea", xVal=x, yVal=cells("num", "5", "6"))
+    lake = series("Lake", xVal=cells("num", "0.7", "0.8", "0.9"), yVal=cells("num", "7", "8", "9"))
+    river = series("River", xVal=x, yVal=cells("num", "3", "4"))
+    assert chart_rows(sea + lake) == ["Sea", "0.1\t5", "0.2\t6", "Lake", "0.7\t7", "0.8\t8", "0.9\t9"]
+    assert chart_rows(sea + river) == ["–\tSea\tRiver", "0.1\t5\t3", "0.2\t6\t4"]
+
+
+def test_what_is_read_of_a_chart_is_bounded() -> None:
+    many = series("many", cat=cells("str", "row"), val=cells("num", "1")) + "<c:ser/>" * 1000
+    assert [len(text.split("\t")) for text in chart_rows(many)] == [1 + MAX_SERIES] * 2
+    title = f"<c:title><c:tx><c:rich><a:p><a:r><a:t>{'long ' * 2000}</a:t></a:r></a:p></c:rich></c:tx></c:title>"
+    assert sum(map(len, chart_rows(title * 100))) < 20_000
+    assert len(chart_rows(series("n" * 10_000, cat=cells("str", "c" * 10_000), val=cells("num", "1")))[1]) < 500
+
+
+def test_what_is_nested_in_a_chart_is_read_once() -> None:
+    inner = series("inner", val=cells("num", "2"))
+    assert chart_rows(series("outer", val=cells("num", "1"), ser=inner)) == ["outer", "1"]
+    text = "<a:r><a:t>once</a:t></a:r>"
+    nested = f"<c:title><a:p>{text}<a:p>{text}</a:p></a:p><c:title><a:p>{text}</a:p></c:title></c:title>"
+    assert chart_rows(nested) == ["onceonce\nonce"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<c:chartSpace><c:chart><c:title>", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b""],
+    ids=["cut", "picture", "empty"],
+)
+def test_a_chart_that_cannot_be_read_is_left_out(content: bytes) -> None:
+    body = paragraph("Before.", chart("r0"), chart("r1")) + paragraph("After.", chart("r0"))
+    found = texts(docx(body, chart1=content, chart2=series("Sea", val=cells("num", "1"))))
+    assert found == ["Before.", "Sea", "1", "After."]
+
+
+def test_only_relationships_to_charts_lead_to_charts_and_only_those_of_the_body() -> None:
+    body = paragraph("Body.", chart("r1"))
+    content = docx(body, chart1=CHART, header1=paragraph("Head.", chart("r0")) + CHART)
+    assert texts(content) == ["Body.", "Head."]
+
+
+def test_charts_count_among_what_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office_package, "MAX_UNPACKED_BYTES", 200_000)
+    curve = series(val=cells("num", *map(str, range(1000))))
+    assert len(texts(docx(paragraph("", chart("r0") * 2), chart1=curve))) == 2 * MAX_ROWS
+    with pytest.raises(InvalidFile, match="unpacks to more than"):
+        texts(docx(paragraph("", chart("r0") * 20), chart1=curve))
+
+
+def test_the_relationships_of_a_part_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(office_package, "MAX_UNPACKED_BYTES", 1_000_000)
+    headers: dict[str, Any] = {f"header{number}": paragraph("Head") for number in range(200)}
+    assert texts(docx(paragraph("Text", chart("none") * 100), **headers)) == ["Text", "Head"]
