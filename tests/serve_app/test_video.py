@@ -196,7 +196,7 @@ def test_subtitles_give_the_transcripts_and_the_descriptions(client: TestClient,
     body = post(client, num_frames="2", subtitles="true")
     assert body["transcript"]["subtitles"]["vtt"] == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHello\n\n"
     assert body["descriptions_vtt"] == (
-        "WEBVTT\n\n00:00:00.700 --> 00:00:01.700\nframe 0\n\n00:00:03.050 --> 00:00:04.050\nframe 1\n\n"
+        "WEBVTT\n\n00:00:01.500 --> 00:00:02.500\nframe 0\n\n00:00:03.050 --> 00:00:04.050\nframe 1\n\n"
     )
     assert [task for _, task in graph.frame_sampler.calls] == [SampleTask(2, "uniform", find_cuts=True)]
 
