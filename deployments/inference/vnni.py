@@ -222,18 +222,11 @@ def multiply_queries(num_queries: int) -> Any:
         ]
         rows = [code.offset(queries, code.mul(num_quads, 4 * query)) for query in range(num_queries)]
 
-        def accumulate(index: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
-            start = code.mul(index, quads_bytes)
-            loaded = [code.load_vector(key_start, start) for key_start in key_starts]
-            quads = [code.broadcast_int32(row, code.mul(index, 4)) for row in rows]
-            pairs = [(key, quad) for quad in quads for key in loaded]
-            return [code.dot_product_add(total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+        def load_keys(index: ir.Value) -> list[ir.Value]:
+            return [code.load_vector(key_start, code.mul(index, quads_bytes)) for key_start in key_starts]
 
-        count = len(key_starts)
-        totals = code.loop(num_quads, num_queries * count, accumulate)
-        for query in range(num_queries):
-            row = totals[query * count : (query + 1) * count]
-            code.store_vectors(row, code.offset(sums, code.mul(sums_distance, query)))
+        totals = code.multiply_tile(num_quads, rows, len(key_starts), load_keys, is_row_signed=True)
+        code.store_tile(totals, num_queries, sums, sums_distance)
 
     def multiply(typing_context: Any, keys: Any, queries: Any, sums: Any, num_quads: Any, sums_distance: Any) -> Any:
         return types.none(*(types.voidptr,) * 3, *(types.intp,) * 2), _code_generator(write)
@@ -258,18 +251,12 @@ def sum_values(num_rows: int, num_vectors: Callable[[], int]) -> Any:
         rows = [code.offset(weights, code.mul(weights_distance, row)) for row in range(num_rows)]
         parts = range(0, num_vectors() * code.vector_bytes, code.vector_bytes)
 
-        def accumulate(index: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+        def load_values(index: ir.Value) -> list[ir.Value]:
             quads = code.offset(values, code.mul(code.mul(index, head_dim), 4))
-            loaded = [code.load_vector(quads, code.integer(part)) for part in parts]
-            broadcast = [code.broadcast_int32(row, code.mul(index, 4)) for row in rows]
-            pairs = [(weight, value) for weight in broadcast for value in loaded]
-            return [code.dot_product_add(total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+            return [code.load_vector(quads, code.integer(part)) for part in parts]
 
-        count = len(parts)
-        totals = code.loop(num_quads, num_rows * count, accumulate)
-        for row in range(num_rows):
-            start = code.offset(sums, code.mul(code.mul(head_dim, 4), row))
-            code.store_vectors(totals[row * count : (row + 1) * count], start)
+        totals = code.multiply_tile(num_quads, rows, len(parts), load_values, is_row_signed=False)
+        code.store_tile(totals, num_rows, sums, code.mul(head_dim, 4))
 
     def add(
         typing_context: Any,
@@ -385,6 +372,36 @@ class _IrWriter:
         for start in range(0, num_bytes, _CACHE_LINE):
             line = self.offset(pointer, self.integer(start))
             self._call("llvm.prefetch.p0", ir.VoidType(), line, for_reading, second_level, data)
+
+    def multiply_tile(
+        self,
+        num_quads: ir.Value,
+        rows: Sequence[ir.Value],
+        num_vectors: int,
+        load_vectors: Callable[[ir.Value], list[ir.Value]],
+        *,
+        is_row_signed: bool,
+    ) -> list[ir.Value]:
+        """Return the sums of products of each row with each vector, row by row.
+
+        `rows` are addresses of quads. `load_vectors` writes the code that loads the `num_vectors` vectors with the
+        quads of an index. One of rows and vectors is signed, the other unsigned.
+        """
+
+        def accumulate(index: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+            vectors = load_vectors(index)
+            quads = [self.broadcast_int32(row, self.mul(index, 4)) for row in rows]
+            pairs = [(vector, quad) if is_row_signed else (quad, vector) for quad in quads for vector in vectors]
+            return [self.dot_product_add(total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+
+        return self.loop(num_quads, len(rows) * num_vectors, accumulate)
+
+    def store_tile(self, totals: Sequence[ir.Value], num_rows: int, sums: ir.Value, distance: ir.Value) -> None:
+        """Store what `multiply_tile` returns; `distance` is that from one row of sums to the next."""
+        num_vectors = len(totals) // num_rows
+        for row in range(num_rows):
+            vectors = totals[row * num_vectors : (row + 1) * num_vectors]
+            self.store_vectors(vectors, self.offset(sums, self.mul(distance, row)))
 
     def loop(
         self, count: ir.Value, num_totals: int, body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]]

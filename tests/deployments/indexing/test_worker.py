@@ -274,30 +274,17 @@ def test_one_recording_is_transcribed_at_a_time(monkeypatch: pytest.MonkeyPatch)
     run(scenario)
 
 
-def test_the_number_of_paused_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("max_bytes", "num_long"), [(worker.MAX_PAUSED_BYTES, worker.MAX_LONG + 1), (0, 2)])
+def test_the_number_and_the_memory_of_paused_files_are_bounded(
+    max_bytes: int, num_long: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker, "LONG_S", 0.1)
+    monkeypatch.setattr(worker, "MAX_PAUSED_BYTES", max_bytes)
 
     async def scenario(library: FakeLibrary, services: FakeServices) -> None:
         services.embed_after = 0
-        long_ids = [library.add("document", "pdf") for _ in range(worker.MAX_LONG + 1)]
-        last_id = library.add("document", "text")
-        await until(lambda: services.calls.count("embed_passages") == len(long_ids))
-        await asyncio.sleep(0.5)
-        assert last_id not in library.completed
-        services.embed_after = None
-        await until(lambda: {*long_ids, last_id} <= set(library.completed))
-
-    run(scenario)
-
-
-def test_the_memory_of_paused_files_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LONG_S", 0.1)
-    monkeypatch.setattr(worker, "MAX_PAUSED_BYTES", 0)
-
-    async def scenario(library: FakeLibrary, services: FakeServices) -> None:
-        services.embed_after = 0
-        long_ids = [library.add("document", "pdf") for _ in range(2)]
-        await until(lambda: services.calls.count("embed_passages") == 2)
+        long_ids = [library.add("document", "pdf") for _ in range(num_long)]
+        await until(lambda: services.calls.count("embed_passages") == num_long)
         last_id = library.add("document", "text")
         await asyncio.sleep(0.5)
         assert last_id not in library.completed

@@ -409,16 +409,18 @@ def test_a_sentence_that_the_model_leaves_out_gets_a_window_of_its_own(
     assert batches == [1, 1]
 
 
+def up_to_first_end(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens of the first sentence with its timestamps: then the model says that there is no more speech."""
+    timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
+    return tokens[: timestamps[1] + 1]
+
+
 def test_speech_after_the_end_that_the_model_gives_to_the_text_gets_a_window_of_its_own(
     engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ended(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
-        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
-        return tokens[: timestamps[1] + 1]
-
     for pause_s in (0.3, 5):  # in the same chunk of the window, and in another one
         with monkeypatch.context() as patch:
-            batches = scripted(patch, ended)
+            batches = scripted(patch, up_to_first_end)
             waveform = joined(sentence, silence(pause_s), sentence)
             transcript = engine.transcribe(waveform, TranscribeTask("en"), NEVER_CANCELLED)
         assert [segment.text for segment in transcript.segments] == [SENTENCE, SENTENCE]
@@ -429,13 +431,8 @@ def test_a_word_after_a_pause_and_the_end_of_the_text_gets_a_window_of_its_own(
     engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of three spoken digits, Whisper base gave the first only."""
-
-    def first_sentence(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
-        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
-        return tokens[: timestamps[1] + 1]
-
     word = sentence[:SAMPLE_RATE]
-    batches = scripted(monkeypatch, first_sentence)
+    batches = scripted(monkeypatch, up_to_first_end)
     transcript = engine.transcribe(joined(sentence, silence(0.8), word), TranscribeTask("en"), NEVER_CANCELLED)
     assert batches == [1, 1]
     assert transcript.text.startswith(SENTENCE)
@@ -446,11 +443,7 @@ def test_a_word_after_a_pause_and_the_end_of_the_text_gets_a_window_of_its_own(
 def test_all_speech_after_the_end_of_the_text_gets_a_window_although_a_pause_is_in_it(
     engine: WhisperEngine, sentence: Waveform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first_sentence(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
-        timestamps = [i for i, token in enumerate(tokens) if token >= tokenizer.timestamp_begin]
-        return tokens[: timestamps[1] + 1]
-
-    scripted(monkeypatch, first_sentence)
+    scripted(monkeypatch, up_to_first_end)
     waveform = joined(sentence, silence(0.2), sentence, silence(0.8), sentence[:SAMPLE_RATE])
     [_, second, *_] = engine.transcribe(waveform, TranscribeTask("en"), NEVER_CANCELLED).segments
     assert second.start_s == pytest.approx(len(sentence) / SAMPLE_RATE + 0.2, abs=0.5)
